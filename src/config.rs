@@ -1,0 +1,1 @@
+//! From YAML files to a plan, or a report of everything that is wrong with them.

@@ -1,0 +1,166 @@
+//! What can be asked of the engine: snapshots for the read API and for metrics.
+//!
+//! Plain values without wire format; `http::api` gives them their JSON names.
+
+use std::sync::Arc;
+
+use crate::alert::{BotName, DigestId, Fingerprint, Labels, ReceiverName, SourceName, Timestamp};
+use crate::digest::Change;
+use crate::plan::matcher::Matcher;
+use crate::store::{Said, State};
+
+/// Which alerts are asked for; every condition must hold.
+#[derive(Clone, Debug, Default)]
+pub struct AlertQuery {
+    /// Of this source.
+    pub source: Option<SourceName>,
+    /// In this state.
+    pub state: Option<State>,
+    /// Routed to this receiver.
+    pub receiver: Option<ReceiverName>,
+    /// With labels that match.
+    pub matchers: Vec<Matcher>,
+    /// At most so many, in the order in which they first came in.
+    pub limit: usize,
+}
+
+/// The answer to an [`AlertQuery`].
+#[derive(Clone, Debug)]
+pub struct AlertList {
+    /// How many match, listed or not.
+    pub total: u64,
+    /// The first of them.
+    pub alerts: Vec<AlertView>,
+}
+
+/// One alert: what is true and who was told what.
+#[derive(Clone, Debug)]
+pub struct AlertView {
+    /// Its source.
+    pub source: SourceName,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Its identity in words, when a mapping names one.
+    pub identity: Option<Arc<str>>,
+    /// What is true.
+    pub state: State,
+    /// Labels.
+    pub labels: Labels,
+    /// Annotations.
+    pub annotations: Labels,
+    /// Begin of the episode.
+    pub starts_at: Timestamp,
+    /// Its end, when over.
+    pub ends_at: Option<Timestamp>,
+    /// When it first came in.
+    pub first_seen: Timestamp,
+    /// When it last came in.
+    pub last_seen: Timestamp,
+    /// How many times it began to fire.
+    pub episodes: u32,
+    /// Whom it concerns.
+    pub receivers: Vec<AlertReceiverView>,
+}
+
+/// One alert as one receiver knows it.
+#[derive(Clone, Debug)]
+pub struct AlertReceiverView {
+    /// The receiver.
+    pub name: ReceiverName,
+    /// What it was last told.
+    pub told: Option<(Said, Timestamp, DigestId)>,
+    /// What it is to be told.
+    pub change: Option<Change>,
+    /// Why it has not been told yet.
+    pub waits_for: Option<WaitsFor>,
+}
+
+/// Why a change has not been told yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitsFor {
+    /// For company: `group_wait`.
+    GroupWait,
+    /// For the least time between two digests: `group_interval`.
+    GroupInterval,
+    /// For the answer to the message under way.
+    Answer,
+    /// For the next try after a failure.
+    Backoff,
+    /// For room in the bot's minute.
+    Minute,
+    /// For a pause of every bot to end; the receiver's bots say why.
+    Pause,
+    /// For the monthly quota's pace.
+    Quota,
+    /// For a mute interval to end or an active one to begin.
+    Muted,
+    /// For nothing: it is being composed.
+    Composing,
+    /// For the process to be started again: it is shutting down.
+    Shutdown,
+}
+
+impl WaitsFor {
+    /// The stable name in API, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GroupWait => "group_wait",
+            Self::GroupInterval => "group_interval",
+            Self::Answer => "answer",
+            Self::Backoff => "backoff",
+            Self::Minute => "minute",
+            Self::Pause => "pause",
+            Self::Quota => "quota",
+            Self::Muted => "muted",
+            Self::Composing => "composing",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// One receiver: what it is owed and when.
+#[derive(Clone, Debug)]
+pub struct ReceiverView {
+    /// The receiver.
+    pub name: ReceiverName,
+    /// How many changes it has not been told.
+    pub changes: u64,
+    /// When the oldest of them came about.
+    pub oldest_change_at: Option<Timestamp>,
+    /// When it will be told, as far as known.
+    pub due_at: Option<Timestamp>,
+    /// Why not yet.
+    pub waits_for: Option<WaitsFor>,
+    /// When it was last sent a digest.
+    pub last_digest_at: Option<Timestamp>,
+    /// Its bots.
+    pub bots: Vec<BotView>,
+}
+
+/// One bot's budget.
+#[derive(Clone, Debug)]
+pub struct BotView {
+    /// The bot.
+    pub name: BotName,
+    /// Messages it may send at this moment.
+    pub budget_left: u32,
+    /// Until when it is paused.
+    pub paused_until: Option<Timestamp>,
+    /// Why: the name of the outcome that paused it.
+    pub reason: Option<&'static str>,
+    /// Messages sent this month.
+    pub used_this_month: u64,
+}
+
+/// Numbers of the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Alerts that fire.
+    pub firing: u64,
+    /// Alerts that are over and not forgotten yet, expired ones included.
+    pub resolved: u64,
+    /// Changes not told yet, over all receivers.
+    pub changes: u64,
+    /// Messages sent this month, over all bots.
+    pub used_this_month: u64,
+}

@@ -1,0 +1,12 @@
+//! Alerts in, readable DingTalk digests out.
+
+pub mod alert;
+pub mod config;
+pub mod digest;
+pub mod dingtalk;
+pub mod engine;
+pub mod plan;
+pub mod render;
+pub mod secret;
+pub mod source;
+pub mod store;

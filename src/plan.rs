@@ -1,0 +1,355 @@
+//! The compiled configuration: what the rest of the program works from.
+//!
+//! A [`Plan`] is immutable and valid. Names are resolved, expressions compiled, secrets read, inherited
+//! settings filled in; whoever holds one has nothing left to check. `config` is the only maker of plans from
+//! files. A plan knows nothing of YAML, of files being watched, or of what has happened so far.
+
+pub mod calendar;
+pub mod matcher;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::alert::{BotName, IntervalName, Labels, ReceiverName, SourceName, Span, Timestamp};
+use crate::plan::calendar::TimeInterval;
+use crate::plan::matcher::Matcher;
+use crate::secret::Secret;
+use crate::source::json::Mapping;
+
+/// Everything one configuration says.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How we are reached.
+    pub server: Server,
+    /// Where state is kept.
+    pub store: Store,
+    /// Language of the built-in templates.
+    pub locale: Locale,
+    /// Zone of the times people read, of the quota's month, and of intervals without a `location`.
+    pub timezone: jiff::tz::TimeZone,
+    /// Templates from files by name (the file's name without `.hbs`), overriding built-in ones.
+    pub templates: BTreeMap<String, String>,
+    /// The ways in.
+    pub sources: BTreeMap<SourceName, Source>,
+    /// DingTalk itself.
+    pub dingtalk: DingTalk,
+    /// The custom bots.
+    pub bots: BTreeMap<BotName, Bot>,
+    /// Who is told.
+    pub receivers: BTreeMap<ReceiverName, Receiver>,
+    /// The routing tree.
+    pub routes: Routes,
+    /// Named sets of time intervals.
+    pub intervals: BTreeMap<IntervalName, Vec<TimeInterval>>,
+}
+
+/// `server:`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where we listen.
+    pub listen: Listen,
+    /// Base of links to us, without a trailing slash.
+    pub external_url: Option<String>,
+    /// Most bytes of a request body, inflated.
+    pub body_limit_bytes: usize,
+    /// May sources without authentication be used from other machines?
+    pub allow_unauthenticated: bool,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `127.0.0.1:8060`.
+    Tcp(std::net::SocketAddr),
+    /// `unix:/run/dingest/http.sock`.
+    Unix(PathBuf),
+}
+
+/// `store:`.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database file.
+    pub path: PathBuf,
+    /// How long digests are kept to be looked up.
+    pub history: Span,
+}
+
+/// `locale:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locale {
+    /// `zh-CN`, the default.
+    Chinese,
+    /// `en`.
+    English,
+}
+
+impl Locale {
+    /// The tag as configured and as part of built-in template names.
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::Chinese => "zh-CN",
+            Self::English => "en",
+        }
+    }
+}
+
+/// `sources:`, one way in.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name, part of its path and of every alert's identity.
+    pub name: SourceName,
+    /// Its wire format.
+    pub kind: SourceKind,
+    /// What a sender must show.
+    pub auth: Auth,
+    /// How long an alert may go unrepeated before it is told as expired.
+    pub expire_after: Span,
+    /// Answered when we cannot take responsibility: 503, or 429 for senders that retry on nothing else.
+    pub busy_status: u16,
+    /// How to read times without an offset.
+    pub timezone: jiff::tz::TimeZone,
+}
+
+/// The wire format of a source.
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    /// Alertmanager's webhook and its neighbours.
+    Alertmanager,
+    /// Grafana's webhook, unified or legacy.
+    Grafana,
+    /// `POST /api/v2/alerts`, as Prometheus and rulers post to an Alertmanager.
+    Prometheus,
+    /// Any JSON, read by jq expressions.
+    Json(Arc<Mapping>),
+}
+
+/// What a sender must show before its body is read.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// Nothing; only loopback peers are let in unless `server.allow_unauthenticated` is set.
+    None,
+    /// `Authorization: Bearer …`, or the token as the last segment of the path.
+    Bearer(Secret),
+    /// `Authorization: Basic …`.
+    Basic {
+        /// User name.
+        username: String,
+        /// Password.
+        password: Secret,
+    },
+    /// Grafana's signature over the body.
+    GrafanaHmac {
+        /// Shared secret.
+        secret: Secret,
+        /// Header with the signature in lower-case hexadecimal digits.
+        header: String,
+        /// Header with Unix seconds that are signed too, when Grafana is configured to send one.
+        timestamp_header: Option<String>,
+    },
+}
+
+/// `dingtalk:`.
+#[derive(Clone, Debug)]
+pub struct DingTalk {
+    /// Scheme and host of the webhook API, without a trailing slash.
+    pub base_url: String,
+    /// Sends a calendar month allows; `None` is no limit.
+    pub monthly_quota: Option<u64>,
+}
+
+/// `bots:`, one custom bot of one group.
+#[derive(Clone, Debug)]
+pub struct Bot {
+    /// Its name.
+    pub name: BotName,
+    /// The `access_token` of its webhook URL.
+    pub access_token: Secret,
+    /// Signing secret; `None` sends unsigned.
+    pub secret: Option<Secret>,
+    /// Host of a pasted webhook URL, instead of `dingtalk.base_url`.
+    pub base_url: Option<String>,
+    /// A word DingTalk demands in every message of this bot.
+    pub keyword: Option<String>,
+    /// Most messages in any 60 seconds.
+    pub per_minute: u32,
+}
+
+/// `receivers:`, somebody who is told.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Its name.
+    pub name: ReceiverName,
+    /// The way to it.
+    pub channel: Channel,
+    /// Name of its template.
+    pub template: String,
+    /// The shape of its messages.
+    pub message: MessageKind,
+    /// Whose phones ring.
+    pub mention: Mention,
+    /// Most messages one digest may take.
+    pub max_messages: NonZeroU8,
+    /// Who is told instead while every bot of this receiver is refused.
+    pub fallback: Option<ReceiverName>,
+}
+
+/// The way to a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Bots of one group, interchangeable.
+    Bots(Vec<BotName>),
+    /// Standard output.
+    Console,
+}
+
+/// `message:`, the shape of a receiver's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// `markdown`, the default.
+    Markdown,
+    /// `text`: the digest without marks.
+    Text,
+    /// `action_card`: markdown with one button to the digest's page; needs `external_url`.
+    ActionCard,
+}
+
+/// `mention:`, whose phones ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mention {
+    /// Mobile numbers.
+    pub mobiles: Vec<String>,
+    /// User ids of the organisation.
+    pub user_ids: Vec<String>,
+    /// Everybody in the group.
+    pub all: bool,
+    /// In which digests.
+    pub on: MentionOn,
+}
+
+/// `mention.on:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MentionOn {
+    /// Only digests with an urgent change (`urgent`).
+    #[default]
+    Urgent,
+    /// Digests in which something fires that did not (`firing`).
+    Firing,
+    /// Every digest (`always`).
+    Always,
+}
+
+/// The place of a route in [`Routes`]; the root is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RouteId(pub u32);
+
+/// The routing tree, flat, parents before children.
+#[derive(Clone, Debug)]
+pub struct Routes(Vec<Route>);
+
+/// One node of the routing tree with every inherited setting filled in.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Who is told.
+    pub receiver: ReceiverName,
+    /// All must match; the root has none.
+    pub matchers: Vec<Matcher>,
+    /// Go on with the next sibling after a match.
+    pub continue_matching: bool,
+    /// Which labels make a section.
+    pub group_by: GroupBy,
+    /// How long the first change waits for company.
+    pub group_wait: Span,
+    /// Least time between two digests to the receiver.
+    pub group_interval: Span,
+    /// When a firing alert is told again.
+    pub repeat_interval: Span,
+    /// Does not wait, ignores `group_interval`, may use the reserved budget.
+    pub urgent: bool,
+    /// Are resolves told?
+    pub send_resolved: bool,
+    /// Times at which nothing is told.
+    pub mute: Vec<IntervalName>,
+    /// The only times at which something is told; empty is always.
+    pub active: Vec<IntervalName>,
+    /// Nodes below, in order.
+    pub children: Vec<RouteId>,
+}
+
+/// `group_by:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The named labels, in the order in which a section's head shows them.
+    Labels(Arc<[Arc<str>]>),
+    /// `['...']`: every alert is its own section.
+    All,
+}
+
+impl Routes {
+    /// Takes the nodes of a tree, parents before children, the root first.
+    ///
+    /// # Panics
+    /// When there is no root, or a child does not come after its parent: only a bug in the compiler of plans
+    /// can make such a list.
+    pub fn new(nodes: Vec<Route>) -> Self {
+        assert!(!nodes.is_empty(), "a routing tree has a root");
+        for (index, node) in nodes.iter().enumerate() {
+            for child in &node.children {
+                let child = child.0 as usize;
+                assert!(
+                    child > index && child < nodes.len(),
+                    "children come after their parents"
+                );
+            }
+        }
+        Self(nodes)
+    }
+
+    /// One node.
+    pub fn get(&self, id: RouteId) -> &Route {
+        &self.0[id.0 as usize]
+    }
+
+    /// All nodes, the root first.
+    pub fn iter(&self) -> impl Iterator<Item = (RouteId, &Route)> {
+        (0..).map(RouteId).zip(&self.0)
+    }
+
+    /// The nodes an alert ends in: depth first, the first match of siblings wins unless it says `continue`.
+    pub fn matching(&self, labels: &Labels) -> Vec<RouteId> {
+        let mut found = Vec::new();
+        self.descend(RouteId(0), labels, &mut found);
+        found
+    }
+
+    fn descend(&self, id: RouteId, labels: &Labels, found: &mut Vec<RouteId>) {
+        let before = found.len();
+        for child in &self.get(id).children {
+            let route = self.get(*child);
+            if route.matchers.iter().all(|matcher| matcher.matches(labels)) {
+                self.descend(*child, labels, found);
+                if !route.continue_matching {
+                    break;
+                }
+            }
+        }
+        if found.len() == before {
+            found.push(id);
+        }
+    }
+}
+
+impl Plan {
+    /// Whether a route may speak at `time`: inside its active intervals, if it has any, and outside its muted.
+    pub fn speaks(&self, route: &Route, time: Timestamp) -> bool {
+        let inside = |names: &[IntervalName]| {
+            names
+                .iter()
+                .filter_map(|name| self.intervals.get(name))
+                .flatten()
+                .any(|i| i.contains(time))
+        };
+        (route.active.is_empty() || inside(&route.active)) && !inside(&route.mute)
+    }
+}

@@ -1,0 +1,1 @@
+//! From a draft to messages that fit.

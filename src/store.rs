@@ -1,0 +1,336 @@
+//! What survives: the rows of truth, told, in-flight messages and budgets, and the small [`Store`] trait.
+//!
+//! The rows are what the engine changes and loads; a store moves them to disk and back and decides nothing.
+//! All rows of one [`Changes`] are committed together or not at all.
+
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alert::{
+    AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ReceiverName, SourceName, Timestamp,
+};
+
+/// Truth: what is known about one alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRow {
+    /// Its source.
+    pub source: SourceName,
+    /// Its fingerprint inside the source.
+    pub fingerprint: Fingerprint,
+    /// Its identity in words, when a mapping names one.
+    pub identity: Option<Arc<str>>,
+    /// `firing`, `resolved` or `expired`.
+    pub state: State,
+    /// Labels.
+    pub labels: Labels,
+    /// Annotations.
+    pub annotations: Labels,
+    /// Links by kind.
+    pub links: Labels,
+    /// Measured values.
+    pub values: Labels,
+    /// Begin of the current or last episode.
+    pub starts_at: Timestamp,
+    /// Its end, when over.
+    pub ends_at: Option<Timestamp>,
+    /// When it first came in.
+    pub first_seen: Timestamp,
+    /// When it last came in, as of the last write: a pure repeat does not write.
+    pub last_seen: Timestamp,
+    /// When it expires unless repeated, as of the last write.
+    pub expires_at: Timestamp,
+    /// How many times it has begun to fire.
+    pub episodes: u32,
+    /// When its latest episodes began, oldest first, for telling flapping.
+    pub recent: Vec<Timestamp>,
+    /// Whether it counts as flapping.
+    pub flapping: bool,
+}
+
+/// Where the truth about an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Its sender says it fires.
+    Firing,
+    /// Its sender said it is over.
+    Resolved,
+    /// Its sender stopped saying anything.
+    Expired,
+}
+
+impl State {
+    /// The name in API and store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What a receiver was last told about an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldRow {
+    /// As what.
+    pub said: Said,
+    /// How many episodes the alert had had by then.
+    pub episodes: u32,
+    /// When.
+    pub at: Timestamp,
+    /// In which digest.
+    pub digest: DigestId,
+}
+
+/// As what an alert was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Said {
+    /// Firing.
+    Firing,
+    /// Over: resolved or passed.
+    Resolved,
+    /// Coming and going.
+    Flapping,
+    /// Expired without a word.
+    Expired,
+}
+
+impl Said {
+    /// The name in API and store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+            Self::Flapping => "flapping",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A message that is to be sent, or whose outcome is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlightRow {
+    /// Who is told.
+    pub receiver: ReceiverName,
+    /// Through which bot; `None` is the console.
+    pub bot: Option<BotName>,
+    /// How many parts the digest has.
+    pub parts: u8,
+    /// Whether an urgent change is in it.
+    pub urgent: bool,
+    /// The exact bytes of the request, `msgUuid` included.
+    pub body: Arc<[u8]>,
+    /// What is told when it is delivered: alert, as what, and the episodes counted.
+    pub covers: Vec<(AlertNo, Said, u32)>,
+    /// How often it has been tried.
+    pub attempts: u32,
+}
+
+/// The state of a bot's budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BotRow {
+    /// When its messages of the last minute were answered.
+    pub sent: Vec<Timestamp>,
+    /// Until when it is paused, and the stable name of why.
+    pub pause: Option<(Timestamp, String)>,
+    /// The month `used` counts, as `year * 12 + month`.
+    pub month: i32,
+    /// Messages sent in that month.
+    pub used: u64,
+}
+
+/// A digest in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestRow {
+    /// Who was told.
+    pub receiver: ReceiverName,
+    /// When it was composed.
+    pub composed_at: Timestamp,
+    /// Level of detail.
+    pub detail: String,
+    /// Changes told, by name of the change.
+    pub counts: BTreeMap<String, u64>,
+    /// `pending`, `delivered`, or the name of the outcome that ended it.
+    pub outcome: String,
+}
+
+/// A message of a digest in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRow {
+    /// Through which bot; `None` is the console.
+    pub bot: Option<BotName>,
+    /// When it was last tried.
+    pub sent_at: Option<Timestamp>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// DingTalk's code in its last answer, if it gave one.
+    pub errcode: Option<i64>,
+    /// Title.
+    pub title: String,
+    /// Text.
+    pub text: String,
+}
+
+/// Rows to commit together. `None` deletes; a later row of the same key replaces an earlier one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Truth.
+    pub alerts: BTreeMap<AlertNo, Option<AlertRow>>,
+    /// Told.
+    pub told: BTreeMap<(ReceiverName, AlertNo), Option<ToldRow>>,
+    /// In flight.
+    pub in_flight: BTreeMap<MessageId, Option<InFlightRow>>,
+    /// Budgets.
+    pub bots: BTreeMap<BotName, BotRow>,
+    /// When each receiver was last sent a digest that was not only urgent.
+    pub served: BTreeMap<ReceiverName, Timestamp>,
+    /// History.
+    pub digests: BTreeMap<DigestId, DigestRow>,
+    /// History.
+    pub messages: BTreeMap<MessageId, MessageRow>,
+}
+
+impl Changes {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+            && self.told.is_empty()
+            && self.in_flight.is_empty()
+            && self.bots.is_empty()
+            && self.served.is_empty()
+            && self.digests.is_empty()
+            && self.messages.is_empty()
+    }
+
+    /// Takes over newer changes, row by row.
+    pub fn merge(&mut self, newer: Self) {
+        self.alerts.extend(newer.alerts);
+        self.told.extend(newer.told);
+        self.in_flight.extend(newer.in_flight);
+        self.bots.extend(newer.bots);
+        self.served.extend(newer.served);
+        self.digests.extend(newer.digests);
+        self.messages.extend(newer.messages);
+    }
+}
+
+/// Everything an engine starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// A random text made with the database, part of every `msgUuid`.
+    pub instance: String,
+    /// The first number no alert has had.
+    pub next_alert: AlertNo,
+    /// The first number no digest has had.
+    pub next_digest: DigestId,
+    /// Truth.
+    pub alerts: Vec<(AlertNo, AlertRow)>,
+    /// Told.
+    pub told: Vec<(ReceiverName, AlertNo, ToldRow)>,
+    /// In flight, in the order of their ids.
+    pub in_flight: Vec<(MessageId, InFlightRow)>,
+    /// Budgets.
+    pub bots: Vec<(BotName, BotRow)>,
+    /// When each receiver was last served.
+    pub served: Vec<(ReceiverName, Timestamp)>,
+}
+
+/// A digest of the history with its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The digest's number.
+    pub id: DigestId,
+    /// The digest.
+    pub digest: DigestRow,
+    /// Its messages in order, with their parts.
+    pub messages: Vec<(u8, MessageRow)>,
+}
+
+/// A body that was refused, kept to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedBody {
+    /// The source it was posted to.
+    pub source: SourceName,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Its first bytes.
+    pub body: Vec<u8>,
+}
+
+/// Durable storage. Calls block; the driver makes them from the store's own thread.
+pub trait Store: Send + 'static {
+    /// Everything the engine starts from.
+    fn load(&mut self) -> Result<Saved, StoreError>;
+    /// Commits all rows or none; they are on disk when this returns.
+    fn commit(&mut self, changes: &Changes) -> Result<(), StoreError>;
+    /// The newest digests first, at most `limit`, of one receiver or of all.
+    fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError>;
+    /// Keeps a refused body; of each source only the newest [`REFUSED_KEPT_MAX`] stay.
+    fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError>;
+    /// The refused bodies, newest first.
+    fn refused(&mut self, limit: usize) -> Result<Vec<RefusedBody>, StoreError>;
+    /// Forgets history composed before `before`.
+    fn prune(&mut self, before: Timestamp) -> Result<(), StoreError>;
+}
+
+/// How many refused bodies are kept for each source.
+pub const REFUSED_KEPT_MAX: usize = 20;
+/// How many bytes of a refused body are kept.
+pub const REFUSED_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Why the store could not do what it was asked, by what can be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the file.
+    #[error("`{path}` is in use by another dingest; stop that one, or give this one another `store.path`")]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The file was written by a newer version.
+    #[error(
+        "`{path}` has schema {found}, this version knows up to {known}; run the dingest that wrote it, or a newer one"
+    )]
+    NewerSchema {
+        /// The file.
+        path: String,
+        /// Its schema.
+        found: i64,
+        /// The newest we know.
+        known: i64,
+    },
+    /// The file is not, or no longer, a database.
+    #[error("`{path}` is damaged ({detail}); move it aside to start empty, or restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What SQLite said.
+        detail: String,
+    },
+    /// No space left.
+    #[error("no space left for `{path}`; free some, writing is tried again every second")]
+    Full {
+        /// The file.
+        path: String,
+    },
+    /// The file or its directory cannot be written.
+    #[error("`{path}` cannot be written ({detail}); check its owner, its mode and the mount")]
+    ReadOnly {
+        /// The file.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// Anything else.
+    #[error("`{path}`: {detail}")]
+    Other {
+        /// The file.
+        path: String,
+        /// What was said.
+        detail: String,
+    },
+}
