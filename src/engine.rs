@@ -2,19 +2,36 @@
 //!
 //! A plain value. [`Engine::handle`] takes what happened, [`Engine::poll`] hands out what to do until there is
 //! nothing left, [`Engine::changes`] hands out the rows that must be committed before those effects may happen,
-//! and [`Engine::deadline`] says when to come back with [`Input::Timer`] and why.
+//! and [`Engine::deadline`] says when to come back with [`Input::Timer`] and why. Time comes in with every call.
+//!
+//! **Invariants:** a digest is the difference between truth and told, never a queue; a failed send changes
+//! nothing; equal inputs give equal effects, byte for byte. The engine knows no socket, no file, no runtime, no
+//! clock and no wire format, and cannot fail.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod budget;
+mod delivery;
+mod desk;
 pub mod limits;
 pub mod outcome;
+mod query;
+mod told;
+mod truth;
 pub mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::alert::{Alert, BotName, DigestId, MessageId, RequestId, SourceName};
-use crate::digest::{Draft, Rendered};
-use crate::plan::Plan;
+use crate::alert::{
+    Alert, AlertNo, BotName, DigestId, MessageId, Now, ReceiverName, RequestId, Severity, SourceName, Span,
+    Tick, Timestamp,
+};
+use crate::digest::{Change, Detail, Draft, Rendered};
+use crate::engine::budget::Budget;
+use crate::engine::desk::{Agenda, Desk};
+use crate::engine::truth::{Ageing, Concern, Record, Truth};
+use crate::plan::{Plan, RouteId};
+use crate::store::{Changes, InFlightRow, Said, Saved};
 
 pub use outcome::{Answer, Outcome};
 
@@ -48,7 +65,7 @@ pub enum Input {
     Plan(Arc<Plan>),
     /// The deadline has come.
     Timer,
-    /// Stop composing; what is in flight may still end.
+    /// Compose no more; what is in flight may still end.
     Drain,
 }
 
@@ -66,6 +83,8 @@ pub enum Effect {
     Digest(Box<Draft>),
     /// Send, then come back with [`Input::Outcome`].
     Send(Send),
+    /// Tell the log and the metrics.
+    Event(Event),
 }
 
 /// A message to send.
@@ -94,8 +113,701 @@ pub enum Verdict {
     Repeat,
     /// About an older episode, or its end came already.
     Late,
-    /// An end long past of an alert we never knew.
+    /// An end of an alert we never knew, without an episode of its own or long past.
     Stale,
-    /// There is no room for another active alert.
+    /// There is no room for another alert.
     OverLimit,
 }
+
+impl Verdict {
+    /// The stable name in metrics, logs and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Again => "again",
+            Self::Resolved => "resolved",
+            Self::Updated => "updated",
+            Self::Repeat => "repeat",
+            Self::Late => "late",
+            Self::Stale => "stale",
+            Self::OverLimit => "over_limit",
+        }
+    }
+}
+
+/// Something an operator may want to read about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A digest was composed and is about to be sent.
+    Composed {
+        /// Which.
+        digest: DigestId,
+        /// To whom.
+        receiver: ReceiverName,
+        /// How many changes it tells.
+        changes: usize,
+        /// At which level.
+        detail: Detail,
+        /// In how many messages.
+        messages: usize,
+        /// Why its template could not be used, when it could not.
+        template_error: Option<String>,
+    },
+    /// A message ended, one way or another.
+    Answered {
+        /// Which.
+        message: MessageId,
+        /// To whom.
+        receiver: ReceiverName,
+        /// Through which bot; `None` is the console.
+        bot: Option<BotName>,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// A bot must be silent.
+    Paused {
+        /// Which.
+        bot: BotName,
+        /// Why.
+        reason: &'static str,
+        /// For how long.
+        span: Span,
+        /// DingTalk's words.
+        detail: String,
+    },
+    /// Most of the month's quota is used.
+    QuotaNear {
+        /// Messages sent this month.
+        used: u64,
+        /// Messages the month allows.
+        quota: u64,
+    },
+}
+
+/// Why the engine wants to be called at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// An alert expires, becomes calm, or is to be forgotten.
+    Ageing,
+    /// A reminder may be due.
+    Reminder,
+    /// A receiver is due, or a message is to be tried again.
+    Receiver,
+}
+
+/// What must be written, by key.
+#[derive(Debug, Default)]
+struct Dirty {
+    alerts: BTreeSet<AlertNo>,
+    told: BTreeSet<(ReceiverName, AlertNo)>,
+    bots: BTreeSet<BotName>,
+    /// Rows that are written as they stand and not read back from the engine's state.
+    rows: Changes,
+}
+
+/// The brain. See the module's head.
+#[derive(Debug)]
+pub struct Engine {
+    plan: Arc<Plan>,
+    instance: String,
+    next_alert: AlertNo,
+    next_digest: DigestId,
+    truth: Truth,
+    desks: BTreeMap<ReceiverName, Desk>,
+    budgets: BTreeMap<BotName, Budget>,
+    /// When alerts are to be looked at because of their age.
+    ageing: BTreeMap<Tick, Vec<AlertNo>>,
+    /// When told alerts are to be looked at for a reminder.
+    reminders: BTreeMap<Tick, BTreeMap<ReceiverName, Vec<AlertNo>>>,
+    agenda: Agenda,
+    /// Receivers whose situation may have changed during this call.
+    touched: BTreeSet<ReceiverName>,
+    effects: VecDeque<Effect>,
+    dirty: Dirty,
+    /// The receivers of every set of routes in use, so that a million alerts share a handful of sets.
+    concern_sets: BTreeMap<Vec<RouteId>, Arc<[Concern]>>,
+    firing: u64,
+    draining: bool,
+    /// When a message was last counted against the month.
+    counted_at: Option<Tick>,
+    quota_warned: bool,
+    /// State of the generator of jitter.
+    random: u64,
+    now: Now,
+}
+
+impl Engine {
+    /// An engine that goes on where `saved` left off.
+    pub fn new(plan: Arc<Plan>, saved: Saved, now: Now) -> Self {
+        let mut engine = Self {
+            plan,
+            random: saved.next_digest.0 ^ 0x9e37_79b9_7f4a_7c15,
+            instance: saved.instance,
+            next_alert: saved.next_alert,
+            next_digest: saved.next_digest,
+            truth: Truth::default(),
+            desks: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+            ageing: BTreeMap::new(),
+            reminders: BTreeMap::new(),
+            agenda: Agenda::default(),
+            touched: BTreeSet::new(),
+            effects: VecDeque::new(),
+            dirty: Dirty::default(),
+            concern_sets: BTreeMap::new(),
+            firing: 0,
+            draining: false,
+            counted_at: None,
+            quota_warned: false,
+            now,
+        };
+        for (bot, row) in saved.bots {
+            engine.budgets.insert(bot, Budget::restored(&row, now));
+        }
+        for (receiver, alert, row) in saved.told {
+            engine.desk(&receiver).told.insert(alert, row);
+        }
+        for (receiver, at) in saved.served {
+            let age = now.time.since(at);
+            engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
+        }
+        for (no, mut row) in saved.alerts {
+            if row.state == crate::store::State::Firing {
+                row.expires_at = row.expires_at.max(now.time.plus(limits::RESTART_GRACE));
+            }
+            engine.truth.insert(no, Record::restored(row, Arc::from([])));
+            engine.watch_age(no);
+        }
+        engine.restore_in_flight(saved.in_flight);
+        engine.enact_plan();
+        engine.look_around();
+        engine
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.now = now;
+        match input {
+            Input::Alerts {
+                request,
+                source,
+                alerts,
+            } => self.accept(request, &source, alerts),
+            Input::Rendered { digest, rendered } => self.rendered(digest, &rendered),
+            Input::Outcome { message, answer } => self.answered(message, &answer),
+            Input::Plan(plan) => {
+                self.plan = plan;
+                for budget in self.budgets.values_mut() {
+                    budget.lift_refusal();
+                }
+                self.dirty.bots.extend(self.budgets.keys().cloned());
+                self.enact_plan();
+            }
+            Input::Timer => {}
+            Input::Drain => self.draining = true,
+        }
+        self.pass_time();
+        self.look_around();
+    }
+
+    /// What to do next; `None` when there is nothing left.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The rows that must be committed before the effects polled so far may happen.
+    pub fn changes(&mut self) -> Changes {
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut changes = dirty.rows;
+        changes.alerts.extend(
+            dirty
+                .alerts
+                .into_iter()
+                .map(|no| (no, self.truth.get(no).map(|record| record.row.clone()))),
+        );
+        for (receiver, alert) in dirty.told {
+            let row = self
+                .desks
+                .get(&receiver)
+                .and_then(|desk| desk.told.get(&alert))
+                .copied();
+            changes.told.insert((receiver, alert), row);
+        }
+        for bot in dirty.bots {
+            if let Some(budget) = self.budgets.get(&bot) {
+                changes.bots.insert(bot, budget.row(self.now));
+            }
+        }
+        changes
+    }
+
+    /// Whether [`Engine::changes`] would have anything.
+    pub fn has_changes(&self) -> bool {
+        !(self.dirty.alerts.is_empty()
+            && self.dirty.told.is_empty()
+            && self.dirty.bots.is_empty()
+            && self.dirty.rows.is_empty())
+    }
+
+    /// When to come back with [`Input::Timer`], and why.
+    pub fn deadline(&self) -> Option<(Tick, Reason)> {
+        let ageing = self.ageing.first_key_value().map(|(at, _)| (*at, Reason::Ageing));
+        let reminder = self
+            .reminders
+            .first_key_value()
+            .map(|(at, _)| (*at, Reason::Reminder));
+        let receiver = self.agenda.first().map(|at| (at, Reason::Receiver));
+        [ageing, reminder, receiver].into_iter().flatten().min()
+    }
+
+    /// Whether a message is on its way or a digest is being composed.
+    pub fn is_sending(&self) -> bool {
+        self.desks.values().any(|desk| desk.under_way.is_some())
+    }
+
+    /// The desk of a receiver, set up at its first use.
+    fn desk(&mut self, receiver: &ReceiverName) -> &mut Desk {
+        self.desks.entry(receiver.clone()).or_default()
+    }
+
+    fn accept(&mut self, request: RequestId, source: &SourceName, alerts: Vec<Alert>) {
+        let expire_after = self
+            .plan
+            .sources
+            .get(source)
+            .map_or(DEFAULT_EXPIRE_AFTER, |source| source.expire_after);
+        let mut tally = BTreeMap::new();
+        for alert in alerts {
+            let verdict = match self.truth.find(source, alert.fingerprint) {
+                Some(no) => self.hear(no, alert, expire_after),
+                None => self.meet(source, alert, expire_after),
+            };
+            *tally.entry(verdict).or_insert(0) += 1;
+        }
+        self.effects.push_back(Effect::Reply { request, tally });
+    }
+
+    /// A message about a known alert.
+    fn hear(&mut self, no: AlertNo, alert: Alert, expire_after: Span) -> Verdict {
+        let Some(record) = self.truth.get_mut(no) else {
+            return Verdict::Stale;
+        };
+        let before = (record.fires(), record.severity);
+        let relabelled = record.row.labels != alert.labels;
+        let (verdict, write) = record.hear(alert, expire_after, self.now.time);
+        if write {
+            self.dirty.alerts.insert(no);
+        }
+        if matches!(verdict, Verdict::Repeat | Verdict::Late) {
+            return verdict;
+        }
+        self.recount(no, before);
+        if relabelled {
+            self.route(no);
+        }
+        if verdict != Verdict::Updated {
+            self.watch_age(no);
+        }
+        self.reconsider(no);
+        verdict
+    }
+
+    /// A message about an alert nobody knew.
+    fn meet(&mut self, source: &SourceName, alert: Alert, expire_after: Span) -> Verdict {
+        if self.truth.len() >= limits::ALERTS_HELD_MAX {
+            return Verdict::OverLimit;
+        }
+        let (record, verdict) = match Record::first(source, alert, expire_after, self.now.time) {
+            Ok(first) => first,
+            Err(verdict) => return verdict,
+        };
+        let no = self.next_alert;
+        self.next_alert = AlertNo(no.0 + 1);
+        self.firing += u64::from(record.fires());
+        self.truth.insert(no, record);
+        self.dirty.alerts.insert(no);
+        self.route(no);
+        self.watch_age(no);
+        self.reconsider(no);
+        verdict
+    }
+
+    /// Sets whom an alert concerns, from its labels and the plan. Who was told that it fires and is no longer
+    /// concerned still hears of its end.
+    fn route(&mut self, no: AlertNo) {
+        let Some(record) = self.truth.get(no) else { return };
+        let routes = self.plan.routes.matching(&record.row.labels);
+        let before = Arc::clone(&record.concerns);
+        let (fires, severity) = (record.fires(), record.severity);
+        let mut concerns = self.concerns_of(routes);
+        let former: Vec<Concern> = before
+            .iter()
+            .filter(|old| !concerns.iter().any(|concern| concern.receiver == old.receiver))
+            .filter(|old| self.owes_an_end(&old.receiver, no))
+            .map(|old| Concern {
+                receiver: old.receiver.clone(),
+                route: RouteId(0),
+                former: true,
+            })
+            .collect();
+        if !former.is_empty() {
+            concerns = concerns.iter().cloned().chain(former).collect();
+        }
+        if fires {
+            self.count_concerns(&before, severity, false);
+            self.count_concerns(&concerns, severity, true);
+        }
+        for old in before.iter() {
+            if !concerns.iter().any(|concern| concern.receiver == old.receiver) {
+                self.desk(&old.receiver).settle(no);
+                self.touched.insert(old.receiver.clone());
+            }
+        }
+        if let Some(record) = self.truth.get_mut(no) {
+            record.concerns = concerns;
+        }
+    }
+
+    /// The receivers of a set of routes; of two routes to one receiver the first counts.
+    fn concerns_of(&mut self, routes: Vec<RouteId>) -> Arc<[Concern]> {
+        if let Some(known) = self.concern_sets.get(&routes) {
+            return Arc::clone(known);
+        }
+        let mut concerns: Vec<Concern> = Vec::new();
+        for route in &routes {
+            let receiver = &self.plan.routes.get(*route).receiver;
+            if !concerns.iter().any(|concern| concern.receiver == *receiver) {
+                concerns.push(Concern {
+                    receiver: receiver.clone(),
+                    route: *route,
+                    former: false,
+                });
+            }
+        }
+        let concerns: Arc<[Concern]> = concerns.into();
+        self.concern_sets.insert(routes, Arc::clone(&concerns));
+        concerns
+    }
+
+    /// Whether a receiver was told that an alert fires and not yet that it is over.
+    fn owes_an_end(&self, receiver: &ReceiverName, no: AlertNo) -> bool {
+        self.plan.receivers.contains_key(receiver)
+            && self
+                .desks
+                .get(receiver)
+                .and_then(|desk| desk.told.get(&no))
+                .is_some_and(|told| matches!(told.said, Said::Firing | Said::Flapping))
+    }
+
+    /// Keeps the numbers of firing alerts right after a record changed.
+    fn recount(&mut self, no: AlertNo, (was_firing, old_severity): (bool, Severity)) {
+        let Some(record) = self.truth.get(no) else { return };
+        let (fires, severity, concerns) = (record.fires(), record.severity, Arc::clone(&record.concerns));
+        if was_firing {
+            self.firing -= 1;
+            self.count_concerns(&concerns, old_severity, false);
+        }
+        if fires {
+            self.firing += 1;
+            self.count_concerns(&concerns, severity, true);
+        }
+    }
+
+    fn count_concerns(&mut self, concerns: &[Concern], severity: Severity, up: bool) {
+        for concern in concerns.iter().filter(|concern| !concern.former) {
+            match self.desks.get_mut(&concern.receiver) {
+                Some(desk) => desk.count_firing(severity, up),
+                None => self.desk(&concern.receiver).count_firing(severity, up),
+            }
+        }
+    }
+
+    /// Compares truth with told for everybody an alert concerns, and notes what is to be said.
+    fn reconsider(&mut self, no: AlertNo) {
+        let Some(record) = self.truth.get(no) else { return };
+        for concern in Arc::clone(&record.concerns).iter() {
+            self.reconsider_for(no, concern, self.now.tick);
+        }
+    }
+
+    fn reconsider_for(&mut self, no: AlertNo, concern: &Concern, since: Tick) {
+        let change = self.change_for(no, concern);
+        let desk = match self.desks.get_mut(&concern.receiver) {
+            Some(desk) => desk,
+            None => self.desk(&concern.receiver),
+        };
+        // What is under way is compared again when its outcome is known.
+        if desk.is_under_way(no) {
+            return;
+        }
+        match change {
+            Some(_) => desk.wait(no, concern.route, since),
+            None => desk.settle(no),
+        }
+        if !self.touched.contains(&concern.receiver) {
+            self.touched.insert(concern.receiver.clone());
+        }
+    }
+
+    /// What a receiver is to be told about an alert, if anything.
+    fn change_for(&self, no: AlertNo, concern: &Concern) -> Option<Change> {
+        let record = self.truth.get(no)?;
+        let told = self
+            .desks
+            .get(&concern.receiver)
+            .and_then(|desk| desk.told.get(&no));
+        let change = told::difference(record, told, self.plan.routes.get(concern.route), self.now.time)?;
+        let closes = matches!(change, Change::Resolved | Change::Expired);
+        (!concern.former || (closes && told.is_some())).then_some(change)
+    }
+
+    /// Files an alert under the time at which its age will matter. Whole seconds keep the files few. An alert
+    /// that is filed earlier already stays there: it will be filed again from there.
+    fn watch_age(&mut self, no: AlertNo) {
+        let Some(ages_at) = self.truth.get(no).map(Record::ages_at) else {
+            return;
+        };
+        let at = whole_second(self.tick_of(ages_at));
+        let now = self.now.tick;
+        let Some(record) = self.truth.get_mut(no) else {
+            return;
+        };
+        if record.filed_at > now && record.filed_at <= at {
+            return;
+        }
+        record.filed_at = at;
+        self.ageing.entry(at).or_default().push(no);
+    }
+
+    /// The tick at which the wall clock will show `time`, if it runs evenly from here.
+    fn tick_of(&self, time: Timestamp) -> Tick {
+        self.now.tick.plus(time.since(self.now.time))
+    }
+
+    /// Lets everything happen that only time brings about.
+    fn pass_time(&mut self) {
+        while let Some(entry) = self
+            .ageing
+            .first_entry()
+            .filter(|entry| *entry.key() <= self.now.tick)
+        {
+            let (at, numbers) = entry.remove_entry();
+            for no in numbers {
+                self.age(no, at);
+            }
+        }
+        while let Some(entry) = self
+            .reminders
+            .first_entry()
+            .filter(|entry| *entry.key() <= self.now.tick)
+        {
+            for (receiver, numbers) in entry.remove() {
+                self.remind(&receiver, numbers);
+            }
+        }
+        self.touched.extend(self.agenda.due(self.now.tick));
+    }
+
+    fn age(&mut self, no: AlertNo, filed_at: Tick) {
+        let now = self.now.time;
+        let Some(record) = self.truth.get_mut(no) else {
+            return;
+        };
+        if record.filed_at != filed_at {
+            return;
+        }
+        record.filed_at = Tick(0);
+        let before = (record.fires(), record.severity);
+        match record.age(now) {
+            Ageing::Later => self.watch_age(no),
+            Ageing::Expired | Ageing::Calm => {
+                self.dirty.alerts.insert(no);
+                self.recount(no, before);
+                self.watch_age(no);
+                self.reconsider(no);
+            }
+            Ageing::Forget => self.forget(no),
+        }
+    }
+
+    /// Drops an alert that is over, unless somebody has still to be told about it.
+    fn forget(&mut self, no: AlertNo) {
+        let Some(record) = self.truth.get(no) else { return };
+        let concerns = Arc::clone(&record.concerns);
+        let owed = concerns.iter().any(|concern| {
+            self.change_for(no, concern).is_some()
+                || self
+                    .desks
+                    .get(&concern.receiver)
+                    .is_some_and(|desk| desk.is_under_way(no))
+        });
+        if owed {
+            let later = self.now.tick.plus(limits::LATE_MAX);
+            self.ageing.entry(later).or_default().push(no);
+            if let Some(record) = self.truth.get_mut(no) {
+                record.filed_at = later;
+            }
+            return;
+        }
+        self.truth.remove(no);
+        self.dirty.alerts.insert(no);
+        for (receiver, desk) in &mut self.desks {
+            if desk.told.remove(&no).is_some() {
+                self.dirty.told.insert((receiver.clone(), no));
+            }
+        }
+    }
+
+    /// Looks at told alerts whose reminder may be due.
+    fn remind(&mut self, receiver: &ReceiverName, numbers: Vec<AlertNo>) {
+        for no in numbers {
+            self.compare(no, receiver, self.now.tick);
+        }
+    }
+
+    /// Files an alert that a receiver was told at `told_at` to be firing under the time of its reminder.
+    fn watch_reminder(&mut self, receiver: &ReceiverName, no: AlertNo, told_at: Timestamp) {
+        let Some(concern) = self.truth.get(no).and_then(|record| record.concern(receiver)) else {
+            return;
+        };
+        let at = told_at.plus(self.plan.routes.get(concern.route).repeat_interval);
+        let at = whole_second(self.tick_of(at));
+        self.reminders
+            .entry(at)
+            .or_default()
+            .entry(receiver.clone())
+            .or_default()
+            .push(no);
+    }
+
+    /// Recomputes everything that follows from the plan; truth, told, windows and budgets stay.
+    fn enact_plan(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        for receiver in plan.receivers.keys() {
+            self.desk(receiver);
+        }
+        for bot in plan.bots.keys() {
+            self.budgets.entry(bot.clone()).or_default();
+        }
+        self.concern_sets.clear();
+        self.reminders.clear();
+        let waited = self.clear_desks();
+        let numbers = self.truth.numbers();
+        self.firing = 0;
+        for no in &numbers {
+            self.reroute(*no);
+        }
+        self.find_former();
+        for no in numbers {
+            let Some(record) = self.truth.get(no) else {
+                continue;
+            };
+            for concern in Arc::clone(&record.concerns).iter() {
+                let since = waited
+                    .get(&concern.receiver)
+                    .and_then(|waits| waits.get(&no))
+                    .copied();
+                self.reconsider_for(no, concern, since.unwrap_or(self.now.tick));
+            }
+        }
+        self.file_reminders();
+        self.touched.extend(self.desks.keys().cloned());
+    }
+
+    /// Empties every desk of what follows from the old plan; answers since when each change has waited.
+    fn clear_desks(&mut self) -> BTreeMap<ReceiverName, BTreeMap<AlertNo, Tick>> {
+        let clear = |(receiver, desk): (&ReceiverName, &mut Desk)| {
+            desk.firing = [0; 3];
+            let lanes = std::mem::take(&mut desk.lanes);
+            (
+                receiver.clone(),
+                lanes.into_values().flat_map(|mut lane| lane.take()).collect(),
+            )
+        };
+        self.desks.iter_mut().map(clear).collect()
+    }
+
+    /// Routes one alert by the plan, and nothing more.
+    fn reroute(&mut self, no: AlertNo) {
+        let Some(record) = self.truth.get(no) else { return };
+        let (fires, severity) = (record.fires(), record.severity);
+        let routes = self.plan.routes.matching(&record.row.labels);
+        let concerns = self.concerns_of(routes);
+        if fires {
+            self.firing += 1;
+            self.count_concerns(&concerns, severity, true);
+        }
+        if let Some(record) = self.truth.get_mut(no) {
+            record.concerns = concerns;
+        }
+    }
+
+    /// Finds who was told that an alert fires and is no longer concerned.
+    fn find_former(&mut self) {
+        for (receiver, desk) in &self.desks {
+            if !self.plan.receivers.contains_key(receiver) {
+                continue;
+            }
+            let owing = desk
+                .told
+                .iter()
+                .filter(|(_, told)| matches!(told.said, Said::Firing | Said::Flapping));
+            for (no, _) in owing {
+                let Some(record) = self.truth.get_mut(*no) else {
+                    continue;
+                };
+                if !record
+                    .concerns
+                    .iter()
+                    .any(|concern| concern.receiver == *receiver)
+                {
+                    let former = Concern {
+                        receiver: receiver.clone(),
+                        route: RouteId(0),
+                        former: true,
+                    };
+                    record.concerns = record.concerns.iter().cloned().chain([former]).collect();
+                }
+            }
+        }
+    }
+
+    /// Files every alert that was told as firing under the time of its reminder.
+    fn file_reminders(&mut self) {
+        let told: Vec<(ReceiverName, AlertNo, Timestamp)> = self
+            .desks
+            .iter()
+            .flat_map(|(receiver, desk)| desk.told.iter().map(move |(no, told)| (receiver, no, told)))
+            .filter(|(_, _, told)| told.said == Said::Firing)
+            .map(|(receiver, no, told)| (receiver.clone(), *no, told.at))
+            .collect();
+        for (receiver, no, at) in told {
+            self.watch_reminder(&receiver, no, at);
+        }
+    }
+
+    /// The next number of a small generator, for jitter only.
+    fn random(&mut self) -> u64 {
+        // xorshift64*
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Writes a row of a message in flight as it stands.
+    fn save_in_flight(&mut self, message: MessageId, row: Option<InFlightRow>) {
+        self.dirty.rows.in_flight.insert(message, row);
+    }
+}
+
+/// The next whole second, so that timers are few however many alerts there are.
+fn whole_second(tick: Tick) -> Tick {
+    Tick(tick.0.div_ceil(1000) * 1000)
+}
+
+/// For alerts of a source that is no longer configured.
+const DEFAULT_EXPIRE_AFTER: Span = Span::days(15);
+
+#[cfg(test)]
+mod tests;

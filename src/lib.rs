@@ -4,6 +4,7 @@ pub mod alert;
 pub mod config;
 pub mod digest;
 pub mod dingtalk;
+pub mod driver;
 pub mod engine;
 pub mod plan;
 pub mod render;

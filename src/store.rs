@@ -173,6 +173,17 @@ pub struct MessageRow {
     pub text: String,
 }
 
+/// What one more attempt changes of a message in the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// When it was tried.
+    pub sent_at: Option<Timestamp>,
+    /// How often it has been tried.
+    pub attempts: u32,
+    /// DingTalk's code in its last answer, if it gave one.
+    pub errcode: Option<i64>,
+}
+
 /// Rows to commit together. `None` deletes; a later row of the same key replaces an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -190,6 +201,10 @@ pub struct Changes {
     pub digests: BTreeMap<DigestId, DigestRow>,
     /// History.
     pub messages: BTreeMap<MessageId, MessageRow>,
+    /// History: attempts at messages that are kept already.
+    pub attempts: BTreeMap<MessageId, AttemptRow>,
+    /// History: how digests ended.
+    pub outcomes: BTreeMap<DigestId, String>,
 }
 
 impl Changes {
@@ -202,6 +217,8 @@ impl Changes {
             && self.served.is_empty()
             && self.digests.is_empty()
             && self.messages.is_empty()
+            && self.attempts.is_empty()
+            && self.outcomes.is_empty()
     }
 
     /// Takes over newer changes, row by row.
@@ -213,6 +230,8 @@ impl Changes {
         self.served.extend(newer.served);
         self.digests.extend(newer.digests);
         self.messages.extend(newer.messages);
+        self.attempts.extend(newer.attempts);
+        self.outcomes.extend(newer.outcomes);
     }
 }
 

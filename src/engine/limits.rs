@@ -1,1 +1,86 @@
-//! Every limit of the engine, in one place.
+//! Every limit and fixed span of the engine, in one place, with the relations that must hold between them.
+//!
+//! What a user sets per route, bot or source is in the plan; what stands here holds for everybody.
+
+use crate::alert::Span;
+
+/// Alerts held at one time, over or not. One more is answered with [`super::Verdict::OverLimit`] and not taken.
+pub const ALERTS_HELD_MAX: usize = 4_000_000;
+
+/// How long an alert that is over is remembered, so that late and repeated ends of it are known as such.
+/// Prometheus repeats an end for 15 minutes (`inbound` 3.1).
+pub const OVER_KEPT: Span = Span::hours(1);
+
+/// How long after an end a firing message about the same episode counts as late and not as news. Peers of an
+/// Alertmanager cluster send up to some 15 s apart each; longer than this, believe the firing.
+pub const LATE_MAX: Span = Span::minutes(2);
+
+/// After a restart no alert expires for this long: its sender gets the chance to repeat it.
+pub const RESTART_GRACE: Span = Span::minutes(5);
+
+/// A repeat that moves an expiry by less than this is not written ([`expiry_drift_max`]).
+pub const EXPIRY_DRIFT_MIN: Span = Span::hours(1);
+
+/// More episodes than this within [`FLAPPING_WINDOW`] are flapping.
+pub const FLAPPING_EPISODES_MAX: usize = 5;
+
+/// The stretch in which episodes are counted for flapping.
+pub const FLAPPING_WINDOW: Span = Span::hours(1);
+
+/// A flapping alert that neither came nor went for this long is calm.
+pub const FLAPPING_CALM: Span = Span::minutes(15);
+
+/// Budget: the width of the sliding window DingTalk counts in.
+pub const BUDGET_WINDOW: Span = Span::minutes(1);
+
+/// Messages of a bot's minute that only urgent changes may use (of `per_minute`, never all of it).
+pub const URGENT_RESERVE: u32 = 3;
+
+/// How long a bot with a refused token, signature, keyword or address is left alone.
+pub const REFUSED_PAUSE: Span = Span::hours(1);
+
+/// How long a bot whose quota is used up is left alone before it is tried again.
+pub const QUOTA_PAUSE: Span = Span::hours(1);
+
+/// From this share of the monthly quota on (in percent) changes that are not urgent are stretched.
+pub const QUOTA_STRETCH_PERCENT: u64 = 80;
+
+/// First wait after a failed send; doubles with every further failure.
+pub const BACKOFF_FIRST: Span = Span::seconds(1);
+
+/// Longest wait after a failed send.
+pub const BACKOFF_MAX: Span = Span::minutes(5);
+
+/// Bytes of one serialised request: DingTalk takes 20,000, we stay a tenth below.
+pub const MESSAGE_BYTES_MAX: usize = 18_000;
+
+/// The smallest frame a digest is squeezed into after DingTalk refused its size.
+pub const MESSAGE_BYTES_MIN: usize = 2_000;
+
+/// How often muted routes are looked at.
+pub const MUTE_CHECK: Span = Span::minutes(1);
+
+/// Alerts of one answer to a query.
+pub const QUERY_ALERTS_MAX: usize = 10_000;
+
+const _: () = assert!(
+    LATE_MAX.0 < OVER_KEPT.0,
+    "a late message must find the alert it is late for"
+);
+const _: () = assert!(FLAPPING_CALM.0 < FLAPPING_WINDOW.0);
+const _: () = assert!(
+    FLAPPING_CALM.0 < OVER_KEPT.0,
+    "calm must be noticed before the alert is forgotten"
+);
+const _: () = assert!(BACKOFF_FIRST.0 < BACKOFF_MAX.0);
+const _: () = assert!(MESSAGE_BYTES_MIN < MESSAGE_BYTES_MAX);
+
+/// How far an expiry may move before it is written again: an eighth of what the source allows.
+pub fn expiry_drift_max(expire_after: Span) -> Span {
+    Span((expire_after.0 / 8).max(EXPIRY_DRIFT_MIN.0))
+}
+
+/// The wait after `failures` failures in a row, before jitter.
+pub fn backoff(failures: u32) -> Span {
+    Span((BACKOFF_FIRST.0 << failures.saturating_sub(1).min(20)).min(BACKOFF_MAX.0))
+}

@@ -1,0 +1,250 @@
+//! What a bot may still send: its sliding minute, its pauses, its month.
+//!
+//! A message occupies its place in the minute from the moment it is planned until a minute after it was
+//! *answered*, so that no delay on the way can put more into one of DingTalk's minutes than into one of ours.
+
+use std::collections::VecDeque;
+
+use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, URGENT_RESERVE};
+use crate::alert::{Now, Span, Tick, Timestamp};
+use crate::store::BotRow;
+
+/// One bot's budget.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// When the messages of the last minute were answered.
+    answered: VecDeque<Tick>,
+    /// Messages planned or on their way.
+    open: u32,
+    pause: Option<Pause>,
+    month: Month,
+    used: u64,
+}
+
+/// Why and until when a bot is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) until: Tick,
+    pub(super) reason: PauseReason,
+}
+
+/// Why a bot is silent; also a metric label, an API value and a notice in digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PauseReason {
+    /// Too many messages.
+    Limited,
+    /// The egress address is blocked.
+    Blocked,
+    /// The quota is used up.
+    Quota,
+    /// An operator must act; the name says on what.
+    Refused(&'static str),
+}
+
+impl PauseReason {
+    /// The stable name.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limited => "limited",
+            Self::Blocked => "blocked",
+            Self::Quota => "quota",
+            Self::Refused(what) => what,
+        }
+    }
+
+    /// The reason of that name, as the store kept it.
+    fn named(name: &str) -> Self {
+        match name {
+            "limited" => Self::Limited,
+            "blocked" => Self::Blocked,
+            "quota" => Self::Quota,
+            "refused_token" => Self::Refused("refused_token"),
+            "refused_signature" => Self::Refused("refused_signature"),
+            "refused_clock" => Self::Refused("refused_clock"),
+            "refused_keyword" => Self::Refused("refused_keyword"),
+            "refused_address" => Self::Refused("refused_address"),
+            _ => Self::Refused("refused_other"),
+        }
+    }
+
+    /// Whether it will not pass by itself soon, so that everything goes to the fallback and not only the urgent.
+    pub(super) const fn needs_operator(self) -> bool {
+        matches!(self, Self::Quota | Self::Refused(_))
+    }
+}
+
+/// A calendar month, counted as `year * 12 + month`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Month(i32);
+
+impl Month {
+    /// The month `time` lies in, in the plan's zone, and when it ends.
+    pub(super) fn of(time: Timestamp, zone: &jiff::tz::TimeZone) -> (Self, Timestamp) {
+        let zoned = jiff::Timestamp::from_millisecond(time.0)
+            .unwrap_or_default()
+            .to_zoned(zone.clone());
+        let month = Self(i32::from(zoned.year()) * 12 + i32::from(zoned.month()));
+        let end = zoned
+            .date()
+            .last_of_month()
+            .tomorrow()
+            .ok()
+            .and_then(|first| first.to_zoned(zone.clone()).ok())
+            .map_or(time, |first| Timestamp(first.timestamp().as_millisecond()));
+        (month, end)
+    }
+}
+
+impl Budget {
+    /// The budget as the store had it.
+    pub(super) fn restored(row: &BotRow, now: Now) -> Self {
+        let answered = row
+            .sent
+            .iter()
+            .map(|at| now.time.since(*at))
+            // A clock that was set back must not free places: what lies ahead counts as just answered.
+            .filter(|age| *age < BUDGET_WINDOW)
+            .map(|age| Tick(now.tick.0.saturating_sub(age.0)))
+            .collect();
+        let pause = row
+            .pause
+            .as_ref()
+            .map(|(until, reason)| Pause {
+                until: now.tick.plus(until.since(now.time)),
+                reason: PauseReason::named(reason),
+            })
+            .filter(|pause| pause.until > now.tick);
+        Self {
+            answered,
+            open: 0,
+            pause,
+            month: Month(row.month),
+            used: row.used,
+        }
+    }
+
+    /// The budget as the store is to have it.
+    pub(super) fn row(&self, now: Now) -> BotRow {
+        let time_of = |tick: Tick| Timestamp(now.time.0.saturating_sub_unsigned(now.tick.since(tick).0));
+        BotRow {
+            sent: self.answered.iter().map(|tick| time_of(*tick)).collect(),
+            pause: self.pause.filter(|pause| pause.until > now.tick).map(|pause| {
+                (
+                    now.time.plus(pause.until.since(now.tick)),
+                    pause.reason.as_str().to_owned(),
+                )
+            }),
+            month: self.month.0,
+            used: self.used,
+        }
+    }
+
+    /// Messages it may send at this moment.
+    pub(super) fn left(&self, per_minute: u32, urgent: bool, now: Tick) -> u32 {
+        let answered = self
+            .answered
+            .iter()
+            .filter(|at| now.since(**at) < BUDGET_WINDOW)
+            .count();
+        let taken = self
+            .open
+            .saturating_add(u32::try_from(answered).unwrap_or(u32::MAX));
+        allowed(per_minute, urgent).saturating_sub(taken)
+    }
+
+    /// When [`Budget::left`] will be at least one, as far as known: `None` while only answers can free a place.
+    pub(super) fn room_at(&self, per_minute: u32, urgent: bool, now: Tick) -> Option<Tick> {
+        let allowed = allowed(per_minute, urgent).saturating_sub(self.open) as usize;
+        let fresh: Vec<Tick> = self
+            .answered
+            .iter()
+            .copied()
+            .filter(|at| now.since(*at) < BUDGET_WINDOW)
+            .collect();
+        if allowed == 0 {
+            return None;
+        }
+        match fresh.len().checked_sub(allowed) {
+            None => Some(now),
+            Some(surplus) => fresh.get(surplus).map(|at| at.plus(BUDGET_WINDOW)),
+        }
+    }
+
+    /// Plans `messages` of them.
+    pub(super) fn open(&mut self, messages: u32) {
+        self.open = self.open.saturating_add(messages);
+    }
+
+    /// Gives planned places back.
+    pub(super) fn close(&mut self, messages: u32) {
+        self.open = self.open.saturating_sub(messages);
+    }
+
+    /// An attempt has ended: its place stays taken for a minute from here.
+    pub(super) fn answered(&mut self, now: Tick) {
+        self.close(1);
+        self.answered.push_back(now);
+        while self
+            .answered
+            .front()
+            .is_some_and(|at| now.since(*at) >= BUDGET_WINDOW)
+        {
+            self.answered.pop_front();
+        }
+    }
+
+    /// Counts a message against the month.
+    pub(super) fn count(&mut self, month: Month) {
+        if self.month != month {
+            self.month = month;
+            self.used = 0;
+        }
+        self.used = self.used.saturating_add(1);
+    }
+
+    /// Messages sent in `month`.
+    pub(super) fn used(&self, month: Month) -> u64 {
+        if self.month == month { self.used } else { 0 }
+    }
+
+    /// Silences the bot; a longer pause is never shortened.
+    pub(super) fn pause(&mut self, reason: PauseReason, span: Span, now: Tick) {
+        let until = now.plus(span);
+        if self.paused(now).is_none_or(|pause| pause.until <= until) {
+            self.pause = Some(Pause { until, reason });
+        }
+    }
+
+    /// The pause in force.
+    pub(super) fn paused(&self, now: Tick) -> Option<Pause> {
+        self.pause.filter(|pause| pause.until > now)
+    }
+
+    /// Lifts a pause that waited for an operator: the configuration has changed.
+    pub(super) fn lift_refusal(&mut self) {
+        if self.pause.is_some_and(|pause| pause.reason.needs_operator()) {
+            self.pause = None;
+        }
+    }
+}
+
+/// How many messages a minute allows: all of `per_minute` for the urgent, the unreserved part for others.
+fn allowed(per_minute: u32, urgent: bool) -> u32 {
+    if urgent {
+        per_minute
+    } else {
+        per_minute.saturating_sub(URGENT_RESERVE).max(1).min(per_minute)
+    }
+}
+
+/// The pace of messages that are not urgent once most of the month's quota is used: the least time from one to
+/// the next so that what is left lasts until the month ends. `None` is no restriction.
+pub(super) fn pace(used: u64, quota: u64, left_of_month: Span) -> Option<Span> {
+    if used.saturating_mul(100) < quota.saturating_mul(QUOTA_STRETCH_PERCENT) {
+        return None;
+    }
+    match quota.saturating_sub(used) {
+        0 => Some(left_of_month),
+        left => Some(Span(left_of_month.0 / left)),
+    }
+}

@@ -1,0 +1,800 @@
+//! From a due receiver to what it was told: who carries a digest, when, and what each answer means.
+//!
+//! A receiver has at most one digest under way. Its parts go out in order, each after the one before was
+//! delivered. What an attempt that surely failed leaves behind is nothing: its changes wait again and the next
+//! digest tells them as they are then. Only a message that *may* have arrived is kept, and is sent again byte for
+//! byte under the same `msgUuid` until an answer settles it.
+
+use std::collections::BTreeMap;
+
+use super::budget::{Month, PauseReason, pace};
+use super::desk::{Sending, Stage, Telling, UnderWay};
+use super::limits::{MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff};
+use super::outcome::Rejected;
+use super::truth::Record;
+use super::view::WaitsFor;
+use super::{Answer, Effect, Engine, Event, Outcome, Send, told};
+use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Span, Status, Tick};
+use crate::digest::{Change, Detail, Draft, Entry, Fit, Notice, Rendered};
+use crate::plan::{Channel, Receiver, Route};
+use crate::store::{AttemptRow, DigestRow, InFlightRow, MessageRow, Said, State, ToldRow};
+
+/// Whether a receiver can be told at this moment.
+#[derive(Debug)]
+pub(super) enum Appointment {
+    /// There is nothing to tell.
+    Idle,
+    /// Not yet.
+    Waits {
+        /// When to look again; `None` while only an answer can change anything.
+        until: Option<Tick>,
+        /// For what.
+        waits_for: WaitsFor,
+    },
+    /// A message that may have arrived is to be sent again.
+    Resend,
+    /// Yes.
+    Ready { carrier: Carrier, urgent: bool },
+}
+
+/// Who carries a digest.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    /// The bot; `None` is the console.
+    bot: Option<BotName>,
+    /// Messages it may send at this moment.
+    places: u32,
+    /// Said in the digest when it is not the receiver's own.
+    notice: Option<Notice>,
+}
+
+impl Engine {
+    /// Looks at every receiver whose situation may have changed.
+    pub(super) fn look_around(&mut self) {
+        while let Some(receiver) = self.touched.pop_first() {
+            let next = match self.appointment(&receiver) {
+                Appointment::Idle => None,
+                Appointment::Waits { until, .. } => until,
+                Appointment::Resend => {
+                    self.send_next(&receiver);
+                    None
+                }
+                Appointment::Ready { carrier, urgent } => {
+                    self.serve(&receiver, carrier, urgent);
+                    None
+                }
+            };
+            self.agenda.set(&receiver, next);
+        }
+    }
+
+    /// Whether a receiver can be told at this moment, and why not.
+    pub(super) fn appointment(&self, name: &ReceiverName) -> Appointment {
+        let Some(desk) = self.desks.get(name) else {
+            return Appointment::Idle;
+        };
+        if let Some(under_way) = &desk.under_way {
+            return self.appointment_under_way(under_way);
+        }
+        let Some(receiver) = self.plan.receivers.get(name) else {
+            return Appointment::Idle;
+        };
+        let Some(due) = desk.due(self.now, &self.plan) else {
+            return Appointment::Idle;
+        };
+        if self.draining {
+            return Appointment::Waits {
+                until: None,
+                waits_for: WaitsFor::Shutdown,
+            };
+        }
+        let now = self.now.tick;
+        if due.at > now {
+            return Appointment::Waits {
+                until: Some(due.at),
+                waits_for: due.waits_for,
+            };
+        }
+        if desk.retry_at > now {
+            return Appointment::Waits {
+                until: Some(desk.retry_at),
+                waits_for: WaitsFor::Backoff,
+            };
+        }
+        if let Some(until) = self.paced_until().filter(|until| !due.urgent && *until > now) {
+            return Appointment::Waits {
+                until: Some(until),
+                waits_for: WaitsFor::Quota,
+            };
+        }
+        match self.carrier(receiver, due.urgent) {
+            Ok(carrier) => Appointment::Ready {
+                carrier,
+                urgent: due.urgent,
+            },
+            Err((until, waits_for)) => Appointment::Waits { until, waits_for },
+        }
+    }
+
+    fn appointment_under_way(&self, under_way: &UnderWay) -> Appointment {
+        let sending = match &under_way.stage {
+            Stage::Composing { .. } => {
+                return Appointment::Waits {
+                    until: None,
+                    waits_for: WaitsFor::Composing,
+                };
+            }
+            Stage::Sending(sending) => sending,
+        };
+        let Some(retry_at) = sending.retry_at else {
+            return Appointment::Waits {
+                until: None,
+                waits_for: WaitsFor::Answer,
+            };
+        };
+        let now = self.now.tick;
+        if retry_at > now {
+            return Appointment::Waits {
+                until: Some(retry_at),
+                waits_for: WaitsFor::Backoff,
+            };
+        }
+        let Some(bot) = &under_way.bot else {
+            return Appointment::Resend;
+        };
+        if let Some(pause) = self.budgets.get(bot).and_then(|budget| budget.paused(now)) {
+            return Appointment::Waits {
+                until: Some(pause.until),
+                waits_for: WaitsFor::Pause,
+            };
+        }
+        Appointment::Resend
+    }
+
+    /// Until when changes that are not urgent must wait so that the month's quota lasts.
+    fn paced_until(&self) -> Option<Tick> {
+        let quota = self.plan.dingtalk.monthly_quota?;
+        let (month, ends_at) = Month::of(self.now.time, &self.plan.timezone);
+        let pace = pace(self.used(month), quota, ends_at.since(self.now.time))?;
+        Some(self.counted_at?.plus(pace))
+    }
+
+    /// Messages of all bots in `month`.
+    pub(super) fn used(&self, month: Month) -> u64 {
+        self.budgets.values().map(|budget| budget.used(month)).sum()
+    }
+
+    /// Who can carry a digest of this receiver at this moment; otherwise until when there is nobody, and why.
+    fn carrier(&self, receiver: &Receiver, urgent: bool) -> Result<Carrier, (Option<Tick>, WaitsFor)> {
+        let now = self.now.tick;
+        let bots = match &receiver.channel {
+            Channel::Console => {
+                return Ok(Carrier {
+                    bot: None,
+                    places: u32::MAX,
+                    notice: None,
+                });
+            }
+            Channel::Bots(bots) => bots,
+        };
+        let mut room: Option<(u32, &BotName)> = None;
+        let mut room_at: Option<Option<Tick>> = None;
+        let mut pauses = Vec::new();
+        for name in bots {
+            let (Some(bot), Some(budget)) = (self.plan.bots.get(name), self.budgets.get(name)) else {
+                continue;
+            };
+            if let Some(pause) = budget.paused(now) {
+                pauses.push((pause, name));
+                continue;
+            }
+            let left = budget.left(bot.per_minute, urgent, now);
+            if left > 0 && room.is_none_or(|(most, _)| left > most) {
+                room = Some((left, name));
+            }
+            let at = budget.room_at(bot.per_minute, urgent, now);
+            room_at = Some(room_at.flatten().into_iter().chain(at).min());
+        }
+        if let Some((places, bot)) = room {
+            return Ok(Carrier {
+                bot: Some(bot.clone()),
+                places,
+                notice: None,
+            });
+        }
+        if let Some(at) = room_at {
+            // Without a known time an answer frees the place; look again soon all the same.
+            return Err((Some(at.unwrap_or(now.plus(Span::seconds(1)))), WaitsFor::Minute));
+        }
+        let stuck = urgent || pauses.iter().all(|(pause, _)| pause.reason.needs_operator());
+        let fallback = receiver.fallback.as_ref().filter(|_| stuck && !pauses.is_empty());
+        if let (Some(fallback), Some((pause, bot))) = (
+            fallback.and_then(|name| self.plan.receivers.get(name)),
+            pauses.first(),
+        ) && let Ok(carrier) = self.carrier(fallback, urgent)
+        {
+            let notice = Notice::Fallback {
+                through: fallback.name.clone(),
+                bot: (*bot).clone(),
+                reason: pause.reason.as_str(),
+                until: self.now.time.plus(pause.until.since(now)),
+            };
+            return Ok(Carrier {
+                notice: Some(notice),
+                ..carrier
+            });
+        }
+        Err((pauses.iter().map(|(pause, _)| pause.until).min(), WaitsFor::Pause))
+    }
+
+    /// Takes everything a receiver may be told at this moment and hands it out to be composed.
+    fn serve(&mut self, name: &ReceiverName, carrier: Carrier, urgent: bool) {
+        let Some(receiver) = self.plan.receivers.get(name) else {
+            return;
+        };
+        let messages_max = u32::from(receiver.max_messages.get()).min(carrier.places);
+        let messages_max = if self.paced_until().is_some() && !urgent {
+            1
+        } else {
+            messages_max
+        };
+        let (entries, tells) = self.take_changes(name);
+        if entries.is_empty() {
+            return;
+        }
+        let id = self.next_digest;
+        self.next_digest = DigestId(id.0 + 1);
+        let desk = self.desks.entry(name.clone()).or_default();
+        let refused = desk.content_refused.clone();
+        let draft = Draft {
+            id,
+            uuid_prefix: format!("{}-{id}", self.instance),
+            receiver: name.clone(),
+            bot: carrier.bot.clone(),
+            composed_at: self.now.time,
+            urgent,
+            firing: desk.firing,
+            notices: carrier.notice.into_iter().chain(refused).collect(),
+            fit: Fit {
+                messages_max: u8::try_from(messages_max).unwrap_or(u8::MAX),
+                message_bytes_max: desk.message_bytes_max,
+                detail_max: desk.detail_max,
+            },
+            entries,
+        };
+        let mut counts = BTreeMap::new();
+        for entry in &draft.entries {
+            *counts.entry(entry.change.as_str().to_owned()).or_insert(0) += 1;
+        }
+        desk.under_way = Some(UnderWay {
+            digest: id,
+            bot: carrier.bot.clone(),
+            tells,
+            stage: Stage::Composing {
+                places: messages_max,
+                urgent,
+                counts,
+            },
+        });
+        if let Some(budget) = carrier.bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
+            budget.open(messages_max);
+        }
+        self.effects.push_back(Effect::Digest(Box::new(draft)));
+    }
+
+    /// Takes the changes of every lane that may speak off a desk.
+    fn take_changes(&mut self, name: &ReceiverName) -> (Vec<Entry>, BTreeMap<AlertNo, Telling>) {
+        let mut taken = Vec::new();
+        if let Some(desk) = self.desks.get_mut(name) {
+            for (id, lane) in &mut desk.lanes {
+                if self.plan.speaks(self.plan.routes.get(*id), self.now.time) {
+                    taken.extend(lane.take());
+                }
+            }
+        }
+        let mut entries = Vec::with_capacity(taken.len());
+        let mut tells = BTreeMap::new();
+        for (no, since) in taken {
+            let Some(record) = self.truth.get(no) else {
+                continue;
+            };
+            let Some(concern) = record.concern(name) else {
+                continue;
+            };
+            let Some(change) = self.change_for(no, concern) else {
+                continue;
+            };
+            let told = self.desks.get(name).and_then(|desk| desk.told.get(&no));
+            entries.push(entry(
+                no,
+                record,
+                change,
+                told,
+                self.plan.routes.get(concern.route),
+            ));
+            tells.insert(
+                no,
+                Telling {
+                    said: told::said(change),
+                    episodes: record.row.episodes,
+                    since,
+                },
+            );
+        }
+        (entries, tells)
+    }
+
+    /// A digest came back as messages: they are saved, and the first one goes out after that.
+    pub(super) fn rendered(&mut self, digest: DigestId, rendered: &Rendered) {
+        let Some(name) = self.receiver_of(digest) else {
+            return;
+        };
+        let Some(desk) = self.desks.get_mut(&name) else {
+            return;
+        };
+        let Some(under_way) = &mut desk.under_way else {
+            return;
+        };
+        let Stage::Composing {
+            places,
+            urgent,
+            counts,
+        } = &mut under_way.stage
+        else {
+            return;
+        };
+        let (places, urgent, counts) = (*places, *urgent, std::mem::take(counts));
+        let bot = under_way.bot.clone();
+        let parts = u8::try_from(rendered.messages.len()).unwrap_or(u8::MAX);
+        let mut rows = BTreeMap::new();
+        for (part, message) in (1..=parts).zip(&rendered.messages) {
+            let covers = message
+                .covers
+                .iter()
+                .filter_map(|no| {
+                    under_way
+                        .tells
+                        .get(no)
+                        .map(|telling| (*no, telling.said, telling.episodes))
+                })
+                .collect();
+            let body = std::sync::Arc::clone(&message.body);
+            rows.insert(
+                part,
+                InFlightRow {
+                    receiver: name.clone(),
+                    bot: bot.clone(),
+                    parts,
+                    urgent,
+                    body,
+                    covers,
+                    attempts: 0,
+                },
+            );
+        }
+        for (part, row) in &rows {
+            let message = MessageId { digest, part: *part };
+            self.dirty.rows.in_flight.insert(message, Some(row.clone()));
+        }
+        let changes = under_way.tells.len();
+        under_way.stage = Stage::Sending(Sending {
+            parts: rows,
+            doubtful: false,
+            retry_at: None,
+        });
+        if let Some(budget) = bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
+            budget.close(places);
+            budget.open(u32::from(parts));
+        }
+        self.record_composed(&name, digest, rendered, counts, changes);
+        if parts == 0 {
+            // A renderer that renders nothing is a bug; the changes must not hang on it.
+            self.abandon(&name, "not_rendered");
+            self.fail(&name);
+        } else {
+            self.send_next(&name);
+        }
+    }
+
+    fn record_composed(
+        &mut self,
+        receiver: &ReceiverName,
+        digest: DigestId,
+        rendered: &Rendered,
+        counts: BTreeMap<String, u64>,
+        changes: usize,
+    ) {
+        let bot = self
+            .desks
+            .get(receiver)
+            .and_then(|desk| desk.under_way.as_ref()?.bot.clone());
+        for (part, message) in (1..).zip(&rendered.messages) {
+            let row = MessageRow {
+                bot: bot.clone(),
+                sent_at: None,
+                attempts: 0,
+                errcode: None,
+                title: message.title.clone(),
+                text: message.text.clone(),
+            };
+            self.dirty.rows.messages.insert(MessageId { digest, part }, row);
+        }
+        let row = DigestRow {
+            receiver: receiver.clone(),
+            composed_at: self.now.time,
+            detail: rendered.detail.as_str().to_owned(),
+            counts,
+            outcome: "pending".to_owned(),
+        };
+        self.dirty.rows.digests.insert(digest, row);
+        self.effects.push_back(Effect::Event(Event::Composed {
+            digest,
+            receiver: receiver.clone(),
+            changes,
+            detail: rendered.detail,
+            messages: rendered.messages.len(),
+            template_error: rendered.template_error.clone(),
+        }));
+    }
+
+    /// Sends the first part that is not known to be delivered.
+    fn send_next(&mut self, name: &ReceiverName) {
+        let Some(under_way) = self.desks.get_mut(name).and_then(|desk| desk.under_way.as_mut()) else {
+            return;
+        };
+        let (digest, bot) = (under_way.digest, under_way.bot.clone());
+        let Stage::Sending(sending) = &mut under_way.stage else {
+            return;
+        };
+        let Some((part, row)) = sending.parts.iter_mut().next() else {
+            return;
+        };
+        row.attempts += 1;
+        let (message, row) = (MessageId { digest, part: *part }, row.clone());
+        // The place of a first attempt was kept when the digest was rendered.
+        if sending.retry_at.take().is_some()
+            && let Some(budget) = bot.as_ref().and_then(|bot| self.budgets.get_mut(bot))
+        {
+            budget.open(1);
+        }
+        let body = std::sync::Arc::clone(&row.body);
+        self.save_in_flight(message, Some(row));
+        self.effects.push_back(Effect::Send(Send { message, bot, body }));
+    }
+
+    /// The receiver whose digest this is.
+    fn receiver_of(&self, digest: DigestId) -> Option<ReceiverName> {
+        self.desks
+            .iter()
+            .find(|(_, desk)| {
+                desk.under_way
+                    .as_ref()
+                    .is_some_and(|under_way| under_way.digest == digest)
+            })
+            .map(|(name, _)| name.clone())
+    }
+
+    /// A message was tried.
+    pub(super) fn answered(&mut self, message: MessageId, answer: &Answer) {
+        let Some(name) = self.receiver_of(message.digest) else {
+            return;
+        };
+        let Some(under_way) = self.desks.get(&name).and_then(|desk| desk.under_way.as_ref()) else {
+            return;
+        };
+        let bot = under_way.bot.clone();
+        let Stage::Sending(sending) = &under_way.stage else {
+            return;
+        };
+        if sending.parts.first_key_value().map(|(part, _)| *part) != Some(message.part) {
+            return;
+        }
+        let attempts = sending.parts.get(&message.part).map_or(0, |row| row.attempts);
+        self.count_attempt(bot.as_ref(), answer.outcome);
+        let attempt = AttemptRow {
+            sent_at: Some(self.now.time),
+            attempts,
+            errcode: answer.errcode,
+        };
+        self.dirty.rows.attempts.insert(message, attempt);
+        self.effects.push_back(Effect::Event(Event::Answered {
+            message,
+            receiver: name.clone(),
+            bot: bot.clone(),
+            answer: answer.clone(),
+        }));
+        if let Some(bot) = &bot {
+            self.pause_after(bot, answer);
+        }
+        self.settle_attempt(&name, message, answer);
+        self.touched.insert(name);
+    }
+
+    /// What one answer means for the digest it belongs to.
+    fn settle_attempt(&mut self, name: &ReceiverName, message: MessageId, answer: &Answer) {
+        let doubtful = self.sending(name).is_some_and(|sending| sending.doubtful);
+        match answer.outcome {
+            Outcome::Delivered => self.delivered(name, message),
+            Outcome::Unknown => self.keep_trying(name, message),
+            // An earlier attempt may have arrived: only the same message may be sent again.
+            Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota if doubtful => {
+                self.keep_trying(name, message);
+            }
+            Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota | Outcome::Refused(_) => {
+                // The pause makes it wait; another bot or a fallback may take over at once.
+                self.abandon(name, answer.outcome.as_str());
+            }
+            Outcome::Retry => {
+                self.abandon(name, answer.outcome.as_str());
+                self.fail(name);
+            }
+            Outcome::Rejected(why) => {
+                self.abandon(name, answer.outcome.as_str());
+                self.fail(name);
+                self.make_acceptable(name, why, answer.errcode);
+            }
+        }
+    }
+
+    fn sending(&mut self, name: &ReceiverName) -> Option<&mut Sending> {
+        match &mut self.desks.get_mut(name)?.under_way.as_mut()?.stage {
+            Stage::Sending(sending) => Some(sending),
+            Stage::Composing { .. } => None,
+        }
+    }
+
+    /// An attempt occupies its place of the bot's minute, and counts against the month if it may have arrived.
+    fn count_attempt(&mut self, bot: Option<&BotName>, outcome: Outcome) {
+        let Some(bot) = bot else { return };
+        let (month, _) = Month::of(self.now.time, &self.plan.timezone);
+        let Some(budget) = self.budgets.get_mut(bot) else {
+            return;
+        };
+        budget.answered(self.now.tick);
+        self.dirty.bots.insert(bot.clone());
+        if !matches!(outcome, Outcome::Delivered | Outcome::Unknown) {
+            return;
+        }
+        budget.count(month);
+        self.counted_at = Some(self.now.tick);
+        let used = self.used(month);
+        let Some(quota) = self.plan.dingtalk.monthly_quota else {
+            return;
+        };
+        let near = pace(used, quota, Span::days(1)).is_some();
+        if near && !self.quota_warned {
+            self.effects
+                .push_back(Effect::Event(Event::QuotaNear { used, quota }));
+        }
+        self.quota_warned = near;
+    }
+
+    /// Silences bots as the answer demands.
+    fn pause_after(&mut self, bot: &BotName, answer: &Answer) {
+        let (reason, span) = match answer.outcome {
+            Outcome::Limited(span) => (PauseReason::Limited, span),
+            Outcome::Blocked(span) => (PauseReason::Blocked, span),
+            Outcome::Quota => (PauseReason::Quota, QUOTA_PAUSE),
+            Outcome::Refused(_) => (PauseReason::Refused(answer.outcome.as_str()), REFUSED_PAUSE),
+            Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
+        };
+        let now = self.now.tick;
+        for (name, budget) in &mut self.budgets {
+            if name == bot || reason == PauseReason::Blocked {
+                budget.pause(reason, span, now);
+                self.dirty.bots.insert(name.clone());
+            }
+        }
+        self.effects.push_back(Effect::Event(Event::Paused {
+            bot: bot.clone(),
+            reason: reason.as_str(),
+            span,
+            detail: answer.detail.clone(),
+        }));
+    }
+
+    /// A part arrived: what it covers is told.
+    fn delivered(&mut self, name: &ReceiverName, message: MessageId) {
+        let at = self.now.time;
+        let Some(desk) = self.desks.get_mut(name) else {
+            return;
+        };
+        let Some(under_way) = &mut desk.under_way else {
+            return;
+        };
+        let Stage::Sending(sending) = &mut under_way.stage else {
+            return;
+        };
+        let Some(row) = sending.parts.remove(&message.part) else {
+            return;
+        };
+        sending.doubtful = false;
+        let done = sending.parts.is_empty();
+        for (no, said, episodes) in &row.covers {
+            under_way.tells.remove(no);
+            desk.told.insert(
+                *no,
+                ToldRow {
+                    said: *said,
+                    episodes: *episodes,
+                    at,
+                    digest: message.digest,
+                },
+            );
+        }
+        desk.failures = 0;
+        if done {
+            desk.served = Some(self.now.tick);
+            desk.detail_max = Detail::Full;
+            desk.content_refused = None;
+            self.dirty.rows.served.insert(name.clone(), at);
+        }
+        self.save_in_flight(message, None);
+        for (no, said, _) in row.covers {
+            self.dirty.told.insert((name.clone(), no));
+            if said == Said::Firing {
+                self.watch_reminder(name, no, at);
+            }
+            // What happened to it meanwhile is a new difference.
+            self.compare(no, name, self.now.tick);
+        }
+        if done {
+            self.abandon(name, Outcome::Delivered.as_str());
+        } else {
+            self.send_next(name);
+        }
+    }
+
+    /// The message may have arrived: the same bytes are tried again after a while.
+    fn keep_trying(&mut self, name: &ReceiverName, message: MessageId) {
+        let jitter = self.random();
+        let at = self.now.tick;
+        let Some(sending) = self.sending(name) else { return };
+        let attempts = sending.parts.get(&message.part).map_or(1, |row| row.attempts);
+        sending.doubtful = true;
+        sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter)));
+    }
+
+    /// Gives up what is left of the digest under way: it is a difference like any other again.
+    fn abandon(&mut self, name: &ReceiverName, outcome: &'static str) {
+        let Some(under_way) = self.desks.get_mut(name).and_then(|desk| desk.under_way.take()) else {
+            return;
+        };
+        if let Stage::Sending(sending) = &under_way.stage {
+            for part in sending.parts.keys() {
+                self.save_in_flight(
+                    MessageId {
+                        digest: under_way.digest,
+                        part: *part,
+                    },
+                    None,
+                );
+            }
+            // The place of the part that was just answered is accounted for.
+            let unsent = u32::try_from(sending.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+            if let Some(budget) = under_way.bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
+                budget.close(unsent);
+            }
+        }
+        self.dirty
+            .rows
+            .outcomes
+            .insert(under_way.digest, outcome.to_owned());
+        for (no, telling) in under_way.tells {
+            self.compare(no, name, telling.since);
+        }
+        self.touched.insert(name.clone());
+    }
+
+    /// Compares truth with told of one alert for one receiver.
+    pub(super) fn compare(&mut self, no: AlertNo, name: &ReceiverName, since: Tick) {
+        if let Some(concern) = self
+            .truth
+            .get(no)
+            .and_then(|record| record.concern(name))
+            .cloned()
+        {
+            self.reconsider_for(no, &concern, since);
+        }
+    }
+
+    /// Makes a receiver wait after a failure.
+    fn fail(&mut self, name: &ReceiverName) {
+        let jitter = self.random();
+        let Some(desk) = self.desks.get_mut(name) else {
+            return;
+        };
+        desk.failures = desk.failures.saturating_add(1);
+        desk.retry_at = self.now.tick.plus(jittered(backoff(desk.failures), jitter));
+    }
+
+    /// Makes the next digest one that DingTalk will take.
+    fn make_acceptable(&mut self, name: &ReceiverName, why: Rejected, errcode: Option<i64>) {
+        let Some(desk) = self.desks.get_mut(name) else {
+            return;
+        };
+        match why {
+            Rejected::Size if desk.message_bytes_max > MESSAGE_BYTES_MIN => {
+                desk.message_bytes_max = (desk.message_bytes_max / 2).max(MESSAGE_BYTES_MIN);
+            }
+            Rejected::Size | Rejected::Content | Rejected::Malformed => {
+                desk.detail_max = Detail::Stub;
+                desk.content_refused = Some(Notice::ContentRefused { errcode });
+            }
+        }
+    }
+
+    /// Takes up messages whose outcome was not known when the process ended: they are sent again as they were.
+    pub(super) fn restore_in_flight(&mut self, rows: Vec<(MessageId, InFlightRow)>) {
+        let now = self.now.tick;
+        for (message, row) in rows {
+            let (name, bot) = (row.receiver.clone(), row.bot.clone());
+            let under_way = self.desk(&name).under_way.get_or_insert_with(|| UnderWay {
+                digest: message.digest,
+                bot: bot.clone(),
+                tells: BTreeMap::new(),
+                stage: Stage::Sending(Sending {
+                    parts: BTreeMap::new(),
+                    doubtful: true,
+                    retry_at: Some(now),
+                }),
+            });
+            for (no, said, episodes) in &row.covers {
+                let telling = Telling {
+                    said: *said,
+                    episodes: *episodes,
+                    since: now,
+                };
+                under_way.tells.insert(*no, telling);
+            }
+            let Stage::Sending(sending) = &mut under_way.stage else {
+                continue;
+            };
+            sending.parts.insert(message.part, row);
+            let first = sending.parts.len() == 1;
+            // The first part takes its place when it is sent again.
+            if let Some(budget) = bot.filter(|_| !first).and_then(|bot| self.budgets.get_mut(&bot)) {
+                budget.open(1);
+            }
+        }
+    }
+}
+
+/// A wait moved by up to a fifth either way, so that receivers that failed together do not return together.
+fn jittered(span: Span, random: u64) -> Span {
+    let fifth = span.0 / 5;
+    Span(span.0 - fifth + random % (2 * fifth + 1))
+}
+
+/// What a digest is told about one change.
+fn entry(no: AlertNo, record: &Record, change: Change, told: Option<&ToldRow>, route: &Route) -> Entry {
+    let row = &record.row;
+    let episodes = if change == Change::Flapping {
+        u32::try_from(row.recent.len()).unwrap_or(u32::MAX)
+    } else {
+        row.episodes
+            .saturating_sub(told.map_or(0, |told| told.episodes))
+            .max(1)
+    };
+    Entry {
+        alert: no,
+        change,
+        urgent: route.urgent,
+        severity: record.severity,
+        group_by: route.group_by.clone(),
+        source: row.source.clone(),
+        fingerprint: row.fingerprint,
+        status: if row.state == State::Firing {
+            Status::Firing
+        } else {
+            Status::Resolved
+        },
+        labels: row.labels.clone(),
+        annotations: row.annotations.clone(),
+        links: row.links.clone(),
+        values: row.values.clone(),
+        starts_at: row.starts_at,
+        ends_at: row.ends_at,
+        episodes,
+    }
+}

@@ -1,0 +1,171 @@
+//! Answers to questions about the engine's state; nothing here changes it.
+
+use super::Engine;
+use super::budget::Month;
+use super::delivery::Appointment;
+use super::desk::Desk;
+use super::limits::QUERY_ALERTS_MAX;
+use super::truth::{Concern, Record};
+use super::view::{
+    AlertList, AlertQuery, AlertReceiverView, AlertView, BotView, Counts, ReceiverView, WaitsFor,
+};
+use crate::alert::{AlertNo, BotName, ReceiverName, Tick, Timestamp};
+use crate::plan::Channel;
+
+impl Engine {
+    /// The alerts that match, in the order in which they first came in.
+    pub fn alerts(&self, query: &AlertQuery) -> AlertList {
+        let mut list = AlertList {
+            total: 0,
+            alerts: Vec::new(),
+        };
+        let limit = query.limit.min(QUERY_ALERTS_MAX);
+        for (no, record) in self.truth.iter().filter(|(_, record)| asked_for(query, record)) {
+            list.total += 1;
+            if list.alerts.len() < limit {
+                list.alerts.push(self.alert_view(no, record));
+            }
+        }
+        list
+    }
+
+    fn alert_view(&self, no: AlertNo, record: &Record) -> AlertView {
+        let row = &record.row;
+        AlertView {
+            source: row.source.clone(),
+            fingerprint: row.fingerprint,
+            identity: row.identity.clone(),
+            state: row.state,
+            labels: row.labels.clone(),
+            annotations: row.annotations.clone(),
+            starts_at: row.starts_at,
+            ends_at: row.ends_at,
+            first_seen: row.first_seen,
+            last_seen: row.last_seen,
+            episodes: row.episodes,
+            receivers: record
+                .concerns
+                .iter()
+                .map(|concern| self.alert_receiver(no, concern))
+                .collect(),
+        }
+    }
+
+    fn alert_receiver(&self, no: AlertNo, concern: &Concern) -> AlertReceiverView {
+        let desk = self.desks.get(&concern.receiver);
+        let change = self.change_for(no, concern);
+        let muted = !self
+            .plan
+            .speaks(self.plan.routes.get(concern.route), self.now.time);
+        let under_way = desk.is_some_and(|desk| desk.is_under_way(no));
+        let waits_for = change.and_then(|_| match (muted, under_way) {
+            (true, false) => Some(WaitsFor::Muted),
+            (true | false, _) => self.situation(&concern.receiver).1,
+        });
+        AlertReceiverView {
+            name: concern.receiver.clone(),
+            told: desk
+                .and_then(|desk| desk.told.get(&no))
+                .map(|told| (told.said, told.at, told.digest)),
+            change,
+            waits_for,
+        }
+    }
+
+    /// When a receiver will be looked at again, and what it waits for.
+    fn situation(&self, name: &ReceiverName) -> (Option<Tick>, Option<WaitsFor>) {
+        match self.appointment(name) {
+            Appointment::Idle => (None, None),
+            Appointment::Waits { until, waits_for } => (until, Some(waits_for)),
+            Appointment::Resend => (Some(self.now.tick), Some(WaitsFor::Answer)),
+            Appointment::Ready { .. } => (Some(self.now.tick), Some(WaitsFor::Composing)),
+        }
+    }
+
+    /// Every receiver of the plan.
+    pub fn receivers(&self) -> Vec<ReceiverView> {
+        self.plan
+            .receivers
+            .values()
+            .map(|receiver| {
+                let desk = self.desks.get(&receiver.name);
+                let (due_at, waits_for) = self.situation(&receiver.name);
+                ReceiverView {
+                    name: receiver.name.clone(),
+                    changes: desk.map_or(0, |desk| desk.changes() as u64),
+                    oldest_change_at: desk.and_then(Desk::oldest).map(|tick| self.time_of(tick)),
+                    due_at: due_at.map(|tick| self.time_of(tick)),
+                    waits_for,
+                    last_digest_at: desk.and_then(|desk| desk.served).map(|tick| self.time_of(tick)),
+                    bots: match &receiver.channel {
+                        Channel::Console => Vec::new(),
+                        Channel::Bots(bots) => bots.iter().filter_map(|bot| self.bot_view(bot)).collect(),
+                    },
+                }
+            })
+            .collect()
+    }
+
+    /// Every bot of the plan.
+    pub fn bots(&self) -> Vec<BotView> {
+        self.plan
+            .bots
+            .keys()
+            .filter_map(|bot| self.bot_view(bot))
+            .collect()
+    }
+
+    fn bot_view(&self, name: &BotName) -> Option<BotView> {
+        let (bot, budget) = (self.plan.bots.get(name)?, self.budgets.get(name)?);
+        let now = self.now.tick;
+        let pause = budget.paused(now);
+        let (month, _) = Month::of(self.now.time, &self.plan.timezone);
+        Some(BotView {
+            name: name.clone(),
+            budget_left: if pause.is_some() {
+                0
+            } else {
+                budget.left(bot.per_minute, true, now)
+            },
+            paused_until: pause.map(|pause| self.time_of(pause.until)),
+            reason: pause.map(|pause| pause.reason.as_str()),
+            used_this_month: budget.used(month),
+        })
+    }
+
+    /// Numbers of the whole.
+    pub fn counts(&self) -> Counts {
+        let (month, _) = Month::of(self.now.time, &self.plan.timezone);
+        Counts {
+            firing: self.firing,
+            resolved: (self.truth.len() as u64).saturating_sub(self.firing),
+            changes: self.desks.values().map(|desk| desk.changes() as u64).sum(),
+            used_this_month: self.used(month),
+        }
+    }
+
+    /// What the wall clock showed, or will show, at `tick`.
+    fn time_of(&self, tick: Tick) -> Timestamp {
+        if tick >= self.now.tick {
+            self.now.time.plus(tick.since(self.now.tick))
+        } else {
+            Timestamp(
+                self.now
+                    .time
+                    .0
+                    .saturating_sub_unsigned(self.now.tick.since(tick).0),
+            )
+        }
+    }
+}
+
+fn asked_for(query: &AlertQuery, record: &Record) -> bool {
+    let row = &record.row;
+    query.source.as_ref().is_none_or(|source| row.source == *source)
+        && query.state.is_none_or(|state| row.state == state)
+        && query
+            .receiver
+            .as_ref()
+            .is_none_or(|receiver| record.concern(receiver).is_some())
+        && query.matchers.iter().all(|matcher| matcher.matches(&row.labels))
+}

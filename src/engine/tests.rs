@@ -1,0 +1,1092 @@
+//! The engine spoken to in a small language: what happens at which second, and what must come of it.
+//!
+//! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
+//! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
+//! OUTCOME` sets what DingTalk says to that bot from here on; `plan NAME` changes the configuration; `restart` ends
+//! the process and starts it again from what was committed; `drain` shuts down; `run` lets time pass up to there.
+//! The transcript says what came of it: replies, digests, messages and their answers, in order.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+
+use super::outcome::{Refused, Rejected};
+use super::*;
+use crate::alert::{Fingerprint, IntervalName, Labels, Status};
+use crate::digest::{Entry, Message};
+use crate::plan::calendar::{TimeInterval, TimeRange};
+use crate::plan::matcher::Matcher;
+use crate::plan::{
+    Bot, Channel, DingTalk, GroupBy, Listen, Locale, MessageKind, Receiver, Route, Routes, Server, Source,
+    SourceKind, Store,
+};
+use crate::secret::Secret;
+
+/// 2026-03-02 00:00:00 UTC, a Monday.
+const EPOCH: i64 = 1_772_409_600_000;
+
+/// The plan most scripts use: `ops` (bots `a` and `b`) hears everything, `severity=critical` urgently; alerts with
+/// `team=db` go to `db` (bot `c`, fallback `ops`) too; `quiet=yes` goes to `ops` but never between 01:00 and 02:00.
+fn plan() -> Plan {
+    let route = |receiver: &str, matchers: &[&str]| Route {
+        receiver: receiver.into(),
+        matchers: matchers
+            .iter()
+            .map(|text| Matcher::parse(text).unwrap())
+            .collect(),
+        continue_matching: false,
+        group_by: GroupBy::Labels(Arc::from([Arc::from("alertname")])),
+        group_wait: Span::seconds(10),
+        group_interval: Span::minutes(1),
+        repeat_interval: Span::hours(4),
+        urgent: false,
+        send_resolved: true,
+        mute: Vec::new(),
+        active: Vec::new(),
+        children: Vec::new(),
+    };
+    let mut root = route("ops", &[]);
+    root.children = (1..=4).map(RouteId).collect();
+    let urgent = Route {
+        urgent: true,
+        ..route("ops", &["severity=critical"])
+    };
+    let db = Route {
+        continue_matching: true,
+        ..route("db", &["team=db"])
+    };
+    let quiet = Route {
+        mute: vec!["nights".into()],
+        ..route("ops", &["quiet=yes"])
+    };
+    let silent = Route {
+        send_resolved: false,
+        ..route("ops", &["silent=yes"])
+    };
+    let receiver = |name: &str, bots: &[&str], fallback: Option<&str>| Receiver {
+        name: name.into(),
+        channel: Channel::Bots(bots.iter().map(|bot| (*bot).into()).collect()),
+        template: "digest".to_owned(),
+        message: MessageKind::Markdown,
+        mention: Default::default(),
+        max_messages: NonZeroU8::new(3).unwrap(),
+        fallback: fallback.map(Into::into),
+    };
+    let bot = |name: &str| Bot {
+        name: name.into(),
+        access_token: Secret::new("t"),
+        secret: None,
+        base_url: None,
+        keyword: None,
+        per_minute: 5,
+    };
+    let source = |name: &str| Source {
+        name: name.into(),
+        kind: SourceKind::Alertmanager,
+        auth: crate::plan::Auth::None,
+        expire_after: Span::hours(24),
+        busy_status: 503,
+        timezone: jiff::tz::TimeZone::UTC,
+    };
+    let night = TimeInterval {
+        times: vec![TimeRange::new(60, 120).unwrap()],
+        weekdays: Vec::new(),
+        days_of_month: Vec::new(),
+        months: Vec::new(),
+        years: Vec::new(),
+        location: jiff::tz::TimeZone::UTC,
+    };
+    Plan {
+        server: Server {
+            listen: Listen::Unix("unused".into()),
+            external_url: None,
+            body_limit_bytes: 1,
+            allow_unauthenticated: false,
+        },
+        store: Store {
+            path: "unused".into(),
+            history: Span::days(30),
+        },
+        locale: Locale::English,
+        timezone: jiff::tz::TimeZone::UTC,
+        templates: BTreeMap::new(),
+        sources: ["am", "other"]
+            .into_iter()
+            .map(|name| (name.into(), source(name)))
+            .collect(),
+        dingtalk: DingTalk {
+            base_url: String::new(),
+            monthly_quota: None,
+        },
+        bots: ["a", "b", "c"]
+            .into_iter()
+            .map(|name| (name.into(), bot(name)))
+            .collect(),
+        receivers: [
+            receiver("ops", &["a", "b"], None),
+            receiver("db", &["c"], Some("ops")),
+        ]
+        .into_iter()
+        .map(|receiver| (receiver.name.clone(), receiver))
+        .collect(),
+        routes: Routes::new(vec![root, db, urgent, quiet, silent]),
+        intervals: [(IntervalName::from("nights"), vec![night])]
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// Plans by name, for the command `plan`.
+fn plan_named(name: &str) -> Plan {
+    let mut plan = plan();
+    match name {
+        "usual" => {}
+        "without-db" => {
+            plan.receivers.remove("db");
+            let routes = plan
+                .routes
+                .iter()
+                .map(|(_, route)| route.clone())
+                .collect::<Vec<_>>();
+            let mut routes: Vec<Route> = routes;
+            routes[0].children = [2, 3, 4].map(RouteId).to_vec();
+            routes[1].receiver = "ops".into();
+            plan.routes = Routes::new(routes);
+        }
+        "all-to-db" => {
+            let mut root = plan.routes.get(RouteId(0)).clone();
+            root.receiver = "db".into();
+            root.children.clear();
+            plan.routes = Routes::new(vec![root]);
+        }
+        "hurried" => {
+            // Bot `c` alone, 5 a minute of which 3 are reserved, and no waiting.
+            let mut routes: Vec<Route> = plan.routes.iter().map(|(_, route)| route.clone()).collect();
+            for route in &mut routes {
+                route.receiver = "db".into();
+                route.group_wait = Span::seconds(1);
+                route.group_interval = Span::seconds(1);
+            }
+            plan.routes = Routes::new(routes);
+        }
+        "quota-10" => plan.dingtalk.monthly_quota = Some(10),
+        other => panic!("no plan `{other}`"),
+    }
+    plan
+}
+
+/// What survives a restart, as the store would keep it.
+#[derive(Default)]
+struct Disk {
+    alerts: BTreeMap<AlertNo, crate::store::AlertRow>,
+    told: BTreeMap<(ReceiverName, AlertNo), crate::store::ToldRow>,
+    in_flight: BTreeMap<MessageId, InFlightRow>,
+    bots: BTreeMap<BotName, crate::store::BotRow>,
+    served: BTreeMap<ReceiverName, Timestamp>,
+    next_alert: AlertNo,
+    next_digest: DigestId,
+}
+
+impl Disk {
+    fn commit(&mut self, changes: Changes) {
+        fn apply<K: Ord, V>(to: &mut BTreeMap<K, V>, rows: BTreeMap<K, Option<V>>) {
+            for (key, row) in rows {
+                match row {
+                    Some(row) => to.insert(key, row),
+                    None => to.remove(&key),
+                };
+            }
+        }
+        self.next_alert = changes
+            .alerts
+            .keys()
+            .map(|no| AlertNo(no.0 + 1))
+            .chain([self.next_alert])
+            .max()
+            .unwrap();
+        self.next_digest = changes
+            .digests
+            .keys()
+            .map(|id| DigestId(id.0 + 1))
+            .chain([self.next_digest])
+            .max()
+            .unwrap();
+        apply(&mut self.alerts, changes.alerts);
+        apply(&mut self.told, changes.told);
+        apply(&mut self.in_flight, changes.in_flight);
+        self.bots.extend(changes.bots);
+        self.served.extend(changes.served);
+    }
+
+    fn saved(&self) -> Saved {
+        Saved {
+            instance: "test".to_owned(),
+            next_alert: self.next_alert,
+            next_digest: self.next_digest,
+            alerts: self.alerts.clone().into_iter().collect(),
+            told: self
+                .told
+                .clone()
+                .into_iter()
+                .map(|((receiver, no), row)| (receiver, no, row))
+                .collect(),
+            in_flight: self.in_flight.clone().into_iter().collect(),
+            bots: self.bots.clone().into_iter().collect(),
+            served: self.served.clone().into_iter().collect(),
+        }
+    }
+}
+
+/// The engine, a disk, and a DingTalk that answers as told.
+struct Stage {
+    engine: Engine,
+    plan: Arc<Plan>,
+    disk: Disk,
+    now: Now,
+    /// Added to the engine's tick: a restart begins a new monotonic clock.
+    restarted_at: Span,
+    answers: BTreeMap<String, Outcome>,
+    transcript: String,
+    requests: u64,
+}
+
+impl Stage {
+    fn new(plan: Plan) -> Self {
+        let plan = Arc::new(plan);
+        let now = Now {
+            tick: Tick(0),
+            time: Timestamp(EPOCH),
+        };
+        let disk = Disk::default();
+        Self {
+            engine: Engine::new(Arc::clone(&plan), disk.saved(), now),
+            plan,
+            disk,
+            now,
+            restarted_at: Span(0),
+            answers: BTreeMap::new(),
+            transcript: String::new(),
+            requests: 0,
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(input, self.now);
+        self.settle();
+    }
+
+    /// Commits, then lets every effect happen.
+    fn settle(&mut self) {
+        loop {
+            let mut effects = Vec::new();
+            while let Some(effect) = self.engine.poll() {
+                effects.push(effect);
+            }
+            let changes = self.engine.changes();
+            if effects.is_empty() && changes.is_empty() {
+                return;
+            }
+            self.disk.commit(changes);
+            for effect in effects {
+                self.perform(effect);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { tally, .. } => {
+                let words: Vec<String> = tally
+                    .iter()
+                    .map(|(verdict, count)| format!("{}={count}", verdict.as_str()))
+                    .collect();
+                self.say(&format!("reply {}", words.join(" ")));
+            }
+            Effect::Digest(draft) => {
+                let words = draft
+                    .entries
+                    .iter()
+                    .map(entry_words)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let urgent = if draft.urgent { "urgent" } else { "" };
+                let bot = draft.bot.as_ref().map_or("-", |bot| bot.as_str());
+                let notices: String = draft
+                    .notices
+                    .iter()
+                    .map(|notice| format!(" [{notice:?}]"))
+                    .collect();
+                let detail = match draft.fit.detail_max {
+                    Detail::Full => "",
+                    poorer @ (Detail::Compact | Detail::Rollup | Detail::Stub) => poorer.as_str(),
+                };
+                let told = [urgent, detail, &words]
+                    .into_iter()
+                    .filter(|word| !word.is_empty());
+                let told = told.collect::<Vec<_>>().join(" ");
+                self.say(&format!("{} <-{bot}- {told}{notices}", draft.receiver));
+                let message = Message {
+                    title: String::new(),
+                    text: words,
+                    body: format!("{}-1", draft.uuid_prefix).into_bytes().into(),
+                    covers: draft.entries.iter().map(|entry| entry.alert).collect(),
+                };
+                let rendered = Rendered {
+                    detail: Detail::Full,
+                    messages: vec![message],
+                    template_error: None,
+                };
+                self.engine.handle(
+                    Input::Rendered {
+                        digest: draft.id,
+                        rendered,
+                    },
+                    self.now,
+                );
+            }
+            Effect::Send(send) => self.answer(&send),
+            Effect::Event(_) => {}
+        }
+    }
+
+    fn answer(&mut self, send: &Send) {
+        assert!(
+            self.disk.in_flight.contains_key(&send.message),
+            "nothing is sent before it is committed"
+        );
+        let bot = send.bot.as_ref().map_or("-", BotName::as_str).to_owned();
+        let outcome = self.answers.get(&bot).copied().unwrap_or(Outcome::Delivered);
+        if outcome != Outcome::Delivered {
+            let body = String::from_utf8_lossy(&send.body).into_owned();
+            self.say(&format!("  {bot}: {body} {}", outcome.as_str()));
+        }
+        let answer = Answer {
+            outcome,
+            errcode: None,
+            detail: String::new(),
+        };
+        self.engine.handle(
+            Input::Outcome {
+                message: send.message,
+                answer,
+            },
+            self.now,
+        );
+    }
+
+    fn say(&mut self, line: &str) {
+        let seconds = (self.now.time.0 - EPOCH) / 1000;
+        writeln!(self.transcript, "{seconds}s {line}").unwrap();
+    }
+
+    /// Lets time pass, stopping at every deadline of the engine.
+    fn run_to(&mut self, second: u64) {
+        let end = second * 1000;
+        loop {
+            let at = self
+                .engine
+                .deadline()
+                .map(|(tick, _)| tick.plus(self.restarted_at).0);
+            let Some(at) = at.filter(|at| *at <= end) else {
+                break;
+            };
+            let elapsed = u64::try_from(self.now.time.0 - EPOCH).unwrap();
+            self.set_clock(at.max(elapsed));
+            self.handle(Input::Timer);
+        }
+        self.set_clock(end);
+    }
+
+    fn set_clock(&mut self, elapsed: u64) {
+        self.now.time = Timestamp(EPOCH + i64::try_from(elapsed).unwrap());
+        self.now.tick = Tick(elapsed - self.restarted_at.0);
+    }
+
+    fn command(&mut self, words: &[&str]) {
+        match words {
+            ["run"] => {}
+            ["fire" | "end", rest @ ..] => self.post(words[0] == "fire", rest),
+            ["answer", bot, outcome] => {
+                self.answers.insert((*bot).to_owned(), outcome_named(outcome));
+            }
+            ["plan", name] => {
+                self.plan = Arc::new(plan_named(name));
+                self.handle(Input::Plan(Arc::clone(&self.plan)));
+            }
+            ["restart"] => {
+                self.restarted_at = Span(u64::try_from(self.now.time.0 - EPOCH).unwrap());
+                self.now.tick = Tick(0);
+                self.engine = Engine::new(Arc::clone(&self.plan), self.disk.saved(), self.now);
+                self.settle();
+            }
+            ["drain"] => self.handle(Input::Drain),
+            ["alerts"] => {
+                let list = self.engine.alerts(&view::AlertQuery {
+                    limit: 100,
+                    ..Default::default()
+                });
+                let held = format!("{} known, {} fire", list.total, self.engine.counts().firing);
+                self.say(&held);
+            }
+            ["waits", receiver] => {
+                let views = self.engine.receivers();
+                let view = views.iter().find(|view| view.name.as_str() == *receiver).unwrap();
+                let due = view
+                    .due_at
+                    .map_or("-".to_owned(), |at| format!("{}s", (at.0 - EPOCH) / 1000));
+                let line = format!(
+                    "{receiver} waits for {} until {due}, {} changes",
+                    view.waits_for.map_or("-", view::WaitsFor::as_str),
+                    view.changes
+                );
+                self.say(&line);
+            }
+            other => panic!("no command {other:?}"),
+        }
+    }
+
+    fn post(&mut self, fires: bool, words: &[&str]) {
+        let (name, settings) = words.split_first().unwrap();
+        let mut labels = vec![("alertname", *name)];
+        let mut alert = Alert {
+            fingerprint: Fingerprint(0),
+            identity: None,
+            status: if fires { Status::Firing } else { Status::Resolved },
+            labels: Labels::default(),
+            annotations: Labels::default(),
+            links: Labels::default(),
+            values: Labels::default(),
+            starts_at: Some(Timestamp(EPOCH)),
+            ends_at: (!fires).then_some(self.now.time),
+            expires_at: None,
+        };
+        let mut source = "am";
+        let second =
+            |text: &str| (text != "none").then(|| Timestamp(EPOCH + 1000 * text.parse::<i64>().unwrap()));
+        for setting in settings {
+            match setting.split_once('=').unwrap() {
+                ("start", at) => alert.starts_at = second(at),
+                ("end", at) => alert.ends_at = second(at),
+                ("lease", at) => alert.expires_at = second(at),
+                ("from", name) => source = name,
+                ("note", text) => alert.annotations = Labels::from_pairs([("summary", text)]),
+                ("value", text) => alert.values = Labels::from_pairs([("A", text)]),
+                label => labels.push(label),
+            }
+        }
+        alert.labels = Labels::from_pairs(labels);
+        alert.fingerprint = Fingerprint::of_labels(&alert.labels);
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        self.handle(Input::Alerts {
+            request,
+            source: source.into(),
+            alerts: vec![alert],
+        });
+    }
+}
+
+fn entry_words(entry: &Entry) -> String {
+    let name = entry.labels.get("alertname").unwrap();
+    let host = entry
+        .labels
+        .get("host")
+        .map_or(String::new(), |host| format!("/{host}"));
+    let times = if entry.episodes > 1 {
+        format!(" ({}x)", entry.episodes)
+    } else {
+        String::new()
+    };
+    format!("{} {name}{host}{times}", entry.change.as_str())
+}
+
+fn outcome_named(name: &str) -> Outcome {
+    match name {
+        "delivered" => Outcome::Delivered,
+        "retry" => Outcome::Retry,
+        "limited" => Outcome::Limited(Span::minutes(10)),
+        "blocked" => Outcome::Blocked(Span::minutes(5)),
+        "quota" => Outcome::Quota,
+        "refused" => Outcome::Refused(Refused::Token),
+        "content" => Outcome::Rejected(Rejected::Content),
+        "size" => Outcome::Rejected(Rejected::Size),
+        "unknown" => Outcome::Unknown,
+        other => panic!("no outcome `{other}`"),
+    }
+}
+
+/// Runs a script and compares what came of it.
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    let mut stage = Stage::new(plan());
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (time, command) = line.split_once(' ').unwrap();
+        stage.run_to(time.trim_end_matches('s').parse().unwrap());
+        stage.command(&command.split_whitespace().collect::<Vec<_>>());
+    }
+    let trim = |text: &str| {
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(
+        trim(&stage.transcript),
+        trim(expected),
+        "\n--- transcript ---\n{}",
+        stage.transcript
+    );
+}
+
+#[test]
+fn an_alert_is_told_after_group_wait_and_a_repeat_is_silent() {
+    check(
+        "0s fire disk
+         5s fire disk
+         20s fire disk
+         300s run",
+        "0s reply new=1
+         5s reply repeat=1
+         10s ops <-a- new disk
+         20s reply repeat=1",
+    );
+}
+
+#[test]
+fn changes_wait_for_company_and_go_along_in_one_digest() {
+    check(
+        "0s fire disk host=a
+         4s fire disk host=b
+         9s fire load host=a
+         300s run",
+        "0s reply new=1
+         4s reply new=1
+         9s reply new=1
+         10s ops <-a- new disk/a, new disk/b, new load/a",
+    );
+}
+
+#[test]
+fn two_digests_are_at_least_group_interval_apart() {
+    check(
+        "0s fire disk host=a
+         11s fire disk host=b
+         60s waits ops
+         300s run",
+        "0s reply new=1
+         10s ops <-a- new disk/a
+         11s reply new=1
+         60s ops waits for group_interval until 70s, 1 changes
+         70s ops <-a- new disk/b",
+    );
+}
+
+#[test]
+fn an_urgent_alert_waits_for_nothing_and_takes_the_others_along() {
+    check(
+        "0s fire disk host=a
+         10s run
+         12s fire load host=a
+         15s fire down host=a severity=critical
+         300s run",
+        "0s reply new=1
+         10s ops <-a- new disk/a
+         12s reply new=1
+         15s reply new=1
+         15s ops <-b- urgent new load/a, new down/a",
+    );
+}
+
+#[test]
+fn a_resolve_is_told_and_a_pass_is_told_as_such() {
+    check(
+        "0s fire disk
+         30s end disk
+         100s fire load start=100
+         105s end load start=100
+         500s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         30s reply resolved=1
+         70s ops <-a- resolved disk
+         100s reply new=1
+         105s reply resolved=1
+         130s ops <-a- passed load",
+    );
+}
+
+#[test]
+fn an_end_never_preceded_by_a_begin_is_told_as_passed_only_with_its_episode() {
+    check(
+        "0s end disk
+         0s end load start=none
+         4000s end old start=10 end=20
+         5000s run",
+        "0s reply resolved=1
+         0s reply stale=1
+         10s ops <-a- passed disk
+         4000s reply stale=1",
+    );
+}
+
+#[test]
+fn an_alert_that_comes_back_is_one_line_with_a_count() {
+    check(
+        "0s fire disk
+         20s end disk
+         30s fire disk start=30
+         40s end disk start=30
+         50s fire disk start=50
+         300s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         30s reply again=1
+         40s reply resolved=1
+         50s reply again=1
+         70s ops <-a- again disk (2x)",
+    );
+}
+
+#[test]
+fn an_alert_that_comes_and_goes_too_often_is_told_as_flapping_once_until_calm() {
+    check(
+        "0s fire disk
+         20s end disk
+         30s fire disk start=30
+         40s end disk start=30
+         50s fire disk start=50
+         60s end disk start=50
+         61s fire disk start=61
+         62s end disk start=61
+         63s fire disk start=63
+         64s end disk start=63
+         65s fire disk start=65
+         200s end disk start=65
+         300s fire disk start=300
+         2000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         30s reply again=1
+         40s reply resolved=1
+         50s reply again=1
+         60s reply resolved=1
+         61s reply again=1
+         62s reply resolved=1
+         63s reply again=1
+         64s reply resolved=1
+         65s reply again=1
+         70s ops <-a- flapping disk (6x)
+         200s reply resolved=1
+         300s reply again=1
+         1210s ops <-a- again disk",
+    );
+}
+
+#[test]
+fn a_firing_alert_is_told_again_every_repeat_interval() {
+    check(
+        "0s fire disk
+         30000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         14420s ops <-a- reminder disk
+         28830s ops <-a- reminder disk",
+    );
+}
+
+#[test]
+fn an_alert_nobody_repeats_expires_and_is_forgotten_an_hour_later() {
+    check(
+        "0s fire disk lease=240
+         60s fire disk lease=300
+         500s alerts
+         4000s alerts",
+        "0s reply new=1
+         10s ops <-a- new disk
+         60s reply repeat=1
+         310s ops <-a- expired disk
+         500s 1 known, 0 fire
+         4000s 0 known, 0 fire",
+    );
+}
+
+#[test]
+fn a_late_message_about_an_older_episode_changes_nothing() {
+    check(
+        "0s fire disk start=0
+         20s end disk start=0
+         25s fire disk start=0
+         100s fire disk start=90
+         110s end disk start=0 end=20
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         25s reply late=1
+         70s ops <-a- resolved disk
+         100s reply again=1
+         110s reply late=1
+         130s ops <-a- again disk",
+    );
+}
+
+#[test]
+fn when_in_doubt_the_firing_is_believed() {
+    check(
+        "0s fire disk start=0
+         20s end disk start=0
+         200s fire disk start=0
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         70s ops <-a- resolved disk
+         200s reply again=1
+         210s ops <-a- again disk",
+    );
+}
+
+#[test]
+fn a_change_of_words_is_written_but_not_told_and_a_change_of_values_is_neither() {
+    check(
+        "0s fire disk note=a
+         20s fire disk note=b
+         30s fire disk note=b value=7
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply updated=1
+         30s reply repeat=1",
+    );
+}
+
+#[test]
+fn two_sources_never_resolve_each_others_alerts() {
+    check(
+        "0s fire disk
+         20s end disk from=other start=none
+         200s alerts",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply stale=1
+         200s 1 known, 1 fire",
+    );
+}
+
+#[test]
+fn a_route_that_continues_tells_both_receivers() {
+    check(
+        "0s fire disk team=db severity=critical
+         300s run",
+        "0s reply new=1
+         0s ops <-a- urgent new disk
+         10s db <-c- new disk",
+    );
+}
+
+#[test]
+fn resolves_are_not_told_where_the_route_says_so_and_the_next_episode_is() {
+    check(
+        "0s fire disk silent=yes
+         20s end disk silent=yes
+         200s fire disk silent=yes start=150
+         400s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         200s reply again=1
+         210s ops <-a- again disk",
+    );
+}
+
+#[test]
+fn a_muted_route_is_told_when_its_interval_ends() {
+    check(
+        "3590s fire disk quiet=yes
+         3700s waits ops
+         3800s fire load
+         4000s end disk quiet=yes
+         8000s run",
+        "3590s reply new=1
+         3700s ops waits for muted until 3720s, 1 changes
+         3800s reply new=1
+         3810s ops <-a- new load
+         4000s reply resolved=1
+         7200s ops <-a- passed disk",
+    );
+}
+
+#[test]
+fn a_bot_that_is_too_fast_is_silent_and_another_takes_over_at_once() {
+    check(
+        "0s answer a limited
+         0s fire disk
+         20s fire load
+         300s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 limited
+         10s ops <-b- new disk
+         20s reply new=1
+         70s ops <-b- new load",
+    );
+}
+
+#[test]
+fn while_every_bot_is_limited_the_difference_grows_and_ends_in_one_digest() {
+    check(
+        "0s answer a limited
+         0s answer b limited
+         0s fire disk
+         100s fire load
+         200s end disk
+         300s waits ops
+         300s answer a delivered
+         300s answer b delivered
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 limited
+         10s ops <-b- new disk
+         10s   b: test-1-1 limited
+         100s reply new=1
+         200s reply resolved=1
+         300s ops waits for pause until 610s, 2 changes
+         610s ops <-a- passed disk, new load",
+    );
+}
+
+#[test]
+fn a_refused_bot_is_left_alone_until_the_configuration_changes() {
+    check(
+        "0s answer a refused
+         0s answer b refused
+         0s fire disk
+         50s answer a delivered
+         60s waits ops
+         100s plan usual
+         200s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 refused_token
+         10s ops <-b- new disk
+         10s   b: test-1-1 refused_token
+         60s ops waits for pause until 3610s, 1 changes
+         100s ops <-a- new disk",
+    );
+}
+
+#[test]
+fn a_receiver_whose_bots_are_all_refused_speaks_through_its_fallback() {
+    check(
+        "0s answer c refused
+         0s fire disk team=db
+         100s run",
+        "0s reply new=1
+         10s db <-c- new disk
+         10s   c: test-0-1 refused_token
+         10s db <-a- new disk [Fallback { through: \"ops\", bot: \"c\", reason: \"refused_token\", until: Timestamp(1772413210000) }]",
+    );
+}
+
+#[test]
+fn a_send_that_surely_failed_is_no_message_any_more_but_a_difference() {
+    check(
+        "0s answer a retry
+         0s answer b retry
+         0s fire disk
+         11s end disk
+         11s answer a delivered
+         11s answer b delivered
+         100s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 retry
+         11s reply resolved=1
+         11s ops <-b- passed disk",
+    );
+}
+
+#[test]
+fn a_message_that_may_have_arrived_is_sent_again_byte_for_byte() {
+    check(
+        "0s answer a unknown
+         0s fire disk
+         11s end disk
+         12s fire load
+         13s answer a delivered
+         200s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 unknown
+         11s reply resolved=1
+         11s   a: test-0-1 unknown
+         12s reply new=1
+         73s ops <-a- resolved disk, new load",
+    );
+}
+
+#[test]
+fn a_restart_sends_a_message_of_unknown_outcome_again_and_tells_nothing_twice() {
+    check(
+        "0s fire load
+         20s answer a unknown
+         20s answer b unknown
+         21s fire disk
+         71s restart
+         72s answer a delivered
+         72s answer b delivered
+         300s run",
+        "0s reply new=1
+         10s ops <-a- new load
+         21s reply new=1
+         70s ops <-a- new disk
+         70s   a: test-1-1 unknown
+         71s   a: test-1-1 unknown",
+    );
+}
+
+#[test]
+fn a_restart_keeps_truth_told_and_pauses() {
+    check(
+        "0s answer a limited
+         0s answer b limited
+         0s fire disk
+         11s restart
+         12s fire disk
+         20s waits ops
+         500s answer a delivered
+         700s restart
+         800s alerts",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 limited
+         10s ops <-b- new disk
+         10s   b: test-1-1 limited
+         12s reply repeat=1
+         20s ops waits for group_wait until 21s, 1 changes
+         610s ops <-a- new disk
+         800s 1 known, 1 fire",
+    );
+}
+
+#[test]
+fn content_dingtalk_refuses_is_told_as_numbers() {
+    check(
+        "0s answer a content
+         0s answer b delivered
+         0s fire disk
+         10s answer a delivered
+         200s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: test-0-1 rejected_content
+         11s ops <-b- stub new disk [ContentRefused { errcode: None }]",
+    );
+}
+
+#[test]
+fn the_minute_of_a_bot_is_never_exceeded_and_its_reserve_is_for_the_urgent() {
+    check(
+        "0s plan hurried
+         0s fire x1
+         5s fire x2
+         10s fire x3
+         11s waits db
+         20s fire u1 severity=critical
+         21s fire u2 severity=critical
+         22s fire u3 severity=critical
+         23s fire u4 severity=critical
+         24s waits db
+         100s run",
+        "0s reply new=1
+         1s db <-c- new x1
+         5s reply new=1
+         6s db <-c- new x2
+         10s reply new=1
+         11s db waits for minute until 61s, 1 changes
+         20s reply new=1
+         20s db <-c- urgent new x3, new u1
+         21s reply new=1
+         21s db <-c- urgent new u2
+         22s reply new=1
+         22s db <-c- urgent new u3
+         23s reply new=1
+         24s db waits for minute until 61s, 1 changes
+         61s db <-c- urgent new u4",
+    );
+}
+
+#[test]
+fn a_reload_tells_nothing_twice_and_an_announced_alert_is_still_closed() {
+    check(
+        "0s fire disk
+         0s fire load team=db
+         20s plan all-to-db
+         40s end disk
+         40s end load team=db
+         300s run",
+        "0s reply new=1
+         0s reply new=1
+         10s db <-c- new load
+         10s ops <-a- new disk
+         40s reply resolved=1
+         40s reply resolved=1
+         70s db <-c- passed disk, resolved load
+         70s ops <-a- resolved disk",
+    );
+}
+
+#[test]
+fn a_quota_nearly_used_up_stretches_what_is_not_urgent() {
+    check(
+        "0s plan quota-10
+         0s fire u1 severity=critical
+         1s fire u2 severity=critical
+         2s fire u3 severity=critical
+         3s fire u4 severity=critical
+         4s fire u5 severity=critical
+         5s fire u6 severity=critical
+         6s fire u7 severity=critical
+         7s fire u8 severity=critical
+         8s fire x
+         600s waits ops
+         700s fire u9 severity=critical
+         701s run",
+        "0s reply new=1
+         0s ops <-a- urgent new u1
+         1s reply new=1
+         1s ops <-b- urgent new u2
+         2s reply new=1
+         2s ops <-a- urgent new u3
+         3s reply new=1
+         3s ops <-b- urgent new u4
+         4s reply new=1
+         4s ops <-a- urgent new u5
+         5s reply new=1
+         5s ops <-b- urgent new u6
+         6s reply new=1
+         6s ops <-a- urgent new u7
+         7s reply new=1
+         7s ops <-b- urgent new u8
+         8s reply new=1
+         600s ops waits for quota until 1295973s, 1 changes
+         700s reply new=1
+         700s ops <-a- urgent new x, new u9",
+    );
+}
+
+#[test]
+fn a_drained_engine_composes_no_more() {
+    check(
+        "0s fire disk
+         5s drain
+         100s waits ops",
+        "0s reply new=1
+         100s ops waits for shutdown until -, 1 changes",
+    );
+}
