@@ -102,7 +102,7 @@ impl Client {
         if response.status().is_redirection()
             && let Some(target) = header(LOCATION).and_then(place)
         {
-            answer.detail += &format!("; it points to `{target}`");
+            answer.detail = format!("{}; it points to `{target}`", answer.detail);
         }
         Ok(answer)
     }
@@ -139,21 +139,17 @@ fn failure(error: reqwest::Error) -> Answer {
         )
     };
     let error = error.without_url();
-    let mut causes = Vec::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
+    let mut causes = vec![what.to_owned()];
+    let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
         causes.push(error.to_string());
         cause = error.source();
     }
     causes.dedup();
-    let detail = match causes.is_empty() {
-        true => what.to_owned(),
-        false => format!("{what}: {}", causes.join(": ")),
-    };
     Answer {
         outcome,
         errcode: None,
-        detail,
+        detail: causes.join(": "),
     }
 }
 

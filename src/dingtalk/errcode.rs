@@ -98,6 +98,7 @@ const fn run(
 /// Every code that is known to reach a webhook, or that a careful reader should be ready for. In ascending order.
 ///
 /// 88 and 310000 stand here with their general meaning; a sub code or the wording narrows them down.
+#[rustfmt::skip] // A row per line.
 pub const TABLE: &[Errcode] = {
     use Evidence::{Claimed, Documented, Seen, Unverified};
     use Outcome::{Delivered, Limited, Quota, Retry};
@@ -105,218 +106,43 @@ pub const TABLE: &[Errcode] = {
         code(-1, Retry, Documented, "DingTalk is busy", ""),
         code(0, Delivered, Documented, "accepted", ""),
         code(15, Retry, Documented, "a call inside DingTalk timed out", ""),
-        code(
-            22,
-            ELSEWHERE,
-            Seen,
-            "the path or method is not known there",
-            CHECK_BASE_URL,
-        ),
-        code(
-            88,
-            ELSEWHERE,
-            Documented,
-            "the authentication failed",
-            NEW_WEBHOOK,
-        ),
-        code(
-            404,
-            ELSEWHERE,
-            Documented,
-            "the path is not known there",
-            CHECK_BASE_URL,
-        ),
+        code(22, ELSEWHERE, Seen, "the path or method is not known there", CHECK_BASE_URL),
+        code(88, ELSEWHERE, Documented, "the authentication failed", NEW_WEBHOOK),
+        code(404, ELSEWHERE, Documented, "the path is not known there", CHECK_BASE_URL),
         code(40014, TOKEN, Documented, "the token is not valid", NEW_WEBHOOK),
-        code(
-            40033,
-            MALFORMED,
-            Documented,
-            "the body holds illegal characters",
-            REPORT_BUG,
-        ),
-        code(
-            40035,
-            MALFORMED,
-            Documented,
-            "the body or the token is missing",
-            REPORT_BUG,
-        ),
-        code(
-            43002,
-            MALFORMED,
-            Documented,
-            "the request did not arrive as a POST",
-            CHECK_BASE_URL,
-        ),
-        code(
-            43004,
-            MALFORMED,
-            Documented,
-            "the content type did not arrive as JSON",
-            CHECK_BASE_URL,
-        ),
-        code(
-            43005,
-            MALFORMED,
-            Documented,
-            "the content type did not arrive as JSON",
-            CHECK_BASE_URL,
-        ),
-        code(
-            60020,
-            Outcome::Refused(Refused::Address),
-            Documented,
-            "our address is not on the application's list",
-            "add the address to its list",
-        ),
-        code(
-            90001,
-            Limited(GATEWAY_PAUSE),
-            Documented,
-            "calls are disabled for a while",
-            "",
-        ),
-        code(
-            90002,
-            Limited(QPS_PAUSE),
-            Documented,
-            "this API is at its limit for everybody",
-            "",
-        ),
-        run(
-            90003,
-            90014,
-            Limited(GATEWAY_PAUSE),
-            Documented,
-            "calls are disabled for a while",
-            "",
-        ),
-        code(
-            90018,
-            Limited(QPS_PAUSE),
-            Documented,
-            "too many calls in a second",
-            "",
-        ),
-        code(
-            90020,
-            Quota,
-            Documented,
-            "the organisation's API calls of this month are used up",
-            MORE_QUOTA,
-        ),
-        code(
-            90030,
-            Quota,
-            Seen,
-            "the webhook messages of this month are used up",
-            MORE_QUOTA,
-        ),
+        code(40033, MALFORMED, Documented, "the body holds illegal characters", REPORT_BUG),
+        code(40035, MALFORMED, Documented, "the body or the token is missing", REPORT_BUG),
+        code(43002, MALFORMED, Documented, "the request did not arrive as a POST", CHECK_BASE_URL),
+        code(43004, MALFORMED, Documented, "the content type did not arrive as JSON", CHECK_BASE_URL),
+        code(43005, MALFORMED, Documented, "the content type did not arrive as JSON", CHECK_BASE_URL),
+        code(60020, Outcome::Refused(Refused::Address), Documented, "our address is not on the application's list", "add the address to its list"),
+        code(90001, Limited(GATEWAY_PAUSE), Documented, "calls are disabled for a while", ""),
+        code(90002, Limited(QPS_PAUSE), Documented, "this API is at its limit for everybody", ""),
+        run(90003, 90014, Limited(GATEWAY_PAUSE), Documented, "calls are disabled for a while", ""),
+        code(90018, Limited(QPS_PAUSE), Documented, "too many calls in a second", ""),
+        code(90020, Quota, Documented, "the organisation's API calls of this month are used up", MORE_QUOTA),
+        code(90030, Quota, Seen, "the webhook messages of this month are used up", MORE_QUOTA),
         code(101_002, SIZE, Seen, "the message is too long", SMALLER),
-        code(
-            130_101,
-            Limited(PENALTY),
-            Seen,
-            "the bot sent more than 20 messages in a minute",
-            SLOWER,
-        ),
-        code(
-            130_103,
-            Limited(PENALTY),
-            Unverified,
-            "the bot sends too fast",
-            SLOWER,
-        ),
+        code(130_101, Limited(PENALTY), Seen, "the bot sent more than 20 messages in a minute", SLOWER),
+        code(130_103, Limited(PENALTY), Unverified, "the bot sends too fast", SLOWER),
         code(300_001, TOKEN, Seen, "the token is not known", NEW_WEBHOOK),
         code(300_005, TOKEN, Seen, "the token is not known", NEW_WEBHOOK),
-        code(
-            302_033,
-            Limited(PENALTY),
-            Claimed,
-            "the bot sends too fast",
-            SLOWER,
-        ),
-        code(
-            310_000,
-            ELSEWHERE,
-            Documented,
-            "the bot's security settings are not met",
-            "compare them with the configuration",
-        ),
+        code(302_033, Limited(PENALTY), Claimed, "the bot sends too fast", SLOWER),
+        code(310_000, ELSEWHERE, Documented, "the bot's security settings are not met", "compare them with the configuration"),
         code(400_013, TOKEN, Documented, "the group was dissolved", NEW_WEBHOOK),
         code(400_101, TOKEN, Documented, "the token is not known", NEW_WEBHOOK),
-        code(
-            400_102,
-            TOKEN,
-            Documented,
-            "the bot is stopped",
-            "enable it in the group's settings, or have an administrator do so",
-        ),
-        code(
-            400_105,
-            MALFORMED,
-            Documented,
-            "the message type is not known there",
-            REPORT_BUG,
-        ),
-        code(
-            400_106,
-            TOKEN,
-            Documented,
-            "the bot is no longer in the group",
-            NEW_WEBHOOK,
-        ),
-        code(
-            410_100,
-            Limited(PENALTY),
-            Documented,
-            "the bot sends too fast",
-            SLOWER,
-        ),
-        code(
-            430_101,
-            CONTENT,
-            Documented,
-            "it holds a link DingTalk calls unsafe",
-            EDIT_TEXT,
-        ),
-        code(
-            430_102,
-            CONTENT,
-            Documented,
-            "it holds text DingTalk calls inappropriate",
-            EDIT_TEXT,
-        ),
-        code(
-            430_103,
-            CONTENT,
-            Documented,
-            "it holds a picture DingTalk calls inappropriate",
-            EDIT_TEXT,
-        ),
-        code(
-            430_104,
-            CONTENT,
-            Documented,
-            "it holds something DingTalk calls inappropriate",
-            EDIT_TEXT,
-        ),
-        code(
-            450_101,
-            Limited(PENALTY),
-            Claimed,
-            "the bot sends too fast",
-            SLOWER,
-        ),
+        code(400_102, TOKEN, Documented, "the bot is stopped", "enable it in the group's settings, or have an administrator do so"),
+        code(400_105, MALFORMED, Documented, "the message type is not known there", REPORT_BUG),
+        code(400_106, TOKEN, Documented, "the bot is no longer in the group", NEW_WEBHOOK),
+        code(410_100, Limited(PENALTY), Documented, "the bot sends too fast", SLOWER),
+        code(430_101, CONTENT, Documented, "it holds a link DingTalk calls unsafe", EDIT_TEXT),
+        code(430_102, CONTENT, Documented, "it holds text DingTalk calls inappropriate", EDIT_TEXT),
+        code(430_103, CONTENT, Documented, "it holds a picture DingTalk calls inappropriate", EDIT_TEXT),
+        code(430_104, CONTENT, Documented, "it holds something DingTalk calls inappropriate", EDIT_TEXT),
+        code(450_101, Limited(PENALTY), Claimed, "the bot sends too fast", SLOWER),
         code(460_101, SIZE, Seen, "the message is over 20000 bytes", SMALLER),
         code(500_100, Retry, Seen, "DingTalk had an internal error", ""),
-        code(
-            660_026,
-            Limited(PENALTY),
-            Seen,
-            "the bot sent more than 20 messages in a minute",
-            SLOWER,
-        ),
+        code(660_026, Limited(PENALTY), Seen, "the bot sent more than 20 messages in a minute", SLOWER),
     ]
 };
 
@@ -430,13 +256,15 @@ fn by_errcode(http_status: u16, object: &Map<String, Value>) -> Option<Answer> {
         return Some(answer(outcome, Some(errcode), "ok"));
     }
     let meaning = row.map_or("a code that is not known to us", |row| row.meaning);
-    let mut detail = format!("errcode {errcode}: {meaning}");
-    if !wording.is_empty() {
-        detail += &format!(" (`{wording}`)");
-    }
-    if let Some(advice) = row.map(|row| row.advice).filter(|advice| !advice.is_empty()) {
-        detail += &format!("; {advice}");
-    }
+    let quoted = match wording.as_str() {
+        "" => String::new(),
+        wording => format!(" (`{wording}`)"),
+    };
+    let advised = match row.map_or("", |row| row.advice) {
+        "" => String::new(),
+        advice => format!("; {advice}"),
+    };
+    let detail = format!("errcode {errcode}: {meaning}{quoted}{advised}");
     Some(answer(outcome, Some(errcode), detail))
 }
 

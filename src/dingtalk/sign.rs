@@ -41,15 +41,12 @@ pub fn signed_url(
     timestamp: Timestamp,
 ) -> Secret {
     let token = percent_encoded(access_token.expose());
-    let mut url = format!("{base_url}{SEND_PATH}?access_token={token}");
-    if let Some(secret) = secret {
-        url += &format!(
-            "&timestamp={}&sign={}",
-            timestamp.0,
-            percent_encoded(&sign(secret, timestamp))
-        );
-    }
-    Secret::new(url)
+    let url = format!("{base_url}{SEND_PATH}?access_token={token}");
+    let Some(secret) = secret else {
+        return Secret::new(url);
+    };
+    let signature = percent_encoded(&sign(secret, timestamp));
+    Secret::new(format!("{url}&timestamp={}&sign={signature}", timestamp.0))
 }
 
 /// A text as the value of a query parameter.

@@ -1,0 +1,249 @@
+//! Reads the body of a message as DingTalk would: the five types, their required members, the mentions.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Most people a message can mention.
+const MENTIONS_MAX: usize = 50;
+
+/// What a group would show of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Content {
+    /// `text`, `link`, `markdown`, `actionCard` or `feedCard`.
+    pub msgtype: String,
+    /// The notification line; in the bubble only for links.
+    pub title: String,
+    /// The bubble: markdown for `markdown` and `actionCard`.
+    pub text: String,
+    /// Buttons of an action card, the entries of a feed, the target of a link.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+    /// Whose phones ring: the ids of `at` that stand in the text too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    /// Everybody's phone rings.
+    pub mentions_all: bool,
+}
+
+/// Something to press.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Its words.
+    pub title: String,
+    /// Where it leads.
+    pub url: String,
+    /// Its picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+}
+
+/// Why a body is no message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Not a JSON object.
+    NotJson,
+    /// A member that must be there, and a text that is not empty.
+    Missing(String),
+    /// A `msgtype` that does not exist.
+    Type(String),
+}
+
+impl Content {
+    /// Reads a message.
+    pub fn read(message: &Map<String, Value>) -> Result<Self, Malformed> {
+        let msgtype = text(message, "msgtype", "msgtype")?;
+        let inner = |name: &str| {
+            message
+                .get(name)
+                .and_then(Value::as_object)
+                .ok_or_else(|| Malformed::Missing(name.to_owned()))
+        };
+        let mut content = match msgtype.as_str() {
+            "text" => Self {
+                text: text(inner("text")?, "text", "content")?,
+                ..Self::default()
+            },
+            "markdown" => Self::titled(inner("markdown")?, "markdown")?,
+            "link" => {
+                let link = inner("link")?;
+                let content = Self::titled(link, "link")?;
+                Self {
+                    links: vec![Link {
+                        title: content.title.clone(),
+                        url: text(link, "link", "messageUrl")?,
+                        picture: text(link, "link", "picUrl").ok(),
+                    }],
+                    ..content
+                }
+            }
+            "actionCard" => {
+                let card = inner("actionCard")?;
+                Self {
+                    links: buttons(card)?,
+                    ..Self::titled(card, "actionCard")?
+                }
+            }
+            "feedCard" => Self {
+                links: entries(inner("feedCard")?)?,
+                ..Self::default()
+            },
+            _ => return Err(Malformed::Type(msgtype)),
+        };
+        if !matches!(msgtype.as_str(), "link" | "feedCard") {
+            content.mention(message.get("at"));
+        }
+        content.msgtype = msgtype;
+        Ok(content)
+    }
+
+    fn titled(object: &Map<String, Value>, parent: &str) -> Result<Self, Malformed> {
+        Ok(Self {
+            title: text(object, parent, "title")?,
+            text: text(object, parent, "text")?,
+            ..Self::default()
+        })
+    }
+
+    /// An id of `at` mentions nobody unless `@id` stands in the text.
+    fn mention(&mut self, at: Option<&Value>) {
+        let Some(at) = at.and_then(Value::as_object) else {
+            return;
+        };
+        self.mentions_all = at.get("isAtAll").and_then(Value::as_bool).unwrap_or(false);
+        self.mentions = ["atMobiles", "atUserIds"]
+            .iter()
+            .filter_map(|list| at.get(*list)?.as_array())
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|id| !id.is_empty() && self.text.contains(&format!("@{id}")))
+            .map(str::to_owned)
+            .take(MENTIONS_MAX)
+            .collect();
+    }
+
+    /// Everything a keyword may stand in.
+    pub fn contains(&self, keyword: &str) -> bool {
+        self.title.contains(keyword)
+            || self.text.contains(keyword)
+            || self.links.iter().any(|link| link.title.contains(keyword))
+    }
+}
+
+fn text(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
+    match object.get(name) {
+        Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
+        _ if parent == name => Err(Malformed::Missing(name.to_owned())),
+        _ => Err(Malformed::Missing(format!("{parent}.{name}"))),
+    }
+}
+
+/// One button for the whole card, which makes `btns` count for nothing, or several.
+fn buttons(card: &Map<String, Value>) -> Result<Vec<Link>, Malformed> {
+    if card.contains_key("singleTitle") || card.contains_key("singleURL") {
+        return Ok(vec![Link {
+            title: text(card, "actionCard", "singleTitle")?,
+            url: text(card, "actionCard", "singleURL")?,
+            picture: None,
+        }]);
+    }
+    list(card, "actionCard", "btns")?
+        .into_iter()
+        .map(|button| {
+            Ok(Link {
+                title: text(button, "btns", "title")?,
+                url: text(button, "btns", "actionURL")?,
+                picture: None,
+            })
+        })
+        .collect()
+}
+
+fn entries(feed: &Map<String, Value>) -> Result<Vec<Link>, Malformed> {
+    list(feed, "feedCard", "links")?
+        .into_iter()
+        .map(|entry| {
+            Ok(Link {
+                title: text(entry, "links", "title")?,
+                url: text(entry, "links", "messageURL")?,
+                picture: Some(text(entry, "links", "picURL")?),
+            })
+        })
+        .collect()
+}
+
+/// A list of one object or more.
+fn list<'a>(
+    object: &'a Map<String, Value>,
+    parent: &str,
+    name: &str,
+) -> Result<Vec<&'a Map<String, Value>>, Malformed> {
+    object
+        .get(name)
+        .and_then(Value::as_array)
+        .filter(|list| !list.is_empty())
+        .and_then(|list| list.iter().map(Value::as_object).collect())
+        .ok_or_else(|| Malformed::Missing(format!("{parent}.{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(message: &Value) -> Result<Content, Malformed> {
+        Content::read(message.as_object().unwrap())
+    }
+
+    #[test]
+    fn each_type_is_read_and_each_of_its_members_is_required() {
+        for message in [
+            json!({"msgtype": "text", "text": {"content": "t"}}),
+            json!({"msgtype": "markdown", "markdown": {"title": "a", "text": "b"}}),
+            json!({"msgtype": "link", "link": {"title": "a", "text": "b", "messageUrl": "https://x"}}),
+            json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "singleTitle": "c", "singleURL": "d"}}),
+            json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "btns": [{"title": "c", "actionURL": "d"}]}}),
+            json!({"msgtype": "feedCard", "feedCard": {"links": [{"title": "c", "messageURL": "d", "picURL": "e"}]}}),
+        ] {
+            let content = read(&message).unwrap();
+            assert_eq!(message["msgtype"], content.msgtype.as_str());
+            for path in leaves(&message, "") {
+                for poor in [json!(""), json!(7), Value::Null] {
+                    let mut message = message.clone();
+                    *message.pointer_mut(&path).unwrap() = poor.clone();
+                    assert!(read(&message).is_err(), "{path} {poor}");
+                }
+            }
+        }
+    }
+
+    fn leaves(value: &Value, path: &str) -> Vec<String> {
+        match value {
+            Value::Object(map) => map
+                .iter()
+                .flat_map(|(k, v)| leaves(v, &format!("{path}/{k}")))
+                .collect(),
+            Value::Array(list) => list
+                .iter()
+                .flat_map(|v| leaves(v, &format!("{path}/0")))
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![path.to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_spelling_of_a_type_matters() {
+        let wrong = json!({"msgtype": "actioncard", "actioncard": {"title": "a", "text": "b"}});
+        assert_eq!(read(&wrong), Err(Malformed::Type("actioncard".to_owned())));
+    }
+
+    #[test]
+    fn nobody_is_mentioned_whose_id_does_not_stand_in_the_text() {
+        let content = read(&json!({
+            "msgtype": "markdown",
+            "markdown": {"title": "@u3", "text": "down @13800000000 @u1"},
+            "at": {"atMobiles": ["13800000000", "13900000000"], "atUserIds": ["u1", "u3"], "isAtAll": false},
+        }));
+        assert_eq!(content.unwrap().mentions, ["13800000000", "u1"]);
+    }
+}

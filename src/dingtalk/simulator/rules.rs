@@ -1,0 +1,665 @@
+//! What the stand-in accepts, refuses and remembers: a plain value that is told the time.
+//!
+//! Order of the checks: method, token, rate, fault, content type, size, JSON, security settings, message type
+//! and members, `msgUuid`. Every call of a known bot counts towards its minute, whatever became of it; the
+//! twenty-first in a window begins the penalty, and calls during the penalty do not prolong it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::alert::{Now, Span, Tick, Timestamp};
+use crate::dingtalk::simulator::content::{Content, Malformed};
+use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
+use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
+use crate::dingtalk::{BODY_BYTES_MAX, SEND_PATH, errcode, sign};
+use crate::secret::Secret;
+
+/// Most calls of a bot in a window.
+pub const CALLS_PER_WINDOW_MAX: usize = 20;
+/// The window that slides over a bot's calls.
+const WINDOW: Span = Span::minutes(1);
+/// How far a signature's time may be off.
+const CLOCK_SKEW_MAX: Span = Span::hours(1);
+/// Most calls the ledger holds, and most `msgUuid`s known per bot; the oldest go first.
+pub const LEDGER_CALLS_MAX: usize = 10_000;
+
+/// One request to the webhook.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `POST`, one hopes.
+    pub method: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// The query, without its question mark.
+    pub query: &'a str,
+    /// The content type, when there is one.
+    pub content_type: Option<&'a str>,
+    /// All of the body.
+    pub body: &'a [u8],
+}
+
+/// What the caller gets to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reaction {
+    /// The answer.
+    pub reply: Reply,
+    /// How it is brought.
+    pub manner: Manner,
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its status.
+    pub http_status: u16,
+    /// Its content type.
+    pub content_type: &'static str,
+    /// Where a redirect points.
+    pub location: Option<String>,
+    /// Its body.
+    pub body: String,
+}
+
+/// How an answer is brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Whole, after a while.
+    After(Duration),
+    /// The connection is closed after a while, without an answer.
+    CloseAfter(Duration),
+    /// The connection breaks in the middle of it.
+    Cut,
+}
+
+/// An application answer: HTTP 200 with a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Code(i64, String);
+
+/// One call in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// Counted from 1, never reused.
+    pub number: u64,
+    /// When it came, in milliseconds since the epoch.
+    pub at: i64,
+    /// The bot's name; empty when the token is not known.
+    pub bot: String,
+    /// The group's name; empty when the token is not known.
+    pub group: String,
+    /// What it says, as far as it could be read.
+    #[serde(flatten)]
+    pub content: Content,
+    /// Its idempotency key.
+    pub msg_uuid: Option<String>,
+    /// The body's SHA-256, in hexadecimal digits.
+    pub body_sha256: String,
+    /// The body's length.
+    pub body_bytes: usize,
+    /// The earlier call with the same `msgUuid` that was accepted.
+    pub duplicate_of: Option<u64>,
+    /// Whether the duplicate had the same bytes as that call.
+    pub same_bytes: Option<bool>,
+    /// Accepted for the first time, hence in the group.
+    pub shown: bool,
+    /// What went wrong to order.
+    pub fault: Option<&'static str>,
+    /// The status answered.
+    pub http_status: u16,
+    /// The code answered, if any.
+    pub errcode: Option<i64>,
+    /// The text answered.
+    pub errmsg: String,
+}
+
+/// The numbers of every bot that was called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// One by one, in the order of their names.
+    pub bots: Vec<BotStats>,
+    /// Calls the ledger has forgotten.
+    pub calls_forgotten: u64,
+}
+
+/// The numbers of one bot since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BotStats {
+    /// Its name.
+    pub bot: String,
+    /// Its group.
+    pub group: String,
+    /// All calls.
+    pub calls: u64,
+    /// Those shown in the group.
+    pub messages: u64,
+    /// Most calls in any window, refused ones included.
+    pub calls_per_window_max: usize,
+    /// Most shown messages in any window.
+    pub messages_per_window_max: usize,
+    /// Penalties imposed.
+    pub penalties: u64,
+    /// How much of a penalty is left, in milliseconds of the clock.
+    pub penalty_left_ms: u64,
+}
+
+/// Arrivals inside a sliding window.
+#[derive(Debug, Default)]
+struct Window {
+    arrivals: VecDeque<Tick>,
+    total: u64,
+    most: usize,
+}
+
+impl Window {
+    /// Counts one more and says how many there are in the window that ends with it.
+    fn arrive(&mut self, now: Tick, length: Span) -> usize {
+        while self
+            .arrivals
+            .front()
+            .is_some_and(|tick| now.since(*tick) >= length)
+        {
+            self.arrivals.pop_front();
+        }
+        self.arrivals.push_back(now);
+        self.total += 1;
+        self.most = self.most.max(self.arrivals.len());
+        self.arrivals.len()
+    }
+}
+
+struct BotState {
+    bot: SimulatedBot,
+    calls: Window,
+    messages: Window,
+    silent_until: Tick,
+    penalties: u64,
+    /// Accepted calls by `msgUuid`: number and hash.
+    accepted: BTreeMap<String, (u64, String)>,
+    /// The same `msgUuid`s by age.
+    accepted_in_order: VecDeque<String>,
+}
+
+impl BotState {
+    fn new(bot: SimulatedBot) -> Self {
+        Self {
+            bot,
+            calls: Window::default(),
+            messages: Window::default(),
+            silent_until: Tick(0),
+            penalties: 0,
+            accepted: BTreeMap::new(),
+            accepted_in_order: VecDeque::new(),
+        }
+    }
+
+    /// Counts a call and refuses it when there are too many.
+    fn hurry(&mut self, now: Tick, time_scale: u64) -> Result<(), Code> {
+        let scaled = |span: Span| Span(span.0 / time_scale);
+        let calls = self.calls.arrive(now, scaled(WINDOW));
+        if now < self.silent_until {
+            return Err(too_fast());
+        }
+        if calls > CALLS_PER_WINDOW_MAX {
+            self.silent_until = now.plus(scaled(errcode::PENALTY));
+            self.penalties += 1;
+            return Err(too_fast());
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, uuid: String, number: u64, hash: String) {
+        if self.accepted_in_order.len() >= LEDGER_CALLS_MAX
+            && let Some(oldest) = self.accepted_in_order.pop_front()
+        {
+            self.accepted.remove(&oldest);
+        }
+        self.accepted_in_order.push_back(uuid.clone());
+        self.accepted.insert(uuid, (number, hash));
+    }
+}
+
+/// The whole state of the stand-in.
+pub struct Rules {
+    /// By token.
+    bots: BTreeMap<String, BotState>,
+    accept_any_token: bool,
+    time_scale: u64,
+    wording: Wording,
+    faults: Faults,
+    calls: VecDeque<Call>,
+    calls_total: u64,
+    calls_forgotten: u64,
+    /// Changes whenever the ledger is emptied, so that a page can tell.
+    epoch: u64,
+}
+
+impl fmt::Debug for Rules {
+    /// Without the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("calls_total", &self.calls_total)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Nothing has happened yet.
+    pub fn new(settings: SimulatorSettings) -> Self {
+        Self {
+            bots: settings
+                .bots
+                .into_iter()
+                .map(|bot| (bot.access_token.expose().to_owned(), BotState::new(bot)))
+                .collect(),
+            accept_any_token: settings.accept_any_token,
+            time_scale: u64::from(settings.time_scale.get()),
+            wording: settings.wording,
+            faults: Faults::default(),
+            calls: VecDeque::new(),
+            calls_total: 0,
+            calls_forgotten: 0,
+            epoch: 0,
+        }
+    }
+
+    /// Decides about one call and enters it in the ledger.
+    pub fn receive(&mut self, request: &Request<'_>, now: Now) -> Reaction {
+        if request.path != SEND_PATH {
+            return code(&Code(404, "请求的URI地址不存在".to_owned())).whole();
+        }
+        let mut call = self.enter(request, now.time);
+        let query: BTreeMap<_, _> = form_urlencoded::parse(request.query.as_bytes())
+            .into_owned()
+            .collect();
+        let token = match self.admit(request, &query) {
+            Ok(token) => token,
+            Err(refusal) => return self.close(call, code(&refusal).whole()),
+        };
+        let time_scale = self.time_scale;
+        let (mut decision, fault) = {
+            let Some(state) = self.bots.get_mut(&token) else {
+                unreachable!("only tokens of known bots are admitted");
+            };
+            call.bot.clone_from(&state.bot.name);
+            call.group.clone_from(&state.bot.group);
+            (state.hurry(now.tick, time_scale), self.faults.take(&call.bot))
+        };
+        call.fault = fault.as_ref().map(Fault::as_str);
+        // What it says is worth showing whatever becomes of it.
+        let message =
+            serde_json::from_slice::<Map<String, Value>>(request.body).map_err(|_| Malformed::NotJson);
+        let content = message.as_ref().map_err(Clone::clone).and_then(Content::read);
+        if let Ok(content) = &content {
+            call.content = content.clone();
+        }
+        call.msg_uuid = message
+            .ok()
+            .and_then(|message| Some(message.get("msgUuid")?.as_str()?.to_owned()));
+        if fault.as_ref().is_none_or(Fault::follows_rules) {
+            decision = decision
+                .and_then(|()| check_envelope(request))
+                .and_then(|()| self.check_security(&token, &query, content.as_ref().ok(), now.time))
+                .and_then(|()| content.map(drop).map_err(malformed));
+            if decision.is_ok() {
+                self.accept(&token, &mut call, now.tick);
+            }
+        }
+        let answer = decision.err().unwrap_or_else(|| Code(0, "ok".to_owned()));
+        let reaction = match fault {
+            Some(fault) => spoil(fault, &answer),
+            None => code(&answer).whole(),
+        };
+        self.close(call, reaction)
+    }
+
+    /// Begins an entry of the ledger.
+    fn enter(&mut self, request: &Request<'_>, time: Timestamp) -> Call {
+        self.calls_total += 1;
+        Call {
+            number: self.calls_total,
+            at: time.0,
+            bot: String::new(),
+            group: String::new(),
+            content: Content::default(),
+            msg_uuid: None,
+            body_sha256: hex(&Sha256::digest(request.body)),
+            body_bytes: request.body.len(),
+            duplicate_of: None,
+            same_bytes: None,
+            shown: false,
+            fault: None,
+            http_status: 0,
+            errcode: None,
+            errmsg: String::new(),
+        }
+    }
+
+    /// Ends an entry of the ledger with what is answered.
+    fn close(&mut self, mut call: Call, reaction: Reaction) -> Reaction {
+        let body: Value = serde_json::from_str(&reaction.reply.body).unwrap_or_default();
+        call.http_status = reaction.reply.http_status;
+        let errcode = &body["errcode"];
+        call.errcode = errcode.as_i64().or_else(|| errcode.as_str()?.parse().ok());
+        body["errmsg"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut call.errmsg);
+        if self.calls.len() >= LEDGER_CALLS_MAX {
+            self.calls.pop_front();
+            self.calls_forgotten += 1;
+        }
+        self.calls.push_back(call);
+        reaction
+    }
+
+    /// The token of a bot that is known, or becomes so.
+    fn admit(&mut self, request: &Request<'_>, query: &BTreeMap<String, String>) -> Result<String, Code> {
+        if request.method != "POST" {
+            return Err(Code(43002, "需要POST请求".to_owned()));
+        }
+        let token = query.get("access_token").filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| missing("access_token"))?;
+        if !self.bots.contains_key(token) {
+            if !self.accept_any_token {
+                return Err(Code(300_005, "token is not exist".to_owned()));
+            }
+            let name = last_four(token);
+            let bot = SimulatedBot {
+                group: name.clone(),
+                name,
+                access_token: Secret::new(token.as_str()),
+                secret: None,
+                keyword: None,
+            };
+            self.bots.insert(token.clone(), BotState::new(bot));
+        }
+        Ok(token.clone())
+    }
+
+    fn check_security(
+        &self,
+        token: &str,
+        query: &BTreeMap<String, String>,
+        content: Option<&Content>,
+        now: Timestamp,
+    ) -> Result<(), Code> {
+        let bot = self.bots.get(token).map(|state| &state.bot);
+        if let Some(secret) = bot.and_then(|bot| bot.secret.as_ref()) {
+            let (Some(timestamp), Some(signature)) = (query.get("timestamp"), query.get("sign")) else {
+                return Err(self.refuse(Security::Signature));
+            };
+            let timestamp = timestamp.parse().map(Timestamp);
+            let timestamp = timestamp.map_err(|_| self.refuse(Security::Clock))?;
+            if now.0.abs_diff(timestamp.0) > CLOCK_SKEW_MAX.0 {
+                return Err(self.refuse(Security::Clock));
+            }
+            if *signature != sign::sign(secret, timestamp) {
+                return Err(self.refuse(Security::Signature));
+            }
+        }
+        match (bot.and_then(|bot| bot.keyword.as_ref()), content) {
+            (Some(keyword), Some(content)) if !content.contains(keyword) => {
+                Err(self.refuse(Security::Keyword))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    fn refuse(&self, security: Security) -> Code {
+        Code(310_000, security.text(self.wording).to_owned())
+    }
+
+    /// Shows the message, or folds it into an earlier one.
+    fn accept(&mut self, token: &str, call: &mut Call, now: Tick) {
+        let Some(state) = self.bots.get_mut(token) else {
+            return;
+        };
+        if let Some(uuid) = &call.msg_uuid {
+            if let Some((number, hash)) = state.accepted.get(uuid) {
+                call.duplicate_of = Some(*number);
+                call.same_bytes = Some(*hash == call.body_sha256);
+                return;
+            }
+            state.remember(uuid.clone(), call.number, call.body_sha256.clone());
+        }
+        call.shown = true;
+        state.messages.arrive(now, Span(WINDOW.0 / self.time_scale));
+    }
+
+    /// The ledger after the call of this number, oldest first.
+    pub fn calls(&self, after: u64) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(move |call| call.number > after)
+    }
+
+    /// Changes whenever the ledger is emptied.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The numbers of the bots.
+    pub fn stats(&self, now: Now) -> Stats {
+        let mut bots: Vec<_> = self
+            .bots
+            .values()
+            .map(|state| BotStats {
+                bot: state.bot.name.clone(),
+                group: state.bot.group.clone(),
+                calls: state.calls.total,
+                messages: state.messages.total,
+                calls_per_window_max: state.calls.most,
+                messages_per_window_max: state.messages.most,
+                penalties: state.penalties,
+                penalty_left_ms: state.silent_until.since(now.tick).0,
+            })
+            .collect();
+        bots.sort_by(|a, b| a.bot.cmp(&b.bot));
+        Stats {
+            bots,
+            calls_forgotten: self.calls_forgotten,
+        }
+    }
+
+    /// Makes something go wrong.
+    pub fn inject(&mut self, injection: Injection) {
+        self.faults.push(injection);
+    }
+
+    /// The faults still to come.
+    pub fn faults(&self) -> &[Injection] {
+        self.faults.pending()
+    }
+
+    /// Lets nothing go wrong any more.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Empties the ledger.
+    pub fn clear(&mut self) {
+        self.calls.clear();
+        self.epoch += 1;
+    }
+}
+
+/// The security settings of a bot.
+#[derive(Clone, Copy, Debug)]
+enum Security {
+    Keyword,
+    Clock,
+    Signature,
+}
+
+impl Security {
+    const fn text(self, wording: Wording) -> &'static str {
+        match (self, wording) {
+            (Self::Keyword, Wording::English) => "keywords not in content",
+            (Self::Keyword, Wording::Chinese) => {
+                "description:关键词不匹配;solution:请联系群管理员查看此机器人的关键词，并在发送的信息中包含此关键词;"
+            }
+            (Self::Keyword, Wording::Recent) => {
+                "错误描述:关键词不匹配;解决方案:请联系群管理员查看此机器人的关键词，并在发送的信息中包含此关键词;"
+            }
+            (Self::Clock, Wording::English) => "invalid timestamp",
+            (Self::Clock, Wording::Chinese) => {
+                "description:机器人发送签名过期;solution:签名生成时间和发送时间请保持在 timestampms 以内;"
+            }
+            (Self::Clock, Wording::Recent) => {
+                "错误描述:机器人发送签名过期;解决方案:签名生成时间和发送时间请保持在 timestampms 以内;"
+            }
+            (Self::Signature, Wording::English) => "sign not match",
+            (Self::Signature, Wording::Chinese) => {
+                "description:机器人发送签名不匹配;solution:请确认签名和生成签名的时间戳必须都放在调用的网址中，请确认机器人的密钥加密和填写正确;"
+            }
+            (Self::Signature, Wording::Recent) => {
+                "错误描述:机器人发送签名不匹配;解决方案:请确认签名和生成签名的时间戳必须都放在调用的网址中，请确认机器人的密钥加密和填写正确;"
+            }
+        }
+    }
+}
+
+/// Content type, presence and size.
+fn check_envelope(request: &Request<'_>) -> Result<(), Code> {
+    let content_type = request.content_type.unwrap_or_default().to_ascii_lowercase();
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next() == Some("application/json");
+    let charset =
+        parts.all(|part| !part.starts_with("charset=") || part.trim_matches('"').ends_with("utf-8"));
+    if !essence || !charset {
+        return Err(Code(43004, "无效的HTTP HEADER Content-Type".to_owned()));
+    }
+    if request.body.is_empty() {
+        return Err(missing("json"));
+    }
+    if request.body.len() > BODY_BYTES_MAX {
+        let text = "description: body 大小不合法;solution:请保持大小在 20000bytes 以内;";
+        return Err(Code(460_101, text.to_owned()));
+    }
+    Ok(())
+}
+
+fn malformed(malformed: Malformed) -> Code {
+    match malformed {
+        Malformed::NotJson => missing("json"),
+        Malformed::Missing(member) => missing(&member),
+        Malformed::Type(name) => Code(
+            400_105,
+            format!("错误描述: 不支持类型 msgType:{name};解决方案:请使用支持的类型;"),
+        ),
+    }
+}
+
+fn missing(name: &str) -> Code {
+    Code(40035, format!("缺少参数 {name}"))
+}
+
+fn too_fast() -> Code {
+    Code(660_026, "sending too many messages per minute".to_owned())
+}
+
+fn code(Code(errcode, errmsg): &Code) -> Reply {
+    Reply::json(200, &json!({"errcode": errcode, "errmsg": errmsg}))
+}
+
+impl Reply {
+    /// JSON with a status.
+    pub fn json(http_status: u16, value: &Value) -> Self {
+        Self {
+            http_status,
+            content_type: "application/json",
+            location: None,
+            body: value.to_string(),
+        }
+    }
+
+    fn html(http_status: u16, words: &str) -> Self {
+        Self {
+            http_status,
+            content_type: "text/html; charset=utf-8",
+            location: None,
+            body: format!(
+                "<!DOCTYPE html>\n<html><head><title>{words}</title></head><body>{words}</body></html>\n"
+            ),
+        }
+    }
+
+    fn whole(self) -> Reaction {
+        self.brought(Manner::After(Duration::ZERO))
+    }
+
+    const fn brought(self, manner: Manner) -> Reaction {
+        Reaction { reply: self, manner }
+    }
+}
+
+/// What a fault makes of an answer.
+fn spoil(fault: Fault, answer: &Code) -> Reaction {
+    let punishment = json!({
+        "status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": "5f3c9a2e7d1b4c60",
+    });
+    let nothing = Reply {
+        body: String::new(),
+        ..code(answer)
+    };
+    match fault {
+        Fault::Errcode {
+            errcode,
+            errmsg,
+            sub_code,
+        } => {
+            let known = || {
+                errcode::lookup(errcode)
+                    .map_or("injected", |row| row.meaning)
+                    .to_owned()
+            };
+            let mut body = json!({"errcode": errcode, "errmsg": errmsg.unwrap_or_else(known)});
+            if let Some(sub_code) = sub_code {
+                body["sub_code"] = sub_code.into();
+            }
+            Reply::json(200, &body).whole()
+        }
+        Fault::Html => Reply::html(200, "亲，访问被拒绝").whole(),
+        Fault::Punish => Reply::json(200, &punishment).whole(),
+        Fault::Mixed => {
+            let mut body = punishment;
+            body["errcode"] = 130_101.into();
+            body["errmsg"] = "send too fast, exceed 20 times per minute".into();
+            Reply::json(200, &body).whole()
+        }
+        Fault::HttpStatus(status) => Reply::html(status, &format!("HTTP {status}")).whole(),
+        Fault::RedirectTo(location) => Reply {
+            http_status: 302,
+            location: Some(location),
+            ..nothing
+        }
+        .whole(),
+        Fault::Empty => nothing.whole(),
+        Fault::Hang(ms) | Fault::AcceptHang(ms) => {
+            nothing.brought(Manner::CloseAfter(Duration::from_millis(ms)))
+        }
+        Fault::Drop | Fault::AcceptDrop => nothing.brought(Manner::CloseAfter(Duration::ZERO)),
+        Fault::Slow(ms) => code(answer).brought(Manner::After(Duration::from_millis(ms))),
+        Fault::Cut => code(answer).brought(Manner::Cut),
+        Fault::StringErrcode => {
+            Reply::json(200, &json!({"errcode": answer.0.to_string(), "errmsg": answer.1})).whole()
+        }
+    }
+}
+
+fn last_four(token: &str) -> String {
+    let skip = token.chars().count().saturating_sub(4);
+    token.chars().skip(skip).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}
