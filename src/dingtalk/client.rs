@@ -174,3 +174,343 @@ fn without_credentials(detail: String, bot: &plan::Bot, now: Timestamp) -> Strin
     .filter(|credential| !credential.is_empty())
     .fold(detail, |detail, credential| detail.replace(credential, "***"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::alert::{BotName, Span};
+    use crate::dingtalk::simulator::fault::{Fault, Injection};
+    use crate::dingtalk::simulator::{SimulatedBot, Simulator, SimulatorSettings, Wording};
+    use crate::engine::outcome::Rejected;
+
+    const TOKEN: &str = "0f0e0d0c0b0a09080706050403020100";
+    const SECRET: &str = "SEC5ecret5ecret5ecret";
+    const HELLO: &[u8] = br#"{"msgtype":"text","text":{"content":"hello"},"msgUuid":"u-1"}"#;
+    const LIMITED: Outcome = Outcome::Limited(Span::minutes(10));
+    const BLOCKED: Outcome = Outcome::Blocked(Span::minutes(5));
+    /// Far beyond what a hanging test waits for.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn bot() -> plan::Bot {
+        plan::Bot {
+            name: BotName::from("ops"),
+            access_token: Secret::new(TOKEN),
+            secret: Some(Secret::new(SECRET)),
+            base_url: None,
+            keyword: None,
+            per_minute: 18,
+        }
+    }
+
+    fn at(base_url: &str) -> plan::DingTalk {
+        plan::DingTalk {
+            base_url: base_url.to_owned(),
+            monthly_quota: None,
+        }
+    }
+
+    fn wall_clock() -> Timestamp {
+        Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+
+    async fn simulator(wording: Wording) -> Simulator {
+        let settings = SimulatorSettings {
+            bots: vec![SimulatedBot {
+                name: "ops".to_owned(),
+                group: "on call".to_owned(),
+                access_token: Secret::new(TOKEN),
+                secret: Some(Secret::new(SECRET)),
+                keyword: None,
+            }],
+            accept_any_token: false,
+            wording,
+            ..SimulatorSettings::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Simulator::start(settings, listener).unwrap()
+    }
+
+    async fn send(simulator: &Simulator, bot: &plan::Bot, now: Timestamp, total: Duration) -> Answer {
+        let client = Client::with_timeouts(LONG, total).unwrap();
+        let answer = client.send(&at(simulator.url()), bot, HELLO.into(), now).await;
+        let shown = format!("{answer:?} {client:?} {simulator:?}");
+        let signature = sign::sign(&Secret::new(SECRET), now);
+        for credential in [TOKEN, SECRET, &signature, &sign::percent_encoded(&signature)] {
+            assert!(!shown.contains(credential), "{shown}");
+        }
+        answer
+    }
+
+    /// A peer that answers anything, to one request; gives the request's head and whether all of the answer was
+    /// taken.
+    async fn peer(answer: Vec<u8>) -> (String, tokio::task::JoinHandle<(String, bool)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let taken = stream.write_all(&answer).await.is_ok();
+            (String::from_utf8(head).unwrap(), taken)
+        });
+        (url, served)
+    }
+
+    #[tokio::test]
+    async fn a_signed_message_arrives_and_its_repetition_is_folded() {
+        let simulator = simulator(Wording::default()).await;
+        for _ in 0..2 {
+            let answer = send(&simulator, &bot(), wall_clock(), LONG).await;
+            assert_eq!((answer.outcome, answer.errcode), (Outcome::Delivered, Some(0)));
+        }
+        let ledger = simulator.ledger();
+        assert_eq!(simulator.messages(), ledger[..1]);
+        assert_eq!(ledger[0].content.text, "hello");
+        assert_eq!(
+            (ledger[1].duplicate_of, ledger[1].same_bytes),
+            (Some(1), Some(true))
+        );
+        simulator.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn every_wording_of_a_refusal_is_understood() {
+        for wording in [Wording::English, Wording::Chinese, Wording::Recent] {
+            let simulator = simulator(wording).await;
+            let (bot, now) = (bot(), wall_clock());
+            let wrong_secret = plan::Bot {
+                secret: Some(Secret::new("SECother")),
+                ..bot.clone()
+            };
+            let unsigned = plan::Bot {
+                secret: None,
+                ..bot.clone()
+            };
+            let unknown = plan::Bot {
+                access_token: Secret::new("no such bot"),
+                ..bot.clone()
+            };
+            let early = Timestamp(now.0 - 2 * 3_600_000);
+            for (bot, now, refused) in [
+                (&wrong_secret, now, Refused::Signature),
+                (&unsigned, now, Refused::Signature),
+                (&bot, early, Refused::Clock),
+                (&unknown, now, Refused::Token),
+            ] {
+                let answer = send(&simulator, bot, now, LONG).await;
+                assert_eq!(
+                    answer.outcome,
+                    Outcome::Refused(refused),
+                    "{wording:?} {}",
+                    answer.detail
+                );
+            }
+            assert_eq!(simulator.messages(), []);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_fault_is_met_with_its_outcome_and_shows_no_credential() {
+        let errcode = |errcode| Fault::Errcode {
+            errcode,
+            errmsg: None,
+            sub_code: None,
+        };
+        let now = wall_clock();
+        let signature = sign::percent_encoded(&sign::sign(&Secret::new(SECRET), now));
+        let echo = format!("no: access_token={TOKEN}&sign={signature} {SECRET}");
+        for (fault, outcome, shown) in [
+            (errcode(-1), Outcome::Retry, false),
+            (errcode(130_101), LIMITED, false),
+            (errcode(90030), Outcome::Quota, false),
+            (errcode(430_102), Outcome::Rejected(Rejected::Content), false),
+            (errcode(460_101), Outcome::Rejected(Rejected::Size), false),
+            (errcode(987_654), Outcome::Retry, false),
+            (
+                Fault::Errcode {
+                    errcode: 310_000,
+                    errmsg: Some(echo.clone()),
+                    sub_code: None,
+                },
+                Outcome::Refused(Refused::Signature),
+                false,
+            ),
+            (
+                Fault::Errcode {
+                    errcode: 88,
+                    errmsg: None,
+                    sub_code: Some("40014".to_owned()),
+                },
+                Outcome::Refused(Refused::Token),
+                false,
+            ),
+            (Fault::Html, BLOCKED, false),
+            (Fault::Punish, BLOCKED, false),
+            (Fault::Mixed, LIMITED, false),
+            (Fault::HttpStatus(500), Outcome::Unknown, false),
+            (Fault::HttpStatus(502), Outcome::Unknown, false),
+            (Fault::HttpStatus(404), Outcome::Refused(Refused::Other), false),
+            (Fault::Empty, Outcome::Unknown, false),
+            (
+                Fault::RedirectTo(format!("https://login.example.com/?{echo}#{SECRET}")),
+                Outcome::Refused(Refused::Other),
+                false,
+            ),
+            (
+                Fault::RedirectTo(format!("https://u:{SECRET}@login.example.com/{TOKEN}")),
+                Outcome::Refused(Refused::Other),
+                false,
+            ),
+            (Fault::Drop, Outcome::Unknown, false),
+            (Fault::AcceptDrop, Outcome::Unknown, true),
+            (Fault::Cut, Outcome::Unknown, true),
+            (Fault::Slow(1), Outcome::Delivered, true),
+            (Fault::StringErrcode, Outcome::Delivered, true),
+        ] {
+            let simulator = simulator(Wording::default()).await;
+            simulator.inject(Injection::next(fault.clone()));
+            let answer = send(&simulator, &bot(), now, LONG).await;
+            assert_eq!(answer.outcome, outcome, "{fault:?}: {}", answer.detail);
+            assert_eq!(simulator.messages().len(), usize::from(shown), "{fault:?}");
+            assert_eq!(
+                simulator.ledger().len(),
+                1,
+                "tried once, followed nowhere: {fault:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_in_time_leaves_the_outcome_open() {
+        for (fault, shown) in [
+            (Fault::Hang(60_000), 0),
+            (Fault::AcceptHang(60_000), 1),
+            (Fault::Slow(60_000), 1),
+        ] {
+            let simulator = simulator(Wording::default()).await;
+            simulator.inject(Injection::next(fault));
+            let answer = send(&simulator, &bot(), wall_clock(), Duration::from_millis(100)).await;
+            assert_eq!(answer.outcome, Outcome::Unknown);
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(answer.detail, @"no answer in time; it may or may not have been delivered: operation timed out");
+            }
+            assert_eq!(simulator.messages().len(), shown);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_never_connected_was_certainly_not_delivered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let answer = Client::new()
+            .unwrap()
+            .send(&at(&url), &bot(), HELLO.into(), wall_clock())
+            .await;
+        assert_eq!(answer.outcome, Outcome::Retry, "{}", answer.detail);
+        assert!(
+            answer.detail.starts_with("cannot connect to DingTalk: "),
+            "{}",
+            answer.detail
+        );
+        assert!(!answer.detail.contains(TOKEN), "{}", answer.detail);
+    }
+
+    #[tokio::test]
+    async fn a_base_url_that_is_none_is_the_operators_to_mend() {
+        let answer = Client::new()
+            .unwrap()
+            .send(&at("nonsense"), &bot(), HELLO.into(), wall_clock())
+            .await;
+        assert_eq!(
+            answer.outcome,
+            Outcome::Refused(Refused::Other),
+            "{}",
+            answer.detail
+        );
+        assert!(!answer.detail.contains(TOKEN), "{}", answer.detail);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_one_plain_post() {
+        let (url, served) =
+            peer(b"HTTP/1.1 200 OK\r\ncontent-length: 25\r\n\r\n{\"errcode\":0,\"errmsg\":\"\"}".to_vec())
+                .await;
+        let elsewhere = plan::Bot {
+            base_url: Some(url.clone()),
+            ..bot()
+        };
+        let client = Client::new().unwrap();
+        let answer = client
+            .send(
+                &at("http://127.0.0.1:1"),
+                &elsewhere,
+                HELLO.into(),
+                Timestamp(1_790_000_000_000),
+            )
+            .await;
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        let (head, _) = served.await.unwrap();
+        let head = head.replace(&url.replace("http://", ""), "HOST");
+        insta::assert_snapshot!(
+            head.replace("\r\n", "\n")
+                .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_read_only_so_far() {
+        let mut endless = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n".to_vec();
+        endless.resize(32 * 1024 * 1024, b'x');
+        let (url, served) = peer(endless).await;
+        let answer = Client::new()
+            .unwrap()
+            .send(&at(&url), &bot(), HELLO.into(), wall_clock())
+            .await;
+        assert_eq!(answer.outcome, Outcome::Unknown, "{}", answer.detail);
+        let (_, taken) = served.await.unwrap();
+        assert!(!taken, "the client hangs up");
+    }
+
+    /// Collects log lines.
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn no_log_line_of_any_level_shows_a_credential() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        tracing::info!("listening");
+        let (simulator, now) = (simulator(Wording::default()).await, wall_clock());
+        simulator.inject(Injection::next(Fault::AcceptDrop));
+        send(&simulator, &bot(), now, LONG).await;
+        send(&simulator, &bot(), now, LONG).await;
+        drop(guard);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("listening"));
+        for credential in [TOKEN, SECRET, &sign::sign(&Secret::new(SECRET), now)] {
+            assert!(!text.contains(credential), "{text}");
+        }
+    }
+}

@@ -401,11 +401,16 @@ mod tests {
     const BLOCKED: &str = "blocked for 300 s";
 
     fn shown(outcome: Outcome) -> String {
-        match outcome {
-            Outcome::Limited(span) => format!("limited for {} s", span.0 / 1000),
-            Outcome::Blocked(span) => format!("blocked for {} s", span.0 / 1000),
-            other => other.as_str().to_owned(),
-        }
+        let pause = match outcome {
+            Outcome::Limited(span) | Outcome::Blocked(span) => format!(" for {} s", span.0 / 1000),
+            Outcome::Delivered
+            | Outcome::Retry
+            | Outcome::Quota
+            | Outcome::Refused(_)
+            | Outcome::Rejected(_)
+            | Outcome::Unknown => String::new(),
+        };
+        format!("{}{pause}", outcome.as_str())
     }
 
     #[track_caller]

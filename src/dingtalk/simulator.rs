@@ -156,6 +156,7 @@ pub struct Simulator {
 pub(crate) struct Desk {
     rules: Mutex<Rules>,
     started: std::time::Instant,
+    started_at: Timestamp,
     changed: watch::Sender<()>,
 }
 
@@ -168,6 +169,11 @@ impl Desk {
         let reaction = self.rules().receive(request, self.now());
         self.changed.send_replace(());
         reaction
+    }
+
+    /// Changes when numbers of calls begin anew or calls are gone, so that a page can tell.
+    fn epoch(&self, rules: &Rules) -> String {
+        format!("{}-{}", self.started_at.0, rules.epoch())
     }
 
     fn now(&self) -> Now {
@@ -186,6 +192,7 @@ impl Simulator {
         let desk = Arc::new(Desk {
             rules: Mutex::new(Rules::new(settings)),
             started: std::time::Instant::now(),
+            started_at: Timestamp(jiff::Timestamp::now().as_millisecond()),
             changed: watch::Sender::new(()),
         });
         let stop = CancellationToken::new();
@@ -264,5 +271,126 @@ impl Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_bot_is_written_in_one_word() {
+        let read = |text: &str| text.parse::<SimulatedBot>();
+        let full = read("ops@on call:tok:SEC:告警: x").unwrap();
+        assert_eq!((full.name.as_str(), full.group.as_str()), ("ops", "on call"));
+        assert_eq!(full.secret, Some(Secret::new("SEC")));
+        assert_eq!(full.keyword.as_deref(), Some("告警: x"));
+        let short = read("ops:tok::告警").unwrap();
+        assert_eq!((short.group.as_str(), short.secret), ("ops", None));
+        assert_eq!(short.keyword.as_deref(), Some("告警"));
+        for wrong in ["", "ops", "ops:", ":tok", "@group:tok", "ops@:tok"] {
+            assert_eq!(read(wrong), Err(SimulatedBotError), "{wrong}");
+        }
+    }
+
+    async fn started() -> (Simulator, reqwest::Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let simulator = Simulator::start(SimulatorSettings::default(), listener).unwrap();
+        drop(rustls::crypto::ring::default_provider().install_default());
+        (simulator, reqwest::Client::builder().no_proxy().build().unwrap())
+    }
+
+    async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (
+            status,
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn people_order_faults_and_read_the_ledger_over_http() {
+        let (simulator, http) = started().await;
+        let at = |path: &str| format!("{}{path}", simulator.url());
+        let order = |body: &'static str| http.post(at("/_sim/faults")).body(body);
+        let (status, problem) = read(order(r#"{"fault":"nonsense"}"#)).await;
+        assert_eq!(status, 400);
+        assert!(
+            problem["error"].as_str().unwrap().contains("accept_drop"),
+            "the choices are named: {problem}"
+        );
+        let (_, pending) = read(order(
+            r#"[{"fault":"html"},{"fault":{"errcode":{"errcode":130101}},"times":0}]"#,
+        ))
+        .await;
+        assert_eq!(pending["faults"].as_array().unwrap().len(), 2);
+        let (_, pending) = read(http.delete(at("/_sim/faults"))).await;
+        assert_eq!(pending, json!({"faults": []}));
+        assert_eq!(read(http.get(at("/_sim/faults"))).await.1, pending);
+
+        let hello = || {
+            http.post(at("/robot/send?access_token=0000abcd"))
+                .header("content-type", "application/json")
+                .body(r#"{"msgtype":"text","text":{"content":"hello"}}"#)
+        };
+        assert_eq!(read(hello()).await, (200, json!({"errcode": 0, "errmsg": "ok"})));
+        read(hello()).await;
+        let (_, ledger) = read(http.get(at("/_sim/messages?after=1"))).await;
+        assert_eq!(ledger["messages"].as_array().unwrap().len(), 1);
+        assert_eq!(ledger["messages"][0]["group"], "abcd");
+        assert_eq!(
+            read(http.get(at("/_sim/stats"))).await.1["bots"][0]["messages"],
+            2
+        );
+
+        let epoch = ledger["epoch"].clone();
+        read(http.delete(at("/_sim/messages"))).await;
+        let (_, ledger) = read(http.get(at("/_sim/messages"))).await;
+        assert_eq!(ledger["messages"], json!([]));
+        assert_ne!(ledger["epoch"], epoch);
+        simulator.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn the_page_may_run_its_own_script_and_nothing_else() {
+        let (simulator, http) = started().await;
+        let response = http.get(simulator.url()).send().await.unwrap();
+        let policy = response.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let page = response.text().await.unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'sha256-"),
+            "{policy}"
+        );
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(
+            !policy.contains("unsafe")
+                && !page.contains("innerHTML")
+                && !page.contains(" src=")
+                && !page.contains(" style=")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_test_can_wait_for_a_message_instead_of_sleeping() {
+        let (simulator, http) = started().await;
+        let url = format!("{}/robot/send?access_token=t", simulator.url());
+        let sender = tokio::spawn(http.post(url).body("{}").send());
+        let ledger = simulator.wait_for(|calls| !calls.is_empty()).await;
+        assert_eq!(ledger[0].errcode, Some(43004));
+        sender.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn shutting_down_gives_the_port_back() {
+        let (simulator, _) = started().await;
+        let address = simulator.url().replace("http://", "");
+        simulator.shutdown().await;
+        TcpListener::bind(address).await.unwrap();
     }
 }

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION, REFERRER_POLICY};
 use hyper::service::service_fn;
 use hyper::{Method, Response};
@@ -140,7 +140,7 @@ fn messages(desk: &Desk, query: &str) -> Reply {
         .unwrap_or(0);
     let rules = desk.rules();
     let calls: Vec<&Call> = rules.calls(after).collect();
-    Reply::json(200, &json!({"epoch": rules.epoch(), "messages": calls}))
+    Reply::json(200, &json!({"epoch": desk.epoch(&rules), "messages": calls}))
 }
 
 /// `POST /_sim/faults`: one order or a list of them.
@@ -228,5 +228,16 @@ impl Body for Answer {
             None if self.cut => Some(Err(io::ErrorKind::ConnectionAborted.into())),
             None => None,
         })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.text {
+            Some(text) if !self.cut => SizeHint::with_exact(text.len() as u64),
+            Some(_) | None => SizeHint::default(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.text.is_none() && !self.cut
     }
 }

@@ -95,6 +95,7 @@ pub struct Call {
     #[serde(flatten)]
     pub content: Content,
     /// Its idempotency key.
+    #[serde(rename = "msgUuid")]
     pub msg_uuid: Option<String>,
     /// The body's SHA-256, in hexadecimal digits.
     pub body_sha256: String,
@@ -662,4 +663,321 @@ fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").unwrap_or_default();
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::engine::Outcome;
+    use crate::engine::outcome::Refused;
+
+    const SECRET: &str = "SECabc";
+    const HELLO: &str = r#"{"msgtype":"text","text":{"content":"hello"}}"#;
+    const TOO_FAST: Option<i64> = Some(660_026);
+    const OK: Option<i64> = Some(0);
+
+    fn now(ms: u64) -> Now {
+        Now {
+            tick: Tick(ms),
+            time: Timestamp(1_790_000_000_000).plus(Span(ms)),
+        }
+    }
+
+    fn rules(bots: &[&str]) -> Rules {
+        Rules::new(SimulatorSettings {
+            bots: bots.iter().map(|bot| bot.parse().unwrap()).collect(),
+            accept_any_token: false,
+            ..SimulatorSettings::default()
+        })
+    }
+
+    fn post<'a>(query: &'a str, body: &'a str) -> Request<'a> {
+        Request {
+            method: "POST",
+            path: SEND_PATH,
+            query,
+            content_type: Some("application/json"),
+            body: body.as_bytes(),
+        }
+    }
+
+    /// What is answered to a call of bot `t` at a time.
+    fn call(rules: &mut Rules, ms: u64, body: &str) -> Option<i64> {
+        rules.receive(&post("access_token=t", body), now(ms));
+        rules.calls(0).last().unwrap().errcode
+    }
+
+    #[track_caller]
+    fn check(request: &Request<'_>, errcode: i64, errmsg: &str) {
+        let mut rules = rules(&["ops:t"]);
+        rules.receive(request, now(0));
+        let call = rules.calls(0).last().unwrap();
+        assert_eq!((call.errcode, call.errmsg.as_str()), (Some(errcode), errmsg));
+        assert_eq!(call.shown, errcode == 0);
+    }
+
+    #[test]
+    fn a_request_is_refused_for_its_first_fault() {
+        let good = post("access_token=t", HELLO);
+        check(&good, 0, "ok");
+        check(
+            &Request {
+                content_type: Some("Application/JSON; charset=\"UTF-8\""),
+                ..good
+            },
+            0,
+            "ok",
+        );
+        check(
+            &Request {
+                method: "GET",
+                ..good
+            },
+            43002,
+            "需要POST请求",
+        );
+        check(&post("", HELLO), 40035, "缺少参数 access_token");
+        check(&post("access_token=", HELLO), 40035, "缺少参数 access_token");
+        check(&post("access_token=T", HELLO), 300_005, "token is not exist");
+        for content_type in [
+            None,
+            Some("text/plain"),
+            Some("application/x-www-form-urlencoded"),
+            Some("application/json; charset=gbk"),
+        ] {
+            check(
+                &Request { content_type, ..good },
+                43004,
+                "无效的HTTP HEADER Content-Type",
+            );
+        }
+        check(&post("access_token=t", ""), 40035, "缺少参数 json");
+        check(&post("access_token=t", "null"), 40035, "缺少参数 json");
+        check(
+            &post("access_token=t", r#"{"msgtype":"text"}"#),
+            40035,
+            "缺少参数 text",
+        );
+        check(
+            &post("access_token=t", r#"{"msgtype":"image"}"#),
+            400_105,
+            "错误描述: 不支持类型 msgType:image;解决方案:请使用支持的类型;",
+        );
+    }
+
+    #[test]
+    fn another_path_is_unknown_and_not_entered() {
+        let mut rules = rules(&["ops:t"]);
+        let reaction = rules.receive(
+            &Request {
+                path: "/robot/sendx",
+                ..post("access_token=t", HELLO)
+            },
+            now(0),
+        );
+        assert_eq!(
+            reaction.reply.body,
+            r#"{"errcode":404,"errmsg":"请求的URI地址不存在"}"#
+        );
+        assert_eq!(rules.calls(0).count(), 0);
+    }
+
+    #[test]
+    fn a_body_of_twenty_thousand_bytes_passes_and_not_one_more() {
+        let body = |bytes: usize| {
+            let frame = r#"{"msgtype":"text","text":{"content":""}}"#.len();
+            format!(
+                r#"{{"msgtype":"text","text":{{"content":"{}"}}}}"#,
+                "x".repeat(bytes - frame)
+            )
+        };
+        check(&post("access_token=t", &body(20_000)), 0, "ok");
+        check(
+            &post("access_token=t", &body(20_001)),
+            460_101,
+            "description: body 大小不合法;solution:请保持大小在 20000bytes 以内;",
+        );
+    }
+
+    #[test]
+    fn the_twenty_first_call_of_a_sliding_minute_begins_ten_minutes_of_silence() {
+        let mut rules = rules(&["ops:t"]);
+        let first: Vec<_> = (0..20).map(|n| call(&mut rules, n * 3_000, HELLO)).collect();
+        assert_eq!(first, [OK; 20]);
+        // At 60.000 s the call of 0 s has left the window, at 62.999 s that of 3 s has not.
+        assert_eq!(call(&mut rules, 60_000, HELLO), OK);
+        assert_eq!(call(&mut rules, 62_999, HELLO), TOO_FAST);
+        assert_eq!(call(&mut rules, 662_998, HELLO), TOO_FAST);
+        assert_eq!(call(&mut rules, 662_999, HELLO), OK);
+        let stats = rules.stats(now(700_000));
+        let ops = &stats.bots[0];
+        assert_eq!(
+            (
+                ops.penalties,
+                ops.calls_per_window_max,
+                ops.messages_per_window_max
+            ),
+            (1, 21, 20)
+        );
+        assert_eq!((ops.calls, ops.messages, ops.penalty_left_ms), (24, 22, 0));
+    }
+
+    #[test]
+    fn refused_calls_count_towards_the_minute_and_another_bot_has_its_own() {
+        let mut rules = rules(&["ops@g:t", "ops-2@g:u"]);
+        for _ in 0..20 {
+            assert_eq!(call(&mut rules, 0, "{}"), Some(40035));
+        }
+        assert_eq!(call(&mut rules, 1, HELLO), TOO_FAST);
+        rules.receive(&post("access_token=u", HELLO), now(1));
+        assert_eq!(rules.calls(0).last().unwrap().errcode, OK);
+    }
+
+    #[test]
+    fn at_sixty_times_the_speed_the_minute_is_a_second_and_the_penalty_ten() {
+        let mut rules = Rules::new(SimulatorSettings {
+            time_scale: NonZeroU32::new(60).unwrap(),
+            ..SimulatorSettings::default()
+        });
+        for _ in 0..20 {
+            assert_eq!(call(&mut rules, 0, HELLO), OK);
+        }
+        assert_eq!(call(&mut rules, 999, HELLO), TOO_FAST);
+        assert_eq!(rules.stats(now(999)).bots[0].penalty_left_ms, 10_000);
+        assert_eq!(call(&mut rules, 10_999, HELLO), OK);
+    }
+
+    /// What a bot with a secret and a keyword answers, as our own client would understand it.
+    #[track_caller]
+    fn check_security(timestamp: &str, signature: &str, body: &str, expected: Outcome) {
+        for wording in [Wording::English, Wording::Chinese, Wording::Recent] {
+            let mut rules = Rules {
+                wording,
+                ..rules(&["ops:t:SECabc:告警"])
+            };
+            let query = format!("access_token=t{timestamp}{signature}");
+            let reply = rules.receive(&post(&query, body), now(0)).reply;
+            let answer =
+                errcode::classify(reply.http_status, Some(reply.content_type), reply.body.as_bytes());
+            assert_eq!(answer.outcome, expected, "{}", reply.body);
+        }
+    }
+
+    #[test]
+    fn a_signature_must_match_and_be_of_this_hour() {
+        const HOUR: i64 = 3_600_000;
+        let good = r#"{"msgtype":"markdown","markdown":{"title":"t","text":"告警"}}"#;
+        let start = now(0).time.0;
+        let signed = |timestamp: i64| {
+            let sign = sign::sign(&Secret::new(SECRET), Timestamp(timestamp));
+            (
+                format!("&timestamp={timestamp}"),
+                format!("&sign={}", sign::percent_encoded(&sign)),
+            )
+        };
+        for offset in [0, HOUR, -HOUR] {
+            let (timestamp, sign) = signed(start + offset);
+            check_security(&timestamp, &sign, good, Outcome::Delivered);
+        }
+        for timestamp in [start + HOUR + 1, start - HOUR - 1, start / 1000] {
+            let (timestamp, sign) = signed(timestamp);
+            check_security(&timestamp, &sign, good, Outcome::Refused(Refused::Clock));
+        }
+        let (timestamp, sign) = signed(start);
+        check_security("&timestamp=soon", &sign, good, Outcome::Refused(Refused::Clock));
+        for sign in [
+            "",
+            "&sign=",
+            "&sign=AAAA",
+            &sign.replace('%', "%25"),
+            &sign.to_lowercase(),
+        ] {
+            check_security(&timestamp, sign, good, Outcome::Refused(Refused::Signature));
+        }
+        check_security("", &sign, good, Outcome::Refused(Refused::Signature));
+        check_security(&timestamp, &sign, HELLO, Outcome::Refused(Refused::Keyword));
+    }
+
+    #[test]
+    fn a_uuid_that_was_accepted_is_shown_once_and_its_bytes_are_compared() {
+        let mut rules = rules(&["ops:t"]);
+        let message =
+            |words: &str| format!(r#"{{"msgtype":"text","text":{{"content":"{words}"}},"msgUuid":"u"}}"#);
+        assert_eq!(
+            call(&mut rules, 0, r#"{"msgtype":"text","msgUuid":"u"}"#),
+            Some(40035)
+        );
+        for words in ["one", "one", "two"] {
+            assert_eq!(call(&mut rules, 0, &message(words)), OK);
+        }
+        let seen: Vec<_> = rules
+            .calls(0)
+            .map(|call| (call.shown, call.duplicate_of, call.same_bytes))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (false, None, None),
+                (true, None, None),
+                (false, Some(2), Some(true)),
+                (false, Some(2), Some(false)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fault_takes_the_place_of_the_rules_or_only_of_their_answer() {
+        let mut rules = rules(&["ops:t"]);
+        rules.inject(Injection::next(Fault::Errcode {
+            errcode: 130_101,
+            errmsg: None,
+            sub_code: None,
+        }));
+        rules.inject(Injection::next(Fault::AcceptHang(5)));
+        assert_eq!(call(&mut rules, 0, HELLO), Some(130_101));
+        let reaction = rules.receive(&post("access_token=t", HELLO), now(0));
+        assert_eq!(reaction.manner, Manner::CloseAfter(Duration::from_millis(5)));
+        assert_eq!(call(&mut rules, 0, HELLO), OK);
+        let shown: Vec<_> = rules.calls(0).map(|call| (call.shown, call.fault)).collect();
+        assert_eq!(
+            shown,
+            [
+                (false, Some("errcode")),
+                (true, Some("accept_hang")),
+                (true, None)
+            ]
+        );
+        assert_eq!(rules.faults(), []);
+    }
+
+    #[test]
+    fn the_ledger_forgets_the_oldest_and_says_how_many() {
+        let mut rules = rules(&["ops:t"]);
+        for _ in 0..LEDGER_CALLS_MAX + 3 {
+            call(&mut rules, 0, "{}");
+        }
+        assert_eq!(rules.calls(0).next().unwrap().number, 4);
+        assert_eq!(rules.calls(10_001).count(), 2);
+        assert_eq!(rules.stats(now(0)).calls_forgotten, 3);
+        rules.clear();
+        assert_eq!((rules.calls(0).count(), rules.epoch()), (0, 1));
+    }
+
+    #[test]
+    fn ledger_and_numbers_are_readable_and_hold_no_credential() {
+        let mut rules = rules(&["ops@on call:token-of-ops:SECabc"]);
+        rules.accept_any_token = true;
+        let body = r#"{"msgtype":"actionCard","actionCard":{"title":"a","text":"b @u1","singleTitle":"open","singleURL":"https://x"},"at":{"atUserIds":["u1"]},"msgUuid":"m-1"}"#;
+        rules.receive(&post("access_token=some-other-token-abcd", body), now(0));
+        rules.receive(&post("access_token=token-of-ops", HELLO), now(1));
+        let calls: Vec<_> = rules.calls(0).collect();
+        let shown =
+            serde_json::to_string_pretty(&json!({"messages": calls, "stats": rules.stats(now(1))})).unwrap();
+        for credential in ["token-of-ops", "other-token", SECRET] {
+            assert!(!shown.contains(credential) && !format!("{rules:?}").contains(credential));
+        }
+        insta::assert_snapshot!(shown);
+    }
 }
