@@ -61,6 +61,9 @@ pub enum State {
 }
 
 impl State {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Firing, Self::Resolved, Self::Expired];
+
     /// The name in API and store.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +101,9 @@ pub enum Said {
 }
 
 impl Said {
+    /// All that can be said.
+    pub const ALL: [Self; 4] = [Self::Firing, Self::Resolved, Self::Flapping, Self::Expired];
+
     /// The name in API and store.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -284,7 +290,8 @@ pub struct RefusedBody {
 pub trait Store: Send + 'static {
     /// Everything the engine starts from.
     fn load(&mut self) -> Result<Saved, StoreError>;
-    /// Commits all rows or none; they are on disk when this returns.
+    /// Commits all rows or none; they are on disk when this returns. After an error none of them is, and the
+    /// same call may be made again later.
     fn commit(&mut self, changes: &Changes) -> Result<(), StoreError>;
     /// The newest digests first, at most `limit`, of one receiver or of all.
     fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError>;
@@ -292,7 +299,8 @@ pub trait Store: Send + 'static {
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError>;
     /// The refused bodies, newest first.
     fn refused(&mut self, limit: usize) -> Result<Vec<RefusedBody>, StoreError>;
-    /// Forgets history composed before `before`.
+    /// Forgets history composed before `before`, the oldest first and a bounded number of digests at a time, so
+    /// that commits never wait for long: to be called every minute or so.
     fn prune(&mut self, before: Timestamp) -> Result<(), StoreError>;
 }
 

@@ -1,0 +1,212 @@
+//! The tables back into rows. A row that cannot be read names its table, its key and its column.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Params, Row, params};
+
+use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestamp};
+use crate::store::sqlite::columns::{Covers, Times, odd};
+use crate::store::sqlite::failure;
+use crate::store::sqlite::names::Names;
+use crate::store::sqlite::write::{first_part, last_part};
+use crate::store::{
+    AlertRow, BotRow, DigestRow, InFlightRow, MessageRow, RefusedBody, StoreError, Told, ToldRow,
+};
+
+/// Where rows come from.
+pub(super) struct Reader<'a> {
+    pub(super) path: &'a Path,
+    pub(super) connection: &'a Connection,
+    pub(super) names: &'a Names,
+}
+
+impl Reader<'_> {
+    pub(super) fn alerts(&self) -> Result<Vec<(AlertNo, AlertRow)>, StoreError> {
+        self.all("alert", "SELECT * FROM alert ORDER BY id", [], |row| {
+            let alert = AlertRow {
+                source: self.name(row, 1)?,
+                fingerprint: row.get(2)?,
+                identity: row.get(3)?,
+                state: row.get(4)?,
+                labels: row.get(5)?,
+                annotations: row.get(6)?,
+                links: row.get(7)?,
+                values: row.get(8)?,
+                starts_at: row.get(9)?,
+                ends_at: row.get(10)?,
+                first_seen: row.get(11)?,
+                last_seen: row.get(12)?,
+                expires_at: row.get(13)?,
+                episodes: row.get(14)?,
+                recent: row.get::<_, Times>(15)?.0,
+                flapping: row.get(16)?,
+            };
+            Ok((row.get(0)?, alert))
+        })
+    }
+
+    pub(super) fn told(&self) -> Result<Vec<(ReceiverName, AlertNo, ToldRow)>, StoreError> {
+        let sql = "SELECT alert, said, episodes, at, digest FROM told WHERE receiver = ?1 ORDER BY alert";
+        let mut all = Vec::new();
+        for (name, id) in self.names.sorted() {
+            let receiver = ReceiverName::from(name);
+            all.extend(self.all("told", sql, params![id], |row| {
+                let told = ToldRow {
+                    said: row.get(1)?,
+                    episodes: row.get(2)?,
+                    at: row.get(3)?,
+                    digest: row.get(4)?,
+                };
+                Ok((receiver.clone(), row.get(0)?, told))
+            })?);
+        }
+        Ok(all)
+    }
+
+    pub(super) fn in_flight(&self) -> Result<Vec<(MessageId, InFlightRow)>, StoreError> {
+        self.all("in_flight", "SELECT * FROM in_flight ORDER BY id", [], |row| {
+            let in_flight = InFlightRow {
+                receiver: self.name(row, 1)?,
+                bot: self.name_if_any(row, 2)?,
+                parts: row.get(3)?,
+                urgent: row.get(4)?,
+                body: row.get::<_, Vec<u8>>(5)?.into(),
+                covers: row.get::<_, Covers>(6)?.0,
+                attempts: row.get(7)?,
+            };
+            Ok((row.get(0)?, in_flight))
+        })
+    }
+
+    pub(super) fn bots(&self) -> Result<Vec<(BotName, BotRow)>, StoreError> {
+        let mut all = self.all("bot", "SELECT * FROM bot", [], |row| {
+            let until: Option<Timestamp> = row.get(2)?;
+            let reason: Option<String> = row.get(3)?;
+            let bot = BotRow {
+                sent: row.get::<_, Times>(1)?.0,
+                pause: until.zip(reason),
+                month: row.get(4)?,
+                used: row.get::<_, i64>(5)?.cast_unsigned(),
+            };
+            Ok((self.name(row, 0)?, bot))
+        })?;
+        all.sort_by(|a: &(BotName, _), b| a.0.cmp(&b.0));
+        Ok(all)
+    }
+
+    pub(super) fn served(&self) -> Result<Vec<(ReceiverName, Timestamp)>, StoreError> {
+        let mut all = self.all("served", "SELECT * FROM served", [], |row| {
+            Ok((self.name(row, 0)?, row.get(1)?))
+        })?;
+        all.sort();
+        Ok(all)
+    }
+
+    /// The newest digests first, of one receiver or of all.
+    pub(super) fn digests(&self, receiver: Option<i64>, limit: i64) -> Result<Vec<Told>, StoreError> {
+        let decode = |row: &Row<'_>| {
+            let counts: BTreeMap<String, u64> = serde_json::from_str(&row.get::<_, String>(4)?)
+                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, error.into()))?;
+            let digest = DigestRow {
+                receiver: self.name(row, 1)?,
+                composed_at: row.get(2)?,
+                detail: row.get(3)?,
+                counts,
+                outcome: row.get(5)?,
+            };
+            Ok((row.get(0)?, digest))
+        };
+        let found = if let Some(receiver) = receiver {
+            let sql = "SELECT * FROM digest WHERE receiver = ?1 ORDER BY id DESC LIMIT ?2";
+            self.all("digest", sql, params![receiver, limit], decode)
+        } else {
+            let sql = "SELECT * FROM digest ORDER BY id DESC LIMIT ?1";
+            self.all("digest", sql, params![limit], decode)
+        }?;
+        found
+            .into_iter()
+            .map(|(id, digest)| {
+                Ok(Told {
+                    id,
+                    digest,
+                    messages: self.messages(id)?,
+                })
+            })
+            .collect()
+    }
+
+    fn messages(&self, digest: DigestId) -> Result<Vec<(u8, MessageRow)>, StoreError> {
+        let sql = "SELECT * FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+        self.all(
+            "message",
+            sql,
+            params![first_part(digest), last_part(digest)],
+            |row| {
+                let message = MessageRow {
+                    bot: self.name_if_any(row, 1)?,
+                    sent_at: row.get(2)?,
+                    attempts: row.get(3)?,
+                    errcode: row.get(4)?,
+                    title: row.get(5)?,
+                    text: row.get(6)?,
+                };
+                Ok((row.get::<_, MessageId>(0)?.part, message))
+            },
+        )
+    }
+
+    pub(super) fn refused(&self, limit: i64) -> Result<Vec<RefusedBody>, StoreError> {
+        let sql = "SELECT * FROM refused ORDER BY id DESC LIMIT ?1";
+        self.all("refused", sql, params![limit], |row| {
+            Ok(RefusedBody {
+                source: self.name(row, 1)?,
+                at: row.get(2)?,
+                reason: row.get(3)?,
+                body: row.get(4)?,
+            })
+        })
+    }
+
+    /// Every row of a query, decoded.
+    fn all<T>(
+        &self,
+        table: &str,
+        sql: &str,
+        params: impl Params,
+        decode: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let failed = |error| failure::of_sqlite(self.path, &error);
+        let mut statement = self.connection.prepare(sql).map_err(failed)?;
+        let mut rows = statement.query(params).map_err(failed)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            all.push(decode(row).map_err(|error| failure::of_row(self.path, table, row, &error))?);
+        }
+        Ok(all)
+    }
+
+    /// The name whose number stands in a column.
+    fn name<T: From<Arc<str>>>(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+        self.name_if_any(row, column)?.ok_or_else(|| {
+            rusqlite::Error::FromSqlConversionFailure(column, Type::Null, odd("no name").into())
+        })
+    }
+
+    /// The name whose number stands in a column that may be empty.
+    fn name_if_any<T: From<Arc<str>>>(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+        let Some(id) = row.get::<_, Option<i64>>(column)? else {
+            return Ok(None);
+        };
+        match self.names.text(id) {
+            Some(name) => Ok(Some(Arc::clone(name).into())),
+            None => Err(rusqlite::Error::FromSqlConversionFailure(
+                column,
+                Type::Integer,
+                odd("the number of no name").into(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The tables, and how a file of an older version becomes one of this version.
+//!
+//! Rows are keyed by numbers that only grow (alerts, digests, messages) or by small numbers (receivers, bots),
+//! so that a batch of new rows is appended to the end of a table. **Invariant:** no table that grows with the
+//! number of alerts has an index on anything random: it would cost more than the table itself.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks the file as ours (`PRAGMA application_id`): the letters `ding`.
+pub(super) const APPLICATION_ID: i64 = 0x6469_6e67;
+
+/// What makes a file of schema `n` one of schema `n + 1`, at place `n`. Steps that were released never change.
+pub(super) const MIGRATIONS: [&str; 1] = [V1];
+
+/// Names are kept once and referred to by number: `alert.source`, `told.receiver`, `in_flight.bot`, ….
+/// Messages are numbered `digest * 256 + part`. Times are milliseconds since the Unix epoch.
+const V1: &str = "
+CREATE TABLE meta (
+    id          INTEGER PRIMARY KEY CHECK (id = 0),
+    instance    TEXT NOT NULL,
+    next_alert  INTEGER NOT NULL,
+    next_digest INTEGER NOT NULL
+) STRICT;
+INSERT INTO meta VALUES (0, lower(hex(randomblob(8))), 1, 1);
+
+CREATE TABLE name (
+    id   INTEGER PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE alert (
+    id          INTEGER PRIMARY KEY,
+    source      INTEGER NOT NULL,
+    fingerprint INTEGER NOT NULL,
+    identity    TEXT,
+    state       TEXT NOT NULL,
+    labels      TEXT NOT NULL,
+    annotations TEXT NOT NULL,
+    links       TEXT NOT NULL,
+    measured    TEXT NOT NULL,
+    starts_at   INTEGER NOT NULL,
+    ends_at     INTEGER,
+    first_seen  INTEGER NOT NULL,
+    last_seen   INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    episodes    INTEGER NOT NULL,
+    recent      BLOB NOT NULL,
+    flapping    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE told (
+    receiver INTEGER NOT NULL,
+    alert    INTEGER NOT NULL,
+    said     TEXT NOT NULL,
+    episodes INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    digest   INTEGER NOT NULL,
+    PRIMARY KEY (receiver, alert)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE in_flight (
+    id       INTEGER PRIMARY KEY,
+    receiver INTEGER NOT NULL,
+    bot      INTEGER,
+    parts    INTEGER NOT NULL,
+    urgent   INTEGER NOT NULL,
+    body     BLOB NOT NULL,
+    covers   BLOB NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE bot (
+    name         INTEGER PRIMARY KEY,
+    sent         BLOB NOT NULL,
+    paused_until INTEGER,
+    pause_reason TEXT,
+    month        INTEGER NOT NULL,
+    used         INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE served (
+    receiver INTEGER PRIMARY KEY,
+    at       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE digest (
+    id          INTEGER PRIMARY KEY,
+    receiver    INTEGER NOT NULL,
+    composed_at INTEGER NOT NULL,
+    detail      TEXT NOT NULL,
+    counts      TEXT NOT NULL,
+    outcome     TEXT NOT NULL
+) STRICT;
+CREATE INDEX digest_by_receiver ON digest (receiver);
+CREATE INDEX digest_by_time ON digest (composed_at);
+
+CREATE TABLE message (
+    id       INTEGER PRIMARY KEY,
+    bot      INTEGER,
+    sent_at  INTEGER,
+    attempts INTEGER NOT NULL,
+    errcode  INTEGER,
+    title    TEXT NOT NULL,
+    text     TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE refused (
+    id     INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL,
+    at     INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    body   BLOB NOT NULL
+) STRICT;
+";
+
+/// What a file says about itself.
+pub(super) enum Found {
+    /// It is empty, or holds a schema that [`migrate`] can bring up to date.
+    Known,
+    /// It holds a schema of a newer version.
+    Newer(i64),
+    /// It is a database of another program.
+    Foreign,
+}
+
+/// Looks at a file without changing it. `known` is the newest schema this version writes.
+pub(super) fn inspect(connection: &Connection, known: i64) -> rusqlite::Result<Found> {
+    let version = version(connection)?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(
+        if application != APPLICATION_ID && (version != 0 || tables != 0) {
+            Found::Foreign
+        } else if version > known {
+            Found::Newer(version)
+        } else {
+            Found::Known
+        },
+    )
+}
+
+/// Takes every step from the file's schema to the newest, all or none.
+pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let version = usize::try_from(version(connection)?).unwrap_or(usize::MAX);
+    let missing = steps.get(version..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", version_of(steps))?;
+    transaction.commit()
+}
+
+/// The schema that `steps` lead to.
+pub(super) fn version_of(steps: &[&str]) -> i64 {
+    i64::try_from(steps.len()).unwrap_or(i64::MAX)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}

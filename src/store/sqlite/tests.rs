@@ -1,0 +1,817 @@
+//! Round trips against a naive model, and everything that can be wrong with a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, SourceName};
+use crate::store::{
+    AlertRow, BotRow, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, Said,
+    State, ToldRow,
+};
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn file(directory: &TempDir) -> PathBuf {
+    directory.path().join("dingest.db")
+}
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path).expect("a store that opens")
+}
+
+fn alert(summary: &str) -> AlertRow {
+    AlertRow {
+        source: SourceName::from("alertmanager"),
+        fingerprint: Fingerprint(u64::MAX),
+        identity: None,
+        state: State::Firing,
+        labels: Labels::from_pairs([("alertname", "DiskFull"), ("host", "db-1")]),
+        annotations: Labels::from_pairs([("summary", summary)]),
+        links: Labels::default(),
+        values: Labels::default(),
+        starts_at: Timestamp(1),
+        ends_at: None,
+        first_seen: Timestamp(2),
+        last_seen: Timestamp(3),
+        expires_at: Timestamp(4),
+        episodes: 1,
+        recent: vec![Timestamp(1)],
+        flapping: false,
+    }
+}
+
+/// One new alert with about `bytes` of text.
+fn one_alert(no: u64, bytes: usize) -> Changes {
+    Changes {
+        alerts: [(AlertNo(no), Some(alert(&"x".repeat(bytes))))].into(),
+        ..Changes::default()
+    }
+}
+
+fn digest(receiver: &str, composed_at: i64) -> DigestRow {
+    DigestRow {
+        receiver: ReceiverName::from(receiver),
+        composed_at: Timestamp(composed_at),
+        detail: "full".to_owned(),
+        counts: [("new".to_owned(), 3)].into(),
+        outcome: "delivered".to_owned(),
+    }
+}
+
+fn message(text: &str) -> MessageRow {
+    MessageRow {
+        bot: Some(BotName::from("ops-1")),
+        sent_at: Some(Timestamp(7)),
+        attempts: 1,
+        errcode: Some(0),
+        title: "3 new".to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+/// The digests `1..=count`, two messages each, composed a second apart.
+fn history(count: u64) -> Changes {
+    let mut changes = Changes::default();
+    for (id, at) in (1..=count).map(DigestId).zip(1_i64..) {
+        let receiver = if id.0 % 2 == 0 { "ops" } else { "db" };
+        changes.digests.insert(id, digest(receiver, at * 1000));
+        for part in [1, 2] {
+            changes
+                .messages
+                .insert(MessageId { digest: id, part }, message(&format!("part {part}")));
+        }
+    }
+    changes
+}
+
+// ---- round trips ----------------------------------------------------------------------------------------------
+
+/// What a store must hold, the obvious way.
+#[derive(Debug, Default)]
+struct Model {
+    rows: Changes,
+    next_alert: u64,
+    next_digest: u64,
+}
+
+impl Model {
+    fn apply(&mut self, changes: &Changes) {
+        let used = changes.alerts.keys().map(|no| no.0 + 1).max();
+        self.next_alert = self.next_alert.max(used.unwrap_or(1));
+        let digests = changes.digests.keys().map(|id| id.0);
+        let messages = changes.messages.keys().map(|id| id.digest.0);
+        let in_flight = changes.in_flight.keys().map(|id| id.digest.0);
+        let used = digests.chain(messages).chain(in_flight).map(|id| id + 1).max();
+        self.next_digest = self.next_digest.max(used.unwrap_or(1));
+        self.rows.merge(changes.clone());
+        self.rows.alerts.retain(|_, row| row.is_some());
+        self.rows.told.retain(|_, row| row.is_some());
+        self.rows.in_flight.retain(|_, row| row.is_some());
+    }
+
+    fn saved(&self, instance: &str) -> Saved {
+        fn living<K: Clone, V: Clone>(rows: &BTreeMap<K, Option<V>>) -> impl Iterator<Item = (K, V)> {
+            rows.iter()
+                .filter_map(|(key, row)| Some((key.clone(), row.clone()?)))
+        }
+        Saved {
+            instance: instance.to_owned(),
+            next_alert: AlertNo(self.next_alert),
+            next_digest: DigestId(self.next_digest),
+            alerts: living(&self.rows.alerts).collect(),
+            told: living(&self.rows.told)
+                .map(|((receiver, no), row)| (receiver, no, row))
+                .collect(),
+            in_flight: living(&self.rows.in_flight).collect(),
+            bots: self.rows.bots.clone().into_iter().collect(),
+            served: self.rows.served.clone().into_iter().collect(),
+        }
+    }
+
+    fn history(&self) -> Vec<Told> {
+        let messages = |id: DigestId| {
+            let all = self.rows.messages.iter().filter(move |(key, _)| key.digest == id);
+            all.map(|(key, row)| (key.part, row.clone())).collect()
+        };
+        let digests = self.rows.digests.iter().rev();
+        digests
+            .map(|(id, digest)| Told {
+                id: *id,
+                digest: digest.clone(),
+                messages: messages(*id),
+            })
+            .collect()
+    }
+}
+
+/// Few enough keys that rows meet each other, many enough that they miss each other.
+fn key() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => 1..12_u64, 1 => 1 << 40..1_u64 << 41]
+}
+
+fn message_id() -> impl Strategy<Value = MessageId> {
+    (key(), any::<u8>()).prop_map(|(digest, part)| MessageId {
+        digest: DigestId(digest),
+        part: part % 3,
+    })
+}
+
+fn name<T: From<String> + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    "ops|db|值班|lobby-[0-9]".prop_map(T::from)
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    vec((any::<String>(), any::<String>()), 0..4).prop_map(Labels::from_pairs)
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![any::<i64>(), 1_700_000_000_000..1_800_000_000_000_i64].prop_map(Timestamp)
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop::sample::select(Said::ALL.to_vec())
+}
+
+prop_compose! {
+    fn alert_row()(
+        (source, fingerprint, identity) in (name(), any::<u64>(), option::of(any::<String>())),
+        state in prop::sample::select(State::ALL.to_vec()),
+        (labels, annotations, links, values) in (labels(), labels(), labels(), labels()),
+        (starts_at, ends_at, first_seen) in (time(), option::of(time()), time()),
+        (last_seen, expires_at, recent) in (time(), time(), vec(time(), 0..5)),
+        (episodes, flapping) in any::<(u32, bool)>(),
+    ) -> AlertRow {
+        AlertRow {
+            source, fingerprint: Fingerprint(fingerprint), identity: identity.map(Into::into), state,
+            labels, annotations, links, values, starts_at, ends_at, first_seen, last_seen, expires_at,
+            episodes, recent, flapping,
+        }
+    }
+}
+
+prop_compose! {
+    fn told_row()(said in said(), episodes: u32, at in time(), digest: u64) -> ToldRow {
+        ToldRow { said, episodes, at, digest: DigestId(digest) }
+    }
+}
+
+prop_compose! {
+    fn in_flight_row()(
+        (receiver, bot, parts, urgent) in (name(), option::of(name()), any::<u8>(), any::<bool>()),
+        (body, attempts) in any::<(Vec<u8>, u32)>(),
+        covers in vec((any::<u64>(), said(), any::<u32>()), 0..5),
+    ) -> InFlightRow {
+        let covers = covers.into_iter().map(|(no, said, episodes)| (AlertNo(no), said, episodes)).collect();
+        InFlightRow { receiver, bot, parts, urgent, body: body.into(), covers, attempts }
+    }
+}
+
+prop_compose! {
+    fn bot_row()(
+        sent in vec(time(), 0..5),
+        pause in option::of((time(), any::<String>())),
+        (month, used) in any::<(i32, u64)>(),
+    ) -> BotRow {
+        BotRow { sent, pause, month, used }
+    }
+}
+
+prop_compose! {
+    fn digest_row()(
+        (receiver, composed_at) in (name(), time()),
+        (detail, outcome) in any::<(String, String)>(),
+        counts in btree_map(any::<String>(), any::<u64>(), 0..4),
+    ) -> DigestRow {
+        DigestRow { receiver, composed_at, detail, counts, outcome }
+    }
+}
+
+prop_compose! {
+    fn message_row()(
+        (bot, sent_at) in (option::of(name()), option::of(time())),
+        (attempts, errcode) in any::<(u32, Option<i64>)>(),
+        (title, text) in any::<(String, String)>(),
+    ) -> MessageRow {
+        MessageRow { bot, sent_at, attempts, errcode, title, text }
+    }
+}
+
+prop_compose! {
+    fn changes()(
+        alerts in btree_map(key().prop_map(AlertNo), option::of(alert_row()), 0..4),
+        told in btree_map((name(), key().prop_map(AlertNo)), option::of(told_row()), 0..4),
+        in_flight in btree_map(message_id(), option::of(in_flight_row()), 0..3),
+        bots in btree_map(name(), bot_row(), 0..3),
+        served in btree_map(name(), time(), 0..3),
+        digests in btree_map(key().prop_map(DigestId), digest_row(), 0..3),
+        messages in btree_map(message_id(), message_row(), 0..3),
+    ) -> Changes {
+        Changes { alerts, told, in_flight, bots, served, digests, messages }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_store_holds_what_a_naive_model_holds_also_after_it_is_opened_again(
+        steps in vec((changes(), any::<bool>()), 1..6),
+    ) {
+        let directory = directory();
+        let mut store = open(&file(&directory));
+        let mut model = Model::default();
+        for (changes, reopen) in steps {
+            store.commit(&changes).unwrap();
+            model.apply(&changes);
+            if reopen {
+                drop(store);
+                store = open(&file(&directory));
+            }
+            let instance = store.instance.clone();
+            prop_assert_eq!(store.load().unwrap(), model.saved(&instance));
+            prop_assert_eq!(store.digests(None, usize::MAX).unwrap(), model.history());
+        }
+    }
+}
+
+#[test]
+fn numbers_do_not_go_back_when_every_row_is_deleted() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    let id = MessageId {
+        digest: DigestId(9),
+        part: 1,
+    };
+    store.commit(&one_alert(41, 10)).unwrap();
+    store
+        .commit(&Changes {
+            alerts: [(AlertNo(41), None)].into(),
+            in_flight: [(id, None)].into(),
+            ..Changes::default()
+        })
+        .unwrap();
+    drop(store);
+    let saved = open(&file(&directory)).load().unwrap();
+    assert_eq!((saved.next_alert, saved.next_digest), (AlertNo(42), DigestId(10)));
+    assert_eq!(saved.alerts, []);
+}
+
+#[test]
+fn the_instance_is_made_once_with_the_file_and_differs_from_file_to_file() {
+    let (one, other) = (directory(), directory());
+    let first = open(&file(&one)).load().unwrap().instance;
+    assert_eq!((first.len(), u64::from_str_radix(&first, 16).is_ok()), (16, true));
+    assert_eq!(open(&file(&one)).load().unwrap().instance, first);
+    assert_ne!(open(&file(&other)).load().unwrap().instance, first);
+}
+
+// ---- history --------------------------------------------------------------------------------------------------
+
+#[test]
+fn history_is_newest_first_and_of_one_receiver_when_asked() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&history(6)).unwrap();
+    let mut ids = |receiver: Option<&str>, limit| -> Vec<u64> {
+        let receiver = receiver.map(ReceiverName::from);
+        let told = store.digests(receiver.as_ref(), limit).unwrap();
+        told.iter().map(|told| told.id.0).collect()
+    };
+    assert_eq!(ids(None, 4), [6, 5, 4, 3]);
+    assert_eq!(ids(Some("ops"), 2), [6, 4]);
+    assert_eq!(ids(Some("nobody"), 2), [0_u64; 0]);
+    assert_eq!(ids(None, 0), [0_u64; 0]);
+}
+
+#[test]
+fn pruning_forgets_digests_of_before_with_their_messages_and_nothing_else() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&history(6)).unwrap();
+    store.commit(&one_alert(1, 10)).unwrap();
+    store.prune(Timestamp(4000)).unwrap();
+    let told = store.digests(None, 10).unwrap();
+    let left: Vec<_> = told.iter().map(|told| (told.id.0, told.messages.len())).collect();
+    assert_eq!(left, [(6, 2), (5, 2), (4, 2)]);
+    let messages: i64 = (store.connection)
+        .query_row("SELECT count(*) FROM message", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(messages, 6);
+    assert_eq!(store.load().unwrap().alerts.len(), 1);
+}
+
+#[test]
+fn pruning_goes_in_steps_oldest_first() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    let step = DIGESTS_PRUNED_MAX.unsigned_abs();
+    store.commit(&history(step + 5)).unwrap();
+    store.prune(Timestamp(i64::MAX)).unwrap();
+    let left = store.digests(None, usize::MAX).unwrap();
+    assert_eq!(
+        (left.len(), left.last().map(|told| told.id.0)),
+        (5, Some(step + 1))
+    );
+    store.prune(Timestamp(i64::MAX)).unwrap();
+    assert_eq!(store.digests(None, usize::MAX).unwrap(), []);
+}
+
+#[test]
+fn of_each_source_the_newest_refused_bodies_are_kept_and_only_their_first_bytes() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    let body = |source: &str, at| RefusedBody {
+        source: SourceName::from(source),
+        at: Timestamp(at),
+        reason: "not JSON".to_owned(),
+        body: vec![b'x'; REFUSED_BODY_BYTES_MAX + 1],
+    };
+    store.keep_refused(&body("quiet", 0)).unwrap();
+    for at in 1..=i64::try_from(REFUSED_KEPT_MAX).unwrap() + 3 {
+        store.keep_refused(&body("loud", at)).unwrap();
+    }
+    let kept = store.refused(usize::MAX).unwrap();
+    let summary: Vec<_> = kept
+        .iter()
+        .map(|body| (body.source.as_str(), body.at.0))
+        .collect();
+    let loud = (4..=23).rev().map(|at| ("loud", at));
+    assert_eq!(summary, loud.chain([("quiet", 0)]).collect::<Vec<_>>());
+    assert!(kept.iter().all(|body| body.body.len() == REFUSED_BODY_BYTES_MAX));
+    assert_eq!(store.refused(2).unwrap().len(), 2);
+}
+
+// ---- what can be wrong with a file ----------------------------------------------------------------------------
+
+/// The path of a test's directory does not belong into a snapshot.
+#[track_caller]
+fn check_refused(result: Result<SqliteStore, StoreError>, path: &Path, expected: &str) {
+    let error = result.expect_err("a store that is refused");
+    let directory = path.parent().unwrap().display().to_string();
+    assert_eq!(error.to_string().replace(&directory, "DIR"), expected);
+}
+
+#[test]
+fn a_new_file_can_be_read_by_its_owner_only() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&one_alert(1, 10)).unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
+    }
+}
+
+#[test]
+fn a_second_store_on_the_same_file_is_refused() {
+    let directory = directory();
+    let path = file(&directory);
+    let store = open(&path);
+    let sentence = "`DIR/dingest.db` is in use by another dingest; stop that one, or give this one another \
+                    `store.path`";
+    check_refused(SqliteStore::open(&path), &path, sentence);
+    drop(store);
+    open(&path);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let directory = directory();
+    let path = directory.path().join("state/dingest.db");
+    check_refused(
+        SqliteStore::open(&path),
+        directory.path().join("x").as_path(),
+        "`DIR/state/dingest.db`: there is no directory `DIR/state`; create it, or set another `store.path`",
+    );
+}
+
+#[test]
+fn a_directory_in_place_of_the_file_is_refused() {
+    let directory = directory();
+    fs::create_dir(file(&directory)).unwrap();
+    let error = SqliteStore::open(&file(&directory)).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_may_only_be_read_is_refused() {
+    let directory = directory();
+    let path = file(&directory);
+    drop(open(&path));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    // The superuser may write whatever the mode says.
+    if OpenOptions::new().append(true).open(&path).is_err() {
+        let error = SqliteStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    } else {
+        open(&path);
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let directory = directory();
+    let path = file(&directory);
+    let store = open(&path);
+    store.connection.pragma_update(None, "user_version", 7).unwrap();
+    drop(store);
+    let before = fs::read(&path).unwrap();
+    check_refused(
+        SqliteStore::open(&path),
+        &path,
+        "`DIR/dingest.db` has schema 7, this version knows up to 1; run the dingest that wrote it, or a newer one",
+    );
+    assert!(fs::read(&path).unwrap() == before, "the file was changed");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let directory = directory();
+    let path = file(&directory);
+    let text = "not a database\n".repeat(100);
+    fs::write(&path, &text).unwrap();
+    check_refused(
+        SqliteStore::open(&path),
+        &path,
+        "`DIR/dingest.db` is damaged (file is not a database); move it aside to start empty, or restore it from a \
+         backup",
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn a_database_of_another_program_is_refused() {
+    let directory = directory();
+    let path = file(&directory);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE grafana (id INTEGER)").unwrap();
+    drop(other);
+    check_refused(
+        SqliteStore::open(&path),
+        &path,
+        "`DIR/dingest.db` is damaged (a database of another program); move it aside to start empty, or restore it \
+         from a backup",
+    );
+}
+
+/// A closed file with a few hundred pages of alerts.
+fn filled(path: &Path) {
+    let mut store = open(path);
+    let rows = (1..=500).map(|no| (AlertNo(no), Some(alert(&"x".repeat(1000)))));
+    store
+        .commit(&Changes {
+            alerts: rows.collect(),
+            ..Changes::default()
+        })
+        .unwrap();
+}
+
+#[track_caller]
+fn check_damage(damage: impl FnOnce(&mut Vec<u8>)) {
+    let directory = directory();
+    let path = file(&directory);
+    filled(&path);
+    let mut bytes = fs::read(&path).unwrap();
+    damage(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    let error = SqliteStore::open(&path)
+        .and_then(|mut store| store.load())
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn damage_is_found_at_the_latest_when_the_engine_loads() {
+    check_damage(|bytes| bytes.truncate(bytes.len() / 2));
+    check_damage(|bytes| bytes.truncate(5000));
+    check_damage(|bytes| bytes[40 * 4096..44 * 4096].fill(0));
+    check_damage(|bytes| bytes[40 * 4096..44 * 4096].fill(0xff));
+    check_damage(|bytes| bytes[..100].fill(0x55));
+    check_damage(|bytes| {
+        let place = bytes
+            .windows(11)
+            .rposition(|text| text == b"9:alertname")
+            .unwrap();
+        bytes[place] = b'8';
+    });
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named() {
+    let cases = [
+        (
+            "UPDATE alert SET labels = '9:x' WHERE id = 7",
+            "table `alert`, row 7, column `labels`: not a set of labels",
+        ),
+        (
+            "UPDATE alert SET state = 'on' WHERE id = 7",
+            "table `alert`, row 7, column `state`: not a state",
+        ),
+        (
+            "UPDATE alert SET source = 70 WHERE id = 7",
+            "table `alert`, row 7, column `source`: the number of no name",
+        ),
+        (
+            "UPDATE alert SET episodes = -1 WHERE id = 7",
+            "table `alert`, row 7, column `episodes`: -1 is out of range",
+        ),
+        (
+            "UPDATE alert SET recent = x'80' WHERE id = 7",
+            "table `alert`, row 7, column `recent`: not a list of times",
+        ),
+        (
+            "INSERT INTO in_flight VALUES (257, 0, NULL, 1, 0, x'', x'0203ff', 0)",
+            "table `in_flight`, row 257, column `covers`: not a list of what is covered",
+        ),
+        (
+            "INSERT INTO told VALUES (0, 7, 'whispered', 1, 1, 1)",
+            "table `told`, row 7, column `said`: not what an alert can be told as",
+        ),
+    ];
+    for (damage, expected) in cases {
+        let directory = directory();
+        let mut store = open(&file(&directory));
+        store.commit(&one_alert(7, 10)).unwrap();
+        store.connection.execute_batch(damage).unwrap();
+        match store.load().unwrap_err() {
+            StoreError::Damaged { detail, .. } => assert_eq!(detail, expected),
+            error => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn an_older_file_is_brought_up_to_date_with_its_rows() {
+    const STEPS: [&str; 2] = [
+        schema::MIGRATIONS[0],
+        "ALTER TABLE refused ADD COLUMN seen INTEGER NOT NULL DEFAULT 5",
+    ];
+    let directory = directory();
+    let path = file(&directory);
+    let mut store = SqliteStore::open_with(&path, &STEPS[..1]).unwrap();
+    store.commit(&one_alert(7, 10)).unwrap();
+    let before = store.load().unwrap();
+    drop(store);
+
+    let mut store = SqliteStore::open_with(&path, &STEPS).unwrap();
+    store
+        .connection
+        .execute_batch("INSERT INTO refused VALUES (1, 0, 0, '', x'', 6)")
+        .unwrap();
+    assert_eq!(store.load().unwrap(), before);
+    drop(store);
+    let error = SqliteStore::open_with(&path, &STEPS[..1]).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::NewerSchema {
+                found: 2,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_older_file_as_it_was() {
+    let directory = directory();
+    let path = file(&directory);
+    drop(open(&path));
+    let steps = [
+        schema::MIGRATIONS[0],
+        "CREATE TABLE extra (id INTEGER); CREATE TABLE extra (id INTEGER)",
+    ];
+    SqliteStore::open_with(&path, &steps).unwrap_err();
+    let store = open(&path);
+    (store.connection)
+        .query_row("SELECT count(*) FROM extra", [], |row| row.get::<_, i64>(0))
+        .unwrap_err();
+}
+
+// ---- a disk that cannot be written, and can be again ----------------------------------------------------------
+
+/// A commit under `obstacle` fails as `expected`, changes nothing, and succeeds once it is `removed`.
+#[track_caller]
+fn check_obstacle(obstacle: &str, expected: fn(&StoreError) -> bool, removed: &str) {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&one_alert(1, 10)).unwrap();
+    let before = store.load().unwrap();
+    let mut large = one_alert(2, 100_000);
+    large
+        .served
+        .insert(ReceiverName::from("a new name"), Timestamp(1));
+
+    store.connection.execute_batch(obstacle).unwrap();
+    for _ in 0..3 {
+        let error = store.commit(&large).unwrap_err();
+        assert!(expected(&error), "{error}");
+        assert_eq!(store.load().unwrap(), before);
+    }
+    store.connection.execute_batch(removed).unwrap();
+    store.commit(&large).unwrap();
+    let after = store.load().unwrap();
+    assert_eq!(
+        (after.alerts.len(), after.served.len(), after.next_alert),
+        (2, 1, AlertNo(3))
+    );
+    drop(store);
+    assert_eq!(open(&file(&directory)).load().unwrap(), after);
+}
+
+#[test]
+fn a_full_disk_fails_the_commit_and_nothing_else() {
+    check_obstacle(
+        "PRAGMA max_page_count = 1",
+        |error| matches!(error, StoreError::Full { .. }),
+        "PRAGMA max_page_count = 1000000",
+    );
+}
+
+#[test]
+fn a_disk_that_became_read_only_fails_the_commit_and_nothing_else() {
+    check_obstacle(
+        "PRAGMA query_only = ON",
+        |error| matches!(error, StoreError::ReadOnly { .. }),
+        "PRAGMA query_only = OFF",
+    );
+}
+
+#[test]
+fn nothing_is_confirmed_while_the_file_is_gone() {
+    let directory = directory();
+    let (path, aside) = (file(&directory), directory.path().join("aside"));
+    let mut store = open(&path);
+    fs::rename(&path, &aside).unwrap();
+    let error = store.commit(&one_alert(1, 10)).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    fs::write(&path, "").unwrap();
+    let error = store.commit(&one_alert(1, 10)).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    fs::rename(&aside, &path).unwrap();
+    store.commit(&one_alert(1, 10)).unwrap();
+}
+
+#[test]
+fn the_log_stays_small_however_much_is_committed() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    let log = directory.path().join("dingest.db-wal");
+    let bound = u64::from(LOG_PAGES) * 4096 * 3 / 2;
+    // The same rows again and again: the file's size is bounded too.
+    for round in 0..200 {
+        let rows = (1..=100).map(|no| (AlertNo(no), Some(alert(&"x".repeat(3000)))));
+        let changes = Changes {
+            alerts: rows.collect(),
+            ..Changes::default()
+        };
+        store.commit(&changes).unwrap();
+        let bytes = fs::metadata(&log).unwrap().len();
+        assert!(bytes < bound, "{bytes} bytes after {round} rounds");
+    }
+    let bytes = fs::metadata(file(&directory)).unwrap().len();
+    assert!(bytes < 4_000_000, "{bytes} bytes");
+}
+
+// ---- a process that is killed ---------------------------------------------------------------------------------
+
+const VICTIM: &str = "DINGEST_TEST_VICTIM_OF";
+
+/// Rows of every kind that belong to one commit.
+fn whole_commit(number: u64) -> Changes {
+    let id = MessageId {
+        digest: DigestId(number),
+        part: 1,
+    };
+    let receiver = ReceiverName::from(format!("receiver-{}", number % 50));
+    let told = ToldRow {
+        said: Said::Firing,
+        episodes: 1,
+        at: Timestamp(1),
+        digest: id.digest,
+    };
+    let mut changes = Changes::default();
+    for no in (number * 3..number * 3 + 3).map(AlertNo) {
+        changes.alerts.insert(no, Some(alert("killed")));
+        changes.told.insert((receiver.clone(), no), Some(told));
+    }
+    changes.digests.insert(id.digest, digest("ops", 1));
+    changes.messages.insert(id, message("killed"));
+    changes
+}
+
+/// Commits until it is killed, saying on standard output which commits are durable.
+fn be_the_victim(path: &Path) -> ! {
+    let mut store = open(path);
+    let first = store.load().unwrap().next_digest.0;
+    for number in first.. {
+        store.commit(&whole_commit(number)).unwrap();
+        println!("durable {number}");
+    }
+    unreachable!("commits are not that many")
+}
+
+/// This test runs itself in a process of its own, which it kills in the middle of commits.
+#[test]
+fn after_a_kill_every_confirmed_commit_is_there_and_each_is_whole() {
+    if let Some(path) = std::env::var_os(VICTIM) {
+        be_the_victim(Path::new(&path));
+    }
+    let directory = directory();
+    let path = file(&directory);
+    let mut last = 0;
+    for commits in [1, 2, 30, 100, 300, 1000] {
+        let test = "store::sqlite::tests::after_a_kill_every_confirmed_commit_is_there_and_each_is_whole";
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(VICTIM, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let mut durable = lines.filter_map(|line| line.ok()?.strip_prefix("durable ")?.parse::<u64>().ok());
+        last = durable.nth(commits - 1).expect("a victim that commits");
+        let refused = SqliteStore::open(&path).expect_err("the file is another process's");
+        assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
+        victim.kill().unwrap();
+        last = durable.last().unwrap_or(last);
+        victim.wait().unwrap();
+        check_whole(&path, last);
+    }
+    assert!(last > 1400, "{last}");
+}
+
+#[track_caller]
+fn check_whole(path: &Path, last_confirmed: u64) {
+    let mut store = open(path);
+    let found = store.load().unwrap();
+    // The commit under way at the kill may be there, but then it is whole.
+    let last = found.next_digest.0 - 1;
+    assert!(
+        (last_confirmed..=last_confirmed + 1).contains(&last),
+        "{last_confirmed}, {last}"
+    );
+    let mut model = Model::default();
+    for number in 1..=last {
+        model.apply(&whole_commit(number));
+    }
+    assert!(
+        found == model.saved(&found.instance),
+        "rows are missing or left over"
+    );
+    assert_eq!(store.digests(None, usize::MAX).unwrap(), model.history());
+}

@@ -1,0 +1,277 @@
+//! Rows into the tables, inside a transaction that the caller begins and commits.
+//!
+//! A statement is prepared once for all rows of its table, and only for the tables that have any.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+
+use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestamp};
+use crate::store::sqlite::columns::{covers_to_blob, times_to_blob};
+use crate::store::sqlite::names::Names;
+use crate::store::{
+    AlertRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
+    RefusedBody, ToldRow,
+};
+
+/// The first numbers no alert and no digest has had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) alert: AlertNo,
+    pub(super) digest: DigestId,
+}
+
+impl Next {
+    /// These numbers once `changes` are committed. Deleted rows count: their numbers have been given.
+    fn after(self, changes: &Changes) -> Self {
+        let alert = changes.alerts.last_key_value().map(|(no, _)| no.0);
+        let digests = [
+            changes.digests.last_key_value().map(|(id, _)| id.0),
+            changes.messages.last_key_value().map(|(id, _)| id.digest.0),
+            changes.in_flight.last_key_value().map(|(id, _)| id.digest.0),
+        ];
+        let after = |next: u64, used: Option<u64>| used.map_or(next, |used| next.max(used.saturating_add(1)));
+        Self {
+            alert: AlertNo(after(self.alert.0, alert)),
+            digest: DigestId(after(self.digest.0, digests.into_iter().flatten().max())),
+        }
+    }
+}
+
+/// Where rows go.
+pub(super) struct Writer<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) names: &'a mut Names,
+}
+
+impl Writer<'_> {
+    /// Writes every row and returns the numbers that are next.
+    pub(super) fn changes(&mut self, changes: &Changes, next: Next) -> rusqlite::Result<Next> {
+        let after = next.after(changes);
+        if after != next {
+            self.connection.execute(
+                "UPDATE meta SET next_alert = ?1, next_digest = ?2",
+                params![after.alert, after.digest],
+            )?;
+        }
+        self.alerts(&changes.alerts)?;
+        self.told(&changes.told)?;
+        self.in_flight(&changes.in_flight)?;
+        self.bots(&changes.bots)?;
+        self.served(&changes.served)?;
+        self.digests(&changes.digests)?;
+        self.messages(&changes.messages)?;
+        Ok(after)
+    }
+
+    fn alerts(&mut self, rows: &BTreeMap<AlertNo, Option<AlertRow>>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = self.connection.prepare(
+            "INSERT OR REPLACE INTO alert
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        )?;
+        let mut delete = self.connection.prepare("DELETE FROM alert WHERE id = ?1")?;
+        for (no, row) in rows {
+            match row {
+                Some(row) => put.execute(params![
+                    no,
+                    self.names.intern(self.connection, row.source.as_str())?,
+                    row.fingerprint,
+                    row.identity.as_deref(),
+                    row.state,
+                    row.labels,
+                    row.annotations,
+                    row.links,
+                    row.values,
+                    row.starts_at,
+                    row.ends_at,
+                    row.first_seen,
+                    row.last_seen,
+                    row.expires_at,
+                    row.episodes,
+                    times_to_blob(&row.recent),
+                    row.flapping,
+                ])?,
+                None => delete.execute(params![no])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, rows: &BTreeMap<(ReceiverName, AlertNo), Option<ToldRow>>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put =
+            (self.connection).prepare("INSERT OR REPLACE INTO told VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut delete = (self.connection).prepare("DELETE FROM told WHERE receiver = ?1 AND alert = ?2")?;
+        for ((receiver, alert), row) in rows {
+            let receiver = self.names.intern(self.connection, receiver.as_str())?;
+            match row {
+                Some(row) => put.execute(params![
+                    receiver,
+                    alert,
+                    row.said,
+                    row.episodes,
+                    row.at,
+                    row.digest
+                ])?,
+                None => delete.execute(params![receiver, alert])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn in_flight(&mut self, rows: &BTreeMap<MessageId, Option<InFlightRow>>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection)
+            .prepare("INSERT OR REPLACE INTO in_flight VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        let mut delete = (self.connection).prepare("DELETE FROM in_flight WHERE id = ?1")?;
+        for (id, row) in rows {
+            match row {
+                Some(row) => put.execute(params![
+                    id,
+                    self.names.intern(self.connection, row.receiver.as_str())?,
+                    self.bot(row.bot.as_ref())?,
+                    row.parts,
+                    row.urgent,
+                    &*row.body,
+                    covers_to_blob(&row.covers),
+                    row.attempts,
+                ])?,
+                None => delete.execute(params![id])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn bots(&mut self, rows: &BTreeMap<BotName, BotRow>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put =
+            (self.connection).prepare("INSERT OR REPLACE INTO bot VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for (name, row) in rows {
+            put.execute(params![
+                self.names.intern(self.connection, name.as_str())?,
+                times_to_blob(&row.sent),
+                row.pause.as_ref().map(|(until, _)| *until),
+                row.pause.as_ref().map(|(_, reason)| reason),
+                row.month,
+                row.used.cast_signed(),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn served(&mut self, rows: &BTreeMap<ReceiverName, Timestamp>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection).prepare("INSERT OR REPLACE INTO served VALUES (?1, ?2)")?;
+        for (receiver, at) in rows {
+            put.execute(params![
+                self.names.intern(self.connection, receiver.as_str())?,
+                at
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn digests(&mut self, rows: &BTreeMap<DigestId, DigestRow>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put =
+            (self.connection).prepare("INSERT OR REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for (id, row) in rows {
+            let counts = serde_json::to_string(&row.counts)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            put.execute(params![
+                id,
+                self.names.intern(self.connection, row.receiver.as_str())?,
+                row.composed_at,
+                row.detail,
+                counts,
+                row.outcome,
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self, rows: &BTreeMap<MessageId, MessageRow>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection)
+            .prepare("INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        for (id, row) in rows {
+            put.execute(params![
+                id,
+                self.bot(row.bot.as_ref())?,
+                row.sent_at,
+                row.attempts,
+                row.errcode,
+                row.title,
+                row.text,
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn bot(&mut self, name: Option<&BotName>) -> rusqlite::Result<Option<i64>> {
+        name.map(|name| self.names.intern(self.connection, name.as_str()))
+            .transpose()
+    }
+
+    /// Adds one refused body and drops the source's oldest beyond [`REFUSED_KEPT_MAX`].
+    pub(super) fn refused(&mut self, row: &RefusedBody) -> rusqlite::Result<()> {
+        let source = self.names.intern(self.connection, row.source.as_str())?;
+        let kept = row.body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(&row.body);
+        self.connection.execute(
+            "INSERT INTO refused (source, at, reason, body) VALUES (?1, ?2, ?3, ?4)",
+            params![source, row.at, row.reason, kept],
+        )?;
+        self.connection.execute(
+            "DELETE FROM refused WHERE source = ?1 AND id NOT IN
+                 (SELECT id FROM refused WHERE source = ?1 ORDER BY id DESC LIMIT ?2)",
+            params![source, i64::try_from(REFUSED_KEPT_MAX).unwrap_or(i64::MAX)],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes the `limit` oldest digests composed before `before`, with their messages.
+    pub(super) fn prune(&mut self, before: Timestamp, limit: i64) -> rusqlite::Result<()> {
+        let mut oldest = (self.connection)
+            .prepare("SELECT id FROM digest WHERE composed_at < ?1 ORDER BY composed_at LIMIT ?2")?;
+        let mut messages = (self.connection).prepare("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?;
+        let mut digest = (self.connection).prepare("DELETE FROM digest WHERE id = ?1")?;
+        let ids = oldest.query_map(params![before, limit], |row| row.get::<_, DigestId>(0))?;
+        // Collected first: the digests found must not be deleted under the query that finds them.
+        for id in ids.collect::<rusqlite::Result<Vec<_>>>()? {
+            messages.execute(params![first_part(id), last_part(id)])?;
+            digest.execute(params![id])?;
+        }
+        Ok(())
+    }
+}
+
+/// The lowest key a message of the digest can have.
+pub(super) fn first_part(digest: DigestId) -> MessageId {
+    MessageId {
+        digest,
+        part: u8::MIN,
+    }
+}
+
+/// The highest key a message of the digest can have.
+pub(super) fn last_part(digest: DigestId) -> MessageId {
+    MessageId {
+        digest,
+        part: u8::MAX,
+    }
+}
