@@ -16,6 +16,7 @@
 mod columns;
 mod failure;
 mod names;
+mod packed;
 mod read;
 mod schema;
 #[cfg(test)]

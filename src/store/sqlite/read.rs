@@ -1,6 +1,7 @@
 //! The tables back into rows. A row that cannot be read names its table, its key and its column.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};
 
 use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestamp};
-use crate::store::sqlite::columns::{Covers, Times, odd};
+use crate::store::sqlite::columns::odd;
 use crate::store::sqlite::failure;
 use crate::store::sqlite::names::Names;
+use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::sqlite::write::{first_part, last_part};
 use crate::store::{
     AlertRow, BotRow, DigestRow, InFlightRow, MessageRow, RefusedBody, StoreError, Told, ToldRow,
@@ -25,27 +27,48 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn alerts(&self) -> Result<Vec<(AlertNo, AlertRow)>, StoreError> {
-        self.all("alert", "SELECT * FROM alert ORDER BY id", [], |row| {
+        let mut alerts = Vec::with_capacity(self.alerts_max()?);
+        self.each("alert", "SELECT * FROM alert ORDER BY id", [], |row| {
+            let facts: Facts = row.get(2)?;
             let alert = AlertRow {
                 source: self.name(row, 1)?,
-                fingerprint: row.get(2)?,
+                fingerprint: facts.fingerprint,
                 identity: row.get(3)?,
-                state: row.get(4)?,
-                labels: row.get(5)?,
-                annotations: row.get(6)?,
-                links: row.get(7)?,
-                values: row.get(8)?,
-                starts_at: row.get(9)?,
-                ends_at: row.get(10)?,
-                first_seen: row.get(11)?,
-                last_seen: row.get(12)?,
-                expires_at: row.get(13)?,
-                episodes: row.get(14)?,
-                recent: row.get::<_, Times>(15)?.0,
-                flapping: row.get(16)?,
+                state: facts.state,
+                labels: row.get(4)?,
+                annotations: row.get(5)?,
+                links: row.get(6)?,
+                values: row.get(7)?,
+                starts_at: facts.starts_at,
+                ends_at: facts.ends_at,
+                first_seen: facts.first_seen,
+                last_seen: facts.last_seen,
+                expires_at: facts.expires_at,
+                episodes: facts.episodes,
+                recent: facts.recent,
+                flapping: facts.flapping,
             };
-            Ok((row.get(0)?, alert))
-        })
+            alerts.push((row.get(0)?, alert));
+            Ok(())
+        })?;
+        Ok(alerts)
+    }
+
+    /// No fewer than there are alerts, and not wildly more: growing a list of a million costs as much as half of
+    /// reading it, and counting them would be to read the whole table twice. Room that is never used is only
+    /// addresses, no memory.
+    fn alerts_max(&self) -> Result<usize, StoreError> {
+        /// The shortest row there can be, and its cell.
+        const ROW_BYTES_MIN: u64 = 64;
+        // Two queries: each is one look into the table, both in one would visit every row.
+        let span = "SELECT coalesce((SELECT max(id) FROM alert) - (SELECT min(id) FROM alert) + 1, 0)";
+        let span: i64 = (self.connection)
+            .query_row(span, [], |row| row.get(0))
+            .map_err(|error| failure::of_sqlite(self.path, &error))?;
+        let bytes = fs::metadata(self.path)
+            .map_err(|error| failure::of_system(self.path, &error))?
+            .len();
+        Ok(usize::try_from((bytes / ROW_BYTES_MIN).min(span.unsigned_abs())).unwrap_or(0))
     }
 
     pub(super) fn told(&self) -> Result<Vec<(ReceiverName, AlertNo, ToldRow)>, StoreError> {
@@ -178,14 +201,29 @@ impl Reader<'_> {
         params: impl Params,
         decode: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
+        let mut all = Vec::new();
+        self.each(table, sql, params, |row| {
+            all.push(decode(row)?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Visits every row of a query.
+    fn each(
+        &self,
+        table: &str,
+        sql: &str,
+        params: impl Params,
+        mut visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
         let failed = |error| failure::of_sqlite(self.path, &error);
         let mut statement = self.connection.prepare(sql).map_err(failed)?;
         let mut rows = statement.query(params).map_err(failed)?;
-        let mut all = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
-            all.push(decode(row).map_err(|error| failure::of_row(self.path, table, row, &error))?);
+            visit(row).map_err(|error| failure::of_row(self.path, table, row, &error))?;
         }
-        Ok(all)
+        Ok(())
     }
 
     /// The name whose number stands in a column.

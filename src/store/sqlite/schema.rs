@@ -13,7 +13,8 @@ pub(super) const APPLICATION_ID: i64 = 0x6469_6e67;
 pub(super) const MIGRATIONS: [&str; 1] = [V1];
 
 /// Names are kept once and referred to by number: `alert.source`, `told.receiver`, `in_flight.bot`, ….
-/// Messages are numbered `digest * 256 + part`. Times are milliseconds since the Unix epoch.
+/// Messages are numbered `digest * 256 + part`. Times are milliseconds since the Unix epoch. Blobs other than
+/// bodies are the module `packed`'s.
 const V1: &str = "
 CREATE TABLE meta (
     id          INTEGER PRIMARY KEY CHECK (id = 0),
@@ -31,21 +32,12 @@ CREATE TABLE name (
 CREATE TABLE alert (
     id          INTEGER PRIMARY KEY,
     source      INTEGER NOT NULL,
-    fingerprint INTEGER NOT NULL,
+    facts       BLOB NOT NULL,
     identity    TEXT,
-    state       TEXT NOT NULL,
     labels      TEXT NOT NULL,
     annotations TEXT NOT NULL,
     links       TEXT NOT NULL,
-    measured    TEXT NOT NULL,
-    starts_at   INTEGER NOT NULL,
-    ends_at     INTEGER,
-    first_seen  INTEGER NOT NULL,
-    last_seen   INTEGER NOT NULL,
-    expires_at  INTEGER NOT NULL,
-    episodes    INTEGER NOT NULL,
-    recent      BLOB NOT NULL,
-    flapping    INTEGER NOT NULL
+    measured    TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE told (

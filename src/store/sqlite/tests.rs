@@ -556,20 +556,32 @@ fn a_row_that_cannot_be_read_is_named() {
             "table `alert`, row 7, column `labels`: not a set of labels",
         ),
         (
-            "UPDATE alert SET state = 'on' WHERE id = 7",
-            "table `alert`, row 7, column `state`: not a state",
-        ),
-        (
             "UPDATE alert SET source = 70 WHERE id = 7",
             "table `alert`, row 7, column `source`: the number of no name",
         ),
         (
-            "UPDATE alert SET episodes = -1 WHERE id = 7",
-            "table `alert`, row 7, column `episodes`: -1 is out of range",
+            "UPDATE alert SET facts = CAST(substr(facts, 1, length(facts) - 1) || x'80' AS BLOB) WHERE id = 7",
+            "table `alert`, row 7, column `facts`: not the facts of an alert",
         ),
         (
-            "UPDATE alert SET recent = x'80' WHERE id = 7",
-            "table `alert`, row 7, column `recent`: not a list of times",
+            "UPDATE alert SET facts = CAST(x'03' || substr(facts, 2) AS BLOB) WHERE id = 7",
+            "table `alert`, row 7, column `facts`: not the facts of an alert",
+        ),
+        (
+            "UPDATE alert SET facts = substr(facts, 1, 20) WHERE id = 7",
+            "table `alert`, row 7, column `facts`: not the facts of an alert",
+        ),
+        (
+            "INSERT INTO bot VALUES (0, x'80', NULL, NULL, 0, 0)",
+            "table `bot`, row 0, column `sent`: not a list of times",
+        ),
+        (
+            "INSERT INTO served VALUES (70, 1)",
+            "table `served`, row 70, column `receiver`: the number of no name",
+        ),
+        (
+            "INSERT INTO told VALUES (0, 7, 'firing', -1, 1, 1)",
+            "table `told`, row 7, column `episodes`: -1 is out of range",
         ),
         (
             "INSERT INTO in_flight VALUES (257, 0, NULL, 1, 0, x'', x'0203ff', 0)",
@@ -585,10 +597,11 @@ fn a_row_that_cannot_be_read_is_named() {
         let mut store = open(&file(&directory));
         store.commit(&one_alert(7, 10)).unwrap();
         store.connection.execute_batch(damage).unwrap();
-        match store.load().unwrap_err() {
-            StoreError::Damaged { detail, .. } => assert_eq!(detail, expected),
-            error => panic!("{error}"),
-        }
+        let error = store.load().unwrap_err();
+        let StoreError::Damaged { detail, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(detail, expected);
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 
 use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestamp};
-use crate::store::sqlite::columns::{covers_to_blob, times_to_blob};
 use crate::store::sqlite::names::Names;
+use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::{
     AlertRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
     RefusedBody, ToldRow,
@@ -68,31 +68,20 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put = self.connection.prepare(
-            "INSERT OR REPLACE INTO alert
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-        )?;
+        let mut put = (self.connection)
+            .prepare("INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
         let mut delete = self.connection.prepare("DELETE FROM alert WHERE id = ?1")?;
         for (no, row) in rows {
             match row {
                 Some(row) => put.execute(params![
                     no,
                     self.names.intern(self.connection, row.source.as_str())?,
-                    row.fingerprint,
+                    Facts::to_blob(row),
                     row.identity.as_deref(),
-                    row.state,
                     row.labels,
                     row.annotations,
                     row.links,
                     row.values,
-                    row.starts_at,
-                    row.ends_at,
-                    row.first_seen,
-                    row.last_seen,
-                    row.expires_at,
-                    row.episodes,
-                    times_to_blob(&row.recent),
-                    row.flapping,
                 ])?,
                 None => delete.execute(params![no])?,
             };
@@ -140,7 +129,7 @@ impl Writer<'_> {
                     row.parts,
                     row.urgent,
                     &*row.body,
-                    covers_to_blob(&row.covers),
+                    Covers::to_blob(&row.covers),
                     row.attempts,
                 ])?,
                 None => delete.execute(params![id])?,
@@ -158,7 +147,7 @@ impl Writer<'_> {
         for (name, row) in rows {
             put.execute(params![
                 self.names.intern(self.connection, name.as_str())?,
-                times_to_blob(&row.sent),
+                Times::to_blob(&row.sent),
                 row.pause.as_ref().map(|(until, _)| *until),
                 row.pause.as_ref().map(|(_, reason)| reason),
                 row.month,
