@@ -1,7 +1,7 @@
 //! What is many or small, packed into a blob: an alert's facts, lists of times, what a message covers.
 //!
-//! A column costs about as much to read as the number in it is worth; with its facts in one, a million alerts
-//! are read in half the time. Numbers are in groups of seven bits, the lowest first, a set high bit meaning that
+//! Each column costs some time to read, whatever is in it: with the facts in one, a million alerts are read in
+//! half the time. Numbers are in groups of seven bits, the lowest first, a set high bit meaning that
 //! more follow; times are distances from one another. **Invariant:** what was packed unpacks equal, and bytes
 //! that nothing packs to are an error. The codes here are part of the file's format: they stay.
 

@@ -568,7 +568,7 @@ fn a_row_that_cannot_be_read_is_named() {
             "table `alert`, row 7, column `facts`: not the facts of an alert",
         ),
         (
-            "UPDATE alert SET facts = substr(facts, 1, 20) WHERE id = 7",
+            "UPDATE alert SET facts = substr(facts, 1, 12) WHERE id = 7",
             "table `alert`, row 7, column `facts`: not the facts of an alert",
         ),
         (
