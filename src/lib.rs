@@ -11,3 +11,4 @@ pub mod render;
 pub mod secret;
 pub mod source;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,614 @@
+//! The metrics: every name, help text and label.
+//!
+//! Exposed in the classic Prometheus text format, which every scraper reads and `promtool check metrics` checks.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::process::Process;
+use crate::alert::{BotName, ReceiverName, SourceName, Timestamp};
+use crate::digest::Detail;
+use crate::driver::Health;
+use crate::engine::{Outcome, Verdict};
+
+/// The name every metric of ours starts with.
+const PREFIX: &str = "dingest";
+/// What stands for a bot where a digest is printed instead of sent.
+const CONSOLE: &str = "console";
+
+type Seconds = Gauge<f64, AtomicU64>;
+type Count = Gauge<u64, AtomicU64>;
+
+/// What has happened since the process started.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<SourceStatus, Counter>,
+    refusals: Family<SourceReason, Counter>,
+    unrouted: Counter,
+    received: Family<OfSource, Counter>,
+    verdicts: Family<SourceVerdict, Counter>,
+    connections: Gauge,
+    connections_waited: Counter,
+    committed_rows: Counter,
+    commit_duration: Histogram,
+    commit_failures: Counter,
+    messages: Family<BotOutcome, Counter>,
+    message_duration: Histogram,
+    digests: Family<ReceiverDetail, Counter>,
+    template_failures: Family<OfReceiver, Counter>,
+    reload_successful: Gauge,
+    reload_succeeded_at: Seconds,
+}
+
+/// What is true at the moment of a scrape.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// The engine's numbers; `None` when it did not answer.
+    pub health: Option<&'a Health>,
+    /// Messages a month allows; `None` is no limit.
+    pub monthly_quota: Option<u64>,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// The time.
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSource {
+    source: SourceName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReceiver {
+    receiver: ReceiverName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBot {
+    bot: BotName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceStatus {
+    source: SourceName,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceReason {
+    source: SourceName,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceVerdict {
+    source: SourceName,
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BotOutcome {
+    bot: BotName,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BotReason {
+    bot: BotName,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReceiverDetail {
+    receiver: ReceiverName,
+    detail: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
+/// Names are label values as they are; the encoder escapes them.
+macro_rules! label_values {
+    ($($name:ident)*) => {$(
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                encoder.write_str(self.as_str())
+            }
+        }
+    )*};
+}
+
+label_values!(SourceName ReceiverName BotName);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at zero, in a registry of their own.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix(PREFIX),
+            requests: Family::default(),
+            refusals: Family::default(),
+            unrouted: Counter::default(),
+            received: Family::default(),
+            verdicts: Family::default(),
+            connections: Gauge::default(),
+            connections_waited: Counter::default(),
+            committed_rows: Counter::default(),
+            // 0.5 ms to 8 s: a commit on a fast disk, and one that makes senders give up.
+            commit_duration: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
+            commit_failures: Counter::default(),
+            messages: Family::default(),
+            // 25 ms to 26 s: DingTalk nearby, and the longest time-out.
+            message_duration: Histogram::new(exponential_buckets(0.025, 2.0, 11)),
+            digests: Family::default(),
+            template_failures: Family::default(),
+            reload_successful: Gauge::default(),
+            reload_succeeded_at: Seconds::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    #[rustfmt::skip]
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        to.register("webhook_requests", "Requests to a source by HTTP status", self.requests.clone());
+        to.register("webhook_refusals", "Requests to a source that were not taken, by reason", self.refusals.clone());
+        to.register("webhook_unrouted", "Requests to a path or source that does not exist", self.unrouted.clone());
+        to.register("alerts_received", "Alerts decoded from requests, repeats included", self.received.clone());
+        to.register("alert_verdicts", "What received alerts meant", self.verdicts.clone());
+        to.register("http_connections", "Open connections", self.connections.clone());
+        to.register("http_connections_waited", "Times at which the limit of connections kept others waiting", self.connections_waited.clone());
+        to.register("store_rows_committed", "Rows committed to the store", self.committed_rows.clone());
+        to.register("store_commit_duration_seconds", "Time a commit took until it was on disk", self.commit_duration.clone());
+        to.register("store_commit_failures", "Commits the store could not make", self.commit_failures.clone());
+        to.register("messages", "Attempts to send a message, by outcome", self.messages.clone());
+        to.register("message_duration_seconds", "Time an attempt to send a message took", self.message_duration.clone());
+        to.register("digests", "Digests composed, by level of detail", self.digests.clone());
+        to.register("template_failures", "Digests for which the template of the receiver failed and the built-in one spoke", self.template_failures.clone());
+        to.register("config_last_reload_successful", "Whether the last attempt to load the configuration succeeded", self.reload_successful.clone());
+        to.register("config_last_reload_success_timestamp_seconds", "When the configuration was last loaded with success", self.reload_succeeded_at.clone());
+    }
+
+    /// Alerts were decoded.
+    pub fn received(&self, source: &SourceName, alerts: u64) {
+        self.received
+            .get_or_create(&OfSource {
+                source: source.clone(),
+            })
+            .inc_by(alerts);
+    }
+
+    /// A request to a source was answered.
+    pub fn request(&self, source: &SourceName, status: u16) {
+        self.requests
+            .get_or_create(&SourceStatus {
+                source: source.clone(),
+                status,
+            })
+            .inc();
+    }
+
+    /// A request to a source was not taken; `reason` is one of a closed set of names.
+    pub fn refused(&self, source: &SourceName, reason: &'static str) {
+        self.refusals
+            .get_or_create(&SourceReason {
+                source: source.clone(),
+                reason,
+            })
+            .inc();
+    }
+
+    /// A request went nowhere.
+    pub fn unrouted(&self) {
+        self.unrouted.inc();
+    }
+
+    /// The engine judged alerts.
+    pub fn verdicts(&self, source: &SourceName, tally: &BTreeMap<Verdict, u32>) {
+        for (verdict, count) in tally {
+            let labels = SourceVerdict {
+                source: source.clone(),
+                verdict: verdict_name(*verdict),
+            };
+            self.verdicts.get_or_create(&labels).inc_by(u64::from(*count));
+        }
+    }
+
+    /// A connection was opened.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection was closed.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// The limit of connections was reached: the next one waits.
+    pub fn connection_waited(&self) {
+        self.connections_waited.inc();
+    }
+
+    /// The store committed `rows`.
+    pub fn committed(&self, rows: u64, took: Duration) {
+        self.committed_rows.inc_by(rows);
+        self.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// The store could not commit.
+    pub fn commit_failed(&self) {
+        self.commit_failures.inc();
+    }
+
+    /// A message was tried; `None` is the console.
+    pub fn message(&self, bot: Option<&BotName>, outcome: Outcome, took: Duration) {
+        let bot = bot.cloned().unwrap_or_else(|| BotName::from(CONSOLE));
+        self.messages
+            .get_or_create(&BotOutcome {
+                bot,
+                outcome: outcome.as_str(),
+            })
+            .inc();
+        self.message_duration.observe(took.as_secs_f64());
+    }
+
+    /// A digest was composed.
+    pub fn digest(&self, receiver: &ReceiverName, detail: Detail) {
+        let labels = ReceiverDetail {
+            receiver: receiver.clone(),
+            detail: detail.as_str(),
+        };
+        self.digests.get_or_create(&labels).inc();
+    }
+
+    /// The receiver's template failed.
+    pub fn template_failed(&self, receiver: &ReceiverName) {
+        self.template_failures
+            .get_or_create(&OfReceiver {
+                receiver: receiver.clone(),
+            })
+            .inc();
+    }
+
+    /// A configuration was loaded at `at`, or could not be; the first load counts too.
+    pub fn reloaded(&self, successful: bool, at: Timestamp) {
+        self.reload_successful.set(i64::from(successful));
+        if successful {
+            self.reload_succeeded_at.set(seconds(at));
+        }
+    }
+
+    /// Everything in the classic text format (`text/plain; version=0.0.4`).
+    pub fn encode(&self, snapshot: Snapshot<'_>) -> String {
+        let mut gauges = Registry::with_prefix(PREFIX);
+        if let Some(health) = snapshot.health {
+            alert_gauges(&mut gauges, health, snapshot.now);
+            bot_gauges(&mut gauges, health, snapshot.monthly_quota);
+        }
+        gauges.register(
+            "build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let mut process = Registry::default();
+        process_gauges(&mut process, snapshot.started_at);
+        let mut text = String::new();
+        for registry in [&self.registry, &gauges, &process] {
+            // Writing to a String cannot fail.
+            let _infallible = encode_registry(&mut text, registry);
+        }
+        classic(&text)
+    }
+}
+
+fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
+    let alerts = Family::<OfState, Count>::default();
+    alerts
+        .get_or_create(&OfState { state: "firing" })
+        .set(health.counts.firing);
+    alerts
+        .get_or_create(&OfState { state: "resolved" })
+        .set(health.counts.resolved);
+    to.register(
+        "alerts",
+        "Alerts held, by state; expired ones count as resolved",
+        alerts,
+    );
+    let pending = Family::<OfReceiver, Count>::default();
+    let age = Family::<OfReceiver, Seconds>::default();
+    for receiver in &health.receivers {
+        let labels = OfReceiver {
+            receiver: receiver.name.clone(),
+        };
+        pending.get_or_create(&labels).set(receiver.changes);
+        let oldest = receiver
+            .oldest_change_at
+            .map_or(0.0, |at| now.since(at).as_duration().as_secs_f64());
+        age.get_or_create(&labels).set(oldest);
+    }
+    to.register("changes_pending", "Changes a receiver has not been told", pending);
+    to.register(
+        "oldest_change_age_seconds",
+        "Age of the oldest change a receiver has not been told",
+        age,
+    );
+    let writable = Gauge::<i64>::default();
+    writable.set(i64::from(health.store_writable));
+    to.register("store_writable", "Whether the store takes writes", writable);
+}
+
+fn bot_gauges(to: &mut Registry, health: &Health, monthly_quota: Option<u64>) {
+    let budget = Family::<OfBot, Count>::default();
+    let used = Family::<OfBot, Count>::default();
+    let paused = Family::<BotReason, Count>::default();
+    for bot in &health.bots {
+        let labels = OfBot {
+            bot: bot.name.clone(),
+        };
+        budget.get_or_create(&labels).set(u64::from(bot.budget_left));
+        used.get_or_create(&labels).set(bot.used_this_month);
+        let reason = if bot.paused_until.is_some() {
+            bot.reason.unwrap_or("unknown")
+        } else {
+            ""
+        };
+        paused
+            .get_or_create(&BotReason {
+                bot: bot.name.clone(),
+                reason,
+            })
+            .set(u64::from(bot.paused_until.is_some()));
+    }
+    to.register(
+        "bot_budget_left",
+        "Messages a bot may send at this moment",
+        budget,
+    );
+    to.register("bot_used_this_month", "Messages a bot has sent this month", used);
+    to.register("bot_paused", "Whether a bot must be silent, and why", paused);
+    let quota_used = Count::default();
+    quota_used.set(health.counts.used_this_month);
+    to.register(
+        "quota_used_this_month",
+        "Messages sent this month over all bots",
+        quota_used,
+    );
+    if let Some(quota) = monthly_quota {
+        let limit = Count::default();
+        limit.set(quota);
+        to.register("quota_per_month", "Messages a month allows", limit);
+    }
+}
+
+fn process_gauges(to: &mut Registry, started_at: Timestamp) {
+    let start = Seconds::default();
+    start.set(seconds(started_at));
+    to.register("process_start_time_seconds", "When the process started", start);
+    let Some(process) = Process::read() else { return };
+    let cpu = Counter::<f64, AtomicU64>::default();
+    cpu.inc_by(process.cpu_seconds);
+    to.register("process_cpu_seconds", "User and system CPU time", cpu);
+    let resident = Count::default();
+    resident.set(process.resident_bytes);
+    to.register("process_resident_memory_bytes", "Resident memory", resident);
+    let open = Count::default();
+    open.set(process.open_fds);
+    to.register("process_open_fds", "Open file descriptors", open);
+}
+
+/// Turns the OpenMetrics text of our registry library into the classic format: there a counter is declared
+/// under the name its samples have, an info is a gauge, and units and the end have no lines.
+fn classic(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = "";
+    for line in open_metrics.lines() {
+        if let Some(declared) = line.strip_prefix("# HELP ") {
+            help = declared.split_once(' ').map_or("", |(_, help)| help);
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|it| it.split_once(' ')) {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", "counter"),
+                "info" => ("_info", "gauge"),
+                other => ("", other),
+            };
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(text, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
+        } else if !line.starts_with('#') {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    Duration::from_millis(u64::try_from(at.0).unwrap_or(0)).as_secs_f64()
+}
+
+/// The stable name of a verdict in metrics.
+const fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::New => "new",
+        Verdict::Again => "again",
+        Verdict::Resolved => "resolved",
+        Verdict::Updated => "updated",
+        Verdict::Repeat => "repeat",
+        Verdict::Late => "late",
+        Verdict::Stale => "stale",
+        Verdict::OverLimit => "over_limit",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Span;
+    use crate::engine::view::{BotView, Counts, ReceiverView};
+
+    fn health() -> Health {
+        let bot = BotView {
+            name: BotName::from("ops-1"),
+            budget_left: 17,
+            paused_until: Some(Timestamp(60_000)),
+            reason: Some("limited"),
+            used_this_month: 12,
+        };
+        Health {
+            store_writable: true,
+            counts: Counts {
+                firing: 3,
+                resolved: 1,
+                changes: 2,
+                used_this_month: 12,
+            },
+            receivers: vec![ReceiverView {
+                name: ReceiverName::from("值班 \"ops\""),
+                changes: 2,
+                oldest_change_at: Some(Timestamp(48_500)),
+                due_at: None,
+                waits_for: None,
+                last_digest_at: None,
+                bots: vec![bot.clone()],
+            }],
+            bots: vec![bot],
+        }
+    }
+
+    fn everything_once() -> Metrics {
+        let metrics = Metrics::new();
+        let source = SourceName::from("grafana");
+        let receiver = ReceiverName::from("ops");
+        metrics.received(&source, 20);
+        metrics.request(&source, 200);
+        metrics.refused(&source, "not_json");
+        metrics.unrouted();
+        metrics.verdicts(
+            &source,
+            &BTreeMap::from([(Verdict::New, 1), (Verdict::Repeat, 19)]),
+        );
+        metrics.connection_opened();
+        metrics.connection_waited();
+        metrics.committed(20, Duration::from_millis(3));
+        metrics.commit_failed();
+        metrics.message(
+            Some(&BotName::from("ops-1")),
+            Outcome::Delivered,
+            Duration::from_millis(80),
+        );
+        metrics.message(None, Outcome::Limited(Span::minutes(10)), Duration::ZERO);
+        metrics.digest(&receiver, Detail::Compact);
+        metrics.template_failed(&receiver);
+        metrics.reloaded(true, Timestamp(1_500));
+        metrics.reloaded(false, Timestamp(9_000));
+        metrics
+    }
+
+    fn scrape() -> String {
+        everything_once().encode(Snapshot {
+            health: Some(&health()),
+            monthly_quota: Some(3000),
+            started_at: Timestamp(1_000),
+            now: Timestamp(60_000),
+        })
+    }
+
+    #[test]
+    fn names_help_and_types_are_those_that_dashboards_were_built_on() {
+        let text = scrape();
+        let declared: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        insta::assert_snapshot!(declared.join("\n"));
+    }
+
+    #[test]
+    fn samples_carry_configured_names_and_base_units() {
+        let text = scrape();
+        for sample in [
+            "dingest_alerts_received_total{source=\"grafana\"} 20",
+            "dingest_webhook_requests_total{source=\"grafana\",status=\"200\"} 1",
+            "dingest_alert_verdicts_total{source=\"grafana\",verdict=\"repeat\"} 19",
+            "dingest_messages_total{bot=\"console\",outcome=\"limited\"} 1",
+            "dingest_config_last_reload_successful 0",
+            "dingest_config_last_reload_success_timestamp_seconds 1.5",
+            "dingest_alerts{state=\"firing\"} 3",
+            "dingest_changes_pending{receiver=\"值班 \\\"ops\\\"\"} 2",
+            "dingest_oldest_change_age_seconds{receiver=\"值班 \\\"ops\\\"\"} 11.5",
+            "dingest_bot_paused{bot=\"ops-1\",reason=\"limited\"} 1",
+            "dingest_quota_per_month 3000",
+            "process_start_time_seconds 1.0",
+        ] {
+            assert!(
+                text.lines().any(|line| line == sample),
+                "{sample} is missing in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_sample_belongs_to_the_declaration_above_it() {
+        let text = scrape();
+        let mut declared = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                declared = rest.split_once(' ').expect("name and type").0;
+            } else if !line.starts_with('#') {
+                assert!(
+                    line.starts_with(declared) && !declared.is_empty(),
+                    "{line} under {declared}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_scrape_works_while_the_engine_does_not_answer() {
+        let text = Metrics::new().encode(Snapshot {
+            health: None,
+            monthly_quota: None,
+            started_at: Timestamp(0),
+            now: Timestamp(0),
+        });
+        assert!(
+            text.contains("dingest_build_info{") && !text.contains("dingest_store_writable"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    #[ignore = "needs promtool, of Debian's package prometheus"]
+    fn promtool_has_nothing_to_complain_of() {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool is installed");
+        let stdin = promtool.stdin.take().expect("piped");
+        { stdin }.write_all(scrape().as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && complaints.is_empty(), "{complaints}");
+    }
+}
