@@ -6,6 +6,7 @@ pub mod digest;
 pub mod dingtalk;
 pub mod driver;
 pub mod engine;
+pub mod http;
 pub mod plan;
 pub mod render;
 pub mod secret;

@@ -11,5 +11,7 @@ mod log;
 mod metrics;
 mod process;
 
+#[cfg(test)]
+pub(crate) use log::subscriber;
 pub use log::{LogError, LogFormat, init};
 pub use metrics::{Metrics, Snapshot};

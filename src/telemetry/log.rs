@@ -5,8 +5,10 @@ use std::io::IsTerminal;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The form of a log line.
@@ -48,7 +50,13 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
 }
 
-fn subscriber<W>(
+/// Everything but warp's own tracing, which shows paths segment by segment, and so the tokens in them.
+fn without_paths() -> FilterFn {
+    filter_fn(|it| *it.level() <= Level::INFO || !it.target().starts_with("warp"))
+}
+
+/// What [`init`] installs, writing to anything.
+pub(crate) fn subscriber<W>(
     format: LogFormat,
     filter: &str,
     journal: bool,
@@ -71,15 +79,17 @@ where
                 .json()
                 .flatten_event(true)
                 .with_current_span(false)
-                .finish(),
+                .finish()
+                .with(without_paths()),
         ),
         LogFormat::Text if journal => Box::new(
             builder
                 .with_ansi(false)
                 .event_format(Journal(Format::default().without_time().with_level(false)))
-                .finish(),
+                .finish()
+                .with(without_paths()),
         ),
-        LogFormat::Text => Box::new(builder.with_ansi(terminal).finish()),
+        LogFormat::Text => Box::new(builder.with_ansi(terminal).finish().with(without_paths())),
     })
 }
 

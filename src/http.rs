@@ -1,0 +1,297 @@
+//! The ways in and out: webhooks, the read API, probes and metrics.
+//!
+//! warp's filters find the handler and take a request apart; handlers return an answer and cannot reject.
+//! [`serve`] drives them over connections it limits in number, time and size. This module knows paths,
+//! headers and statuses. It knows no wire format (`source` does), decides nothing about alerts (the engine
+//! does), and answers 2xx only to what the driver said is durable.
+//!
+//! Two rules keep strangers out: a source without authentication, the read API and the reload are open to
+//! this machine only, unless `server.allow_unauthenticated` says otherwise; probes and metrics are open.
+
+mod api;
+mod auth;
+mod body;
+mod intake;
+pub mod limits;
+mod reply;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use tokio::sync::{mpsc, oneshot, watch};
+use warp::Filter;
+use warp::http::{HeaderMap, Method};
+use warp::reply::Response;
+
+use crate::alert::Timestamp;
+use crate::driver;
+use crate::http::intake::Target;
+use crate::http::limits::Limits;
+use crate::http::reply::Fault;
+use crate::plan::Plan;
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+
+pub use server::{Listener, serve};
+
+/// Everything a handler works with.
+#[derive(Debug)]
+pub struct Site {
+    /// The configuration in force; every request looks at the current one.
+    pub plan: watch::Receiver<Arc<Plan>>,
+    /// Where it came from, and what was wrong with a newer one.
+    pub plan_status: watch::Receiver<PlanStatus>,
+    /// The way to the engine.
+    pub driver: driver::Handle,
+    /// The way to a reload.
+    pub reload: ReloadHandle,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Where the configuration in force came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanStatus {
+    /// Its file; `None` is the built-in one.
+    pub file: Option<String>,
+    /// When it was loaded.
+    pub loaded_at: Timestamp,
+    /// The report on a newer one that could not be loaded.
+    pub error: Option<String>,
+}
+
+/// What came of a reload: the error is the report on the configuration, for people.
+pub type ReloadOutcome = Result<(), String>;
+
+/// The way to ask for a reload of the configuration and to wait for what came of it.
+#[derive(Clone, Debug)]
+pub struct ReloadHandle(mpsc::Sender<oneshot::Sender<ReloadOutcome>>);
+
+impl ReloadHandle {
+    /// Requests go into this channel, each with the place for its outcome.
+    pub fn new(requests: mpsc::Sender<oneshot::Sender<ReloadOutcome>>) -> Self {
+        Self(requests)
+    }
+
+    /// Asks and waits; `None` when nobody reloads any more.
+    pub(crate) async fn reload(&self) -> Option<ReloadOutcome> {
+        let (outcome, done) = oneshot::channel();
+        self.0.send(outcome).await.ok()?;
+        done.await.ok()
+    }
+}
+
+/// The head of a request, beside method and path.
+pub(crate) struct Head {
+    /// Who is at the other end; `None` is a process of this machine at the Unix socket.
+    peer: Option<SocketAddr>,
+    /// The headers.
+    headers: HeaderMap,
+}
+
+/// Headers hold credentials and are not shown.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Head {
+    /// A header's text.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether it is a program of this machine that asks, on its own behalf: not a proxy for somebody else,
+    /// not a browser for a page it shows.
+    fn is_local(&self) -> bool {
+        let own = ["forwarded", "x-forwarded-for", "origin"]
+            .iter()
+            .all(|name| !self.headers.contains_key(*name));
+        own && self
+            .peer
+            .is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+    }
+}
+
+/// A request without its path and body.
+#[derive(Debug)]
+pub(crate) struct Call {
+    site: Arc<Site>,
+    method: Method,
+    head: Arc<Head>,
+}
+
+impl Call {
+    /// The configuration in force.
+    fn plan(&self) -> Arc<Plan> {
+        self.site.plan.borrow().clone()
+    }
+
+    /// Lets only one of these methods through.
+    fn only(&self, methods: &'static [Method], allow: &'static str) -> Result<(), Fault> {
+        if methods.contains(&self.method) {
+            Ok(())
+        } else {
+            Err(Fault::Method { allow })
+        }
+    }
+
+    fn reads(&self) -> Result<(), Fault> {
+        self.only(&[Method::GET, Method::HEAD], "GET, HEAD")
+    }
+
+    fn writes(&self) -> Result<(), Fault> {
+        self.only(&[Method::POST, Method::PUT], "POST, PUT")
+    }
+
+    /// Lets only this machine through, unless the configuration opens the door.
+    fn local(&self) -> Result<(), Fault> {
+        if self.head.is_local() || self.site.plan.borrow().server.allow_unauthenticated {
+            return Ok(());
+        }
+        Err(Fault::Forbidden(
+            "this path is open to the machine itself only; ask there, or set `server.allow_unauthenticated: true`",
+        ))
+    }
+}
+
+/// One segment of a path, percent-decoded.
+#[derive(Clone, Debug)]
+struct Segment(String);
+
+impl FromStr for Segment {
+    type Err = std::str::Utf8Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(percent_decode_str(text).decode_utf8()?.into_owned()))
+    }
+}
+
+/// All paths. A trailing slash is the same path, never a redirect.
+fn routes(
+    site: Arc<Site>,
+) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
+    let call = warp::any()
+        .map(move || Arc::clone(&site))
+        .and(warp::method())
+        .and(warp::ext::get::<Arc<Head>>())
+        .map(|site, method, head| Call { site, method, head });
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+
+    let webhooks = hooks()
+        .and(call.clone())
+        .and(warp::body::stream())
+        .then(intake::post);
+    let probes = warp::path!("healthz")
+        .and(call.clone())
+        .then(api::healthz)
+        .or(warp::path!("readyz").and(call.clone()).then(api::readyz))
+        .unify()
+        .or(warp::path!("metrics").and(call.clone()).then(api::metrics))
+        .unify();
+    let read = warp::path!("api" / "v1" / "alerts")
+        .and(call.clone())
+        .and(query)
+        .then(api::alerts)
+        .or(warp::path!("api" / "v1" / "digests")
+            .and(call.clone())
+            .and(query)
+            .then(api::digests))
+        .unify()
+        .or(warp::path!("api" / "v1" / "receivers")
+            .and(call.clone())
+            .and(query)
+            .then(api::receivers))
+        .unify()
+        .or(warp::path!("api" / "v1" / "status")
+            .and(call.clone())
+            .and(query)
+            .then(api::status))
+        .unify();
+    let reload = warp::path!("-" / "reload").and(call.clone()).then(api::reload);
+    let nothing = call.map(|call: Call| {
+        call.site.metrics.unrouted();
+        Fault::NoSuchPath.into_response()
+    });
+
+    webhooks
+        .or(probes)
+        .unify()
+        .or(read)
+        .unify()
+        .or(reload)
+        .unify()
+        .or(nothing)
+        .unify()
+}
+
+/// The paths alerts are posted to.
+fn hooks() -> impl Filter<Extract = (Target,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
+    let hook = warp::path!("v1" / "hooks" / Segment).map(|source: Segment| Target::Hook {
+        source: source.0,
+        token: None,
+    });
+    let with_token =
+        warp::path!("v1" / "hooks" / Segment / Segment).map(|source: Segment, token: Segment| Target::Hook {
+            source: source.0,
+            token: Some(Secret::new(token.0)),
+        });
+    let ruler = warp::path!("v1" / "hooks" / Segment / "api" / "v2" / "alerts").map(|source: Segment| {
+        Target::Ruler {
+            source: Some(source.0),
+        }
+    });
+    let only_ruler = warp::path!("api" / "v2" / "alerts").map(|| Target::Ruler { source: None });
+    // The receiver in the path is the other program's notion of a target; here the routing tree decides.
+    let moved = warp::path!("dingtalk" / Segment / "send").map(|_receiver: Segment| Target::DingTalk);
+    hook.or(ruler)
+        .unify()
+        .or(only_ruler)
+        .unify()
+        .or(with_token)
+        .unify()
+        .or(moved)
+        .unify()
+}
+
+/// A path as logs may show it: whatever may be a token is blanked.
+fn shown(path: &str) -> String {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next(), segments.next(), segments.next()) {
+        (Some("v1"), Some("hooks"), Some(source), Some(rest)) => {
+            if rest == "api" && segments.eq(["v2", "alerts"]) {
+                path.to_owned()
+            } else {
+                format!("/v1/hooks/{source}/***")
+            }
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// The wall clock.
+fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// What a handler that may fail returns.
+fn answered(result: Result<Response, Fault>) -> Response {
+    result.unwrap_or_else(Fault::into_response)
+}
+
+/// What never fails, for the bounds of hyper's services.
+type Answer = Result<Response, Infallible>;

@@ -1,0 +1,494 @@
+//! Probes, metrics, reload and the read API: the engine's views with their public JSON names.
+//!
+//! Times are RFC 3339 in UTC with milliseconds; what is absent is `null`. The engine's types carry no wire
+//! format; the structs here mirror them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use tokio::time::timeout;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::alert::{Labels, ReceiverName, SourceName, Timestamp};
+use crate::driver::{Health, Unavailable};
+use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, BotView, ReceiverView, WaitsFor};
+use crate::http::limits::{ANSWER_MILLIS_MAX, LISTED_DEFAULT, LISTED_MAX, RELOAD_MILLIS_MAX};
+use crate::http::reply::{Fault, body, json};
+use crate::http::{Call, answered, now};
+use crate::store;
+use crate::telemetry::Snapshot;
+
+/// The classic text format, which every scraper reads.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn healthz(call: Call) -> Response {
+    answered(
+        call.reads()
+            .map(|()| json(StatusCode::OK, &BTreeMap::from([("status", "ok")]))),
+    )
+}
+
+/// `GET /readyz`: alerts can be taken.
+pub(crate) async fn readyz(call: Call) -> Response {
+    answered(ready(&call).await)
+}
+
+async fn ready(call: &Call) -> Result<Response, Fault> {
+    call.reads()?;
+    if health(call).await?.store_writable {
+        Ok(json(StatusCode::OK, &BTreeMap::from([("status", "ready")])))
+    } else {
+        Err(unavailable(Unavailable::StoreFailed))
+    }
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(call: Call) -> Response {
+    if let Err(fault) = call.reads() {
+        return fault.into_response();
+    }
+    let health = health(&call).await.ok();
+    let text = call.site.metrics.encode(Snapshot {
+        health: health.as_ref(),
+        monthly_quota: call.plan().dingtalk.monthly_quota,
+        started_at: call.site.started_at,
+        now: now(),
+    });
+    body(StatusCode::OK, METRICS_TYPE, text.into())
+}
+
+/// `POST /-/reload`.
+pub(crate) async fn reload(call: Call) -> Response {
+    answered(reloaded(&call).await)
+}
+
+async fn reloaded(call: &Call) -> Result<Response, Fault> {
+    call.writes()?;
+    call.local()?;
+    let outcome = timeout(
+        Duration::from_millis(RELOAD_MILLIS_MAX),
+        call.site.reload.reload(),
+    )
+    .await;
+    match outcome {
+        Ok(Some(Ok(()))) => Ok(json(StatusCode::OK, &BTreeMap::from([("status", "reloaded")]))),
+        Ok(Some(Err(report))) => Err(Fault::BadPlan(report)),
+        Ok(None) | Err(_) => Err(unavailable(Unavailable::ShuttingDown)),
+    }
+}
+
+/// `GET /api/v1/alerts`.
+pub(crate) async fn alerts(call: Call, query: String) -> Response {
+    answered(list_alerts(&call, &query).await)
+}
+
+async fn list_alerts(call: &Call, query: &str) -> Result<Response, Fault> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        total: u64,
+        alerts: Vec<Alert<'a>>,
+    }
+    call.reads()?;
+    call.local()?;
+    let list = within(call.site.driver.alerts(alert_query(query)?)).await?;
+    let alerts = list.alerts.iter().map(Alert::from).collect();
+    Ok(json(
+        StatusCode::OK,
+        &List {
+            total: list.total,
+            alerts,
+        },
+    ))
+}
+
+fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
+    let mut parameters = Parameters::read(query, &["source", "status", "receiver", "limit"], &["filter"])?;
+    let state = match parameters.take("status").as_deref() {
+        None => None,
+        Some("firing") => Some(store::State::Firing),
+        Some("resolved") => Some(store::State::Resolved),
+        Some("expired") => Some(store::State::Expired),
+        Some(other) => {
+            return Err(Fault::BadQuery(format!(
+                "`status={other}` is none of `firing`, `resolved`, `expired`"
+            )));
+        }
+    };
+    let matchers = parameters
+        .repeated
+        .iter()
+        .map(|(_, text)| {
+            text.parse()
+                .map_err(|why| Fault::BadQuery(format!("`filter={text}` is no matcher: {why}")))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(AlertQuery {
+        source: parameters.take("source").map(SourceName::from),
+        state,
+        receiver: parameters.take("receiver").map(ReceiverName::from),
+        matchers,
+        limit: parameters.limit()?,
+    })
+}
+
+/// `GET /api/v1/digests`.
+pub(crate) async fn digests(call: Call, query: String) -> Response {
+    answered(list_digests(&call, &query).await)
+}
+
+async fn list_digests(call: &Call, query: &str) -> Result<Response, Fault> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        digests: Vec<Digest<'a>>,
+    }
+    call.reads()?;
+    call.local()?;
+    let mut parameters = Parameters::read(query, &["receiver", "limit"], &[])?;
+    let receiver = parameters.take("receiver").map(ReceiverName::from);
+    let told = within(call.site.driver.digests(receiver, parameters.limit()?)).await?;
+    Ok(json(
+        StatusCode::OK,
+        &List {
+            digests: told.iter().map(Digest::from).collect(),
+        },
+    ))
+}
+
+/// `GET /api/v1/receivers`.
+pub(crate) async fn receivers(call: Call, query: String) -> Response {
+    answered(list_receivers(&call, &query).await)
+}
+
+async fn list_receivers(call: &Call, query: &str) -> Result<Response, Fault> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        receivers: Vec<Receiver<'a>>,
+    }
+    call.reads()?;
+    call.local()?;
+    Parameters::read(query, &[], &[])?;
+    let health = health(call).await?;
+    Ok(json(
+        StatusCode::OK,
+        &List {
+            receivers: health.receivers.iter().map(Receiver::from).collect(),
+        },
+    ))
+}
+
+/// `GET /api/v1/status`.
+pub(crate) async fn status(call: Call, query: String) -> Response {
+    answered(tell_status(&call, &query).await)
+}
+
+async fn tell_status(call: &Call, query: &str) -> Result<Response, Fault> {
+    call.reads()?;
+    call.local()?;
+    Parameters::read(query, &[], &[])?;
+    let health = health(call).await?;
+    let plan = call.plan();
+    let loaded = call.site.plan_status.borrow().clone();
+    Ok(json(
+        StatusCode::OK,
+        &Status {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: Time(call.site.started_at),
+            plan: PlanLoaded {
+                file: loaded.file.as_deref(),
+                loaded_at: Time(loaded.loaded_at),
+                error: loaded.error.as_deref(),
+            },
+            store: StoreState {
+                path: plan.store.path.to_string_lossy().into(),
+                writable: health.store_writable,
+            },
+            alerts: Held {
+                firing: health.counts.firing,
+                resolved: health.counts.resolved,
+            },
+            changes: health.counts.changes,
+        },
+    ))
+}
+
+async fn health(call: &Call) -> Result<Health, Fault> {
+    within(call.site.driver.health()).await
+}
+
+/// An answer of the driver, or the fault of not getting one in time.
+async fn within<T>(answer: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Fault> {
+    timeout(Duration::from_millis(ANSWER_MILLIS_MAX), answer)
+        .await
+        .unwrap_or(Err(Unavailable::InboxFull))
+        .map_err(unavailable)
+}
+
+fn unavailable(why: Unavailable) -> Fault {
+    Fault::Unavailable {
+        why,
+        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+    }
+}
+
+/// The parameters of a query, each known and, unless it may be repeated, there once.
+struct Parameters {
+    once: BTreeMap<String, String>,
+    repeated: Vec<(String, String)>,
+}
+
+impl Parameters {
+    fn read(query: &str, once: &[&str], repeated: &[&str]) -> Result<Self, Fault> {
+        let mut parameters = Self {
+            once: BTreeMap::new(),
+            repeated: Vec::new(),
+        };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if repeated.contains(&name.as_str()) {
+                parameters.repeated.push((name, value));
+            } else if !once.contains(&name.as_str()) {
+                let known: Vec<&str> = once.iter().chain(repeated).copied().collect();
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    format!("`{}`", known.join("`, `"))
+                };
+                return Err(Fault::BadQuery(format!(
+                    "there is no parameter `{name}` here; there is {known}"
+                )));
+            } else if !value.is_empty() && parameters.once.insert(name.clone(), value).is_some() {
+                return Err(Fault::BadQuery(format!("parameter `{name}` is given twice")));
+            }
+        }
+        Ok(parameters)
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.once.remove(name)
+    }
+
+    fn limit(&mut self) -> Result<usize, Fault> {
+        let Some(text) = self.take("limit") else {
+            return Ok(LISTED_DEFAULT);
+        };
+        match text.parse() {
+            Ok(limit) if limit <= LISTED_MAX => Ok(limit),
+            _ => Err(Fault::BadQuery(format!(
+                "`limit={text}` is no number from 0 to {LISTED_MAX}"
+            ))),
+        }
+    }
+}
+
+/// A time as text.
+struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match jiff::Timestamp::from_millisecond(self.0.0) {
+            Ok(time) => to.collect_str(&format_args!("{time:.3}")),
+            // Outside the years a calendar has: nothing anybody could read.
+            Err(_) => to.serialize_none(),
+        }
+    }
+}
+
+/// Labels as an object.
+struct Pairs<'a>(&'a Labels);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0)
+    }
+}
+
+#[derive(Serialize)]
+struct Alert<'a> {
+    source: &'a str,
+    fingerprint: String,
+    identity: Option<&'a str>,
+    status: &'static str,
+    labels: Pairs<'a>,
+    annotations: Pairs<'a>,
+    starts_at: Time,
+    ends_at: Option<Time>,
+    first_seen: Time,
+    last_seen: Time,
+    episodes: u32,
+    receivers: Vec<AlertReceiver<'a>>,
+}
+
+#[derive(Serialize)]
+struct AlertReceiver<'a> {
+    name: &'a str,
+    told: Option<Told>,
+    change: Option<&'static str>,
+    waits_for: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Told {
+    status: &'static str,
+    at: Time,
+    digest: u64,
+}
+
+#[derive(Serialize)]
+struct Receiver<'a> {
+    name: &'a str,
+    changes: u64,
+    oldest_change_at: Option<Time>,
+    due_at: Option<Time>,
+    waits_for: Option<&'static str>,
+    last_digest_at: Option<Time>,
+    bots: Vec<Bot<'a>>,
+}
+
+#[derive(Serialize)]
+struct Bot<'a> {
+    name: &'a str,
+    budget_left: u32,
+    paused_until: Option<Time>,
+    reason: Option<&'static str>,
+    used_this_month: u64,
+}
+
+#[derive(Serialize)]
+struct Digest<'a> {
+    id: u64,
+    receiver: &'a str,
+    composed_at: Time,
+    detail: &'a str,
+    counts: &'a BTreeMap<String, u64>,
+    outcome: &'a str,
+    messages: Vec<Message<'a>>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    part: u8,
+    bot: Option<&'a str>,
+    sent_at: Option<Time>,
+    attempts: u32,
+    errcode: Option<i64>,
+    title: &'a str,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    started_at: Time,
+    plan: PlanLoaded<'a>,
+    store: StoreState,
+    alerts: Held,
+    changes: u64,
+}
+
+#[derive(Serialize)]
+struct PlanLoaded<'a> {
+    file: Option<&'a str>,
+    loaded_at: Time,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct StoreState {
+    path: String,
+    writable: bool,
+}
+
+#[derive(Serialize)]
+struct Held {
+    firing: u64,
+    resolved: u64,
+}
+
+impl<'a> From<&'a AlertView> for Alert<'a> {
+    fn from(view: &'a AlertView) -> Self {
+        Self {
+            source: view.source.as_str(),
+            fingerprint: view.fingerprint.to_string(),
+            identity: view.identity.as_deref(),
+            status: view.state.as_str(),
+            labels: Pairs(&view.labels),
+            annotations: Pairs(&view.annotations),
+            starts_at: Time(view.starts_at),
+            ends_at: view.ends_at.map(Time),
+            first_seen: Time(view.first_seen),
+            last_seen: Time(view.last_seen),
+            episodes: view.episodes,
+            receivers: view.receivers.iter().map(AlertReceiver::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a AlertReceiverView> for AlertReceiver<'a> {
+    fn from(view: &'a AlertReceiverView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            told: view.told.map(|(said, at, digest)| Told {
+                status: said.as_str(),
+                at: Time(at),
+                digest: digest.0,
+            }),
+            change: view.change.map(crate::digest::Change::as_str),
+            waits_for: view.waits_for.map(WaitsFor::as_str),
+        }
+    }
+}
+
+impl<'a> From<&'a ReceiverView> for Receiver<'a> {
+    fn from(view: &'a ReceiverView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            changes: view.changes,
+            oldest_change_at: view.oldest_change_at.map(Time),
+            due_at: view.due_at.map(Time),
+            waits_for: view.waits_for.map(WaitsFor::as_str),
+            last_digest_at: view.last_digest_at.map(Time),
+            bots: view.bots.iter().map(Bot::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a BotView> for Bot<'a> {
+    fn from(view: &'a BotView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            budget_left: view.budget_left,
+            paused_until: view.paused_until.map(Time),
+            reason: view.reason,
+            used_this_month: view.used_this_month,
+        }
+    }
+}
+
+impl<'a> From<&'a store::Told> for Digest<'a> {
+    fn from(told: &'a store::Told) -> Self {
+        let store::Told { id, digest, messages } = told;
+        Self {
+            id: id.0,
+            receiver: digest.receiver.as_str(),
+            composed_at: Time(digest.composed_at),
+            detail: &digest.detail,
+            counts: &digest.counts,
+            outcome: &digest.outcome,
+            messages: messages
+                .iter()
+                .map(|(part, message)| Message {
+                    part: *part,
+                    bot: message.bot.as_ref().map(crate::alert::BotName::as_str),
+                    sent_at: message.sent_at.map(Time),
+                    attempts: message.attempts,
+                    errcode: message.errcode,
+                    title: &message.title,
+                    text: &message.text,
+                })
+                .collect(),
+        }
+    }
+}

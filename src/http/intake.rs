@@ -1,0 +1,334 @@
+//! Intake: a request to a source becomes alerts that are durable, or a reason.
+//!
+//! The order is the point: path, method, credentials, coding, size — all before the body is read — then the
+//! signature, the decoder, the driver. A 2xx is sent only after the driver said that everything usable in the
+//! body is durable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use serde::Serialize;
+use tokio::time::timeout;
+use tracing::warn;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::alert::{SourceName, Timestamp};
+use crate::engine::Verdict;
+use crate::http::auth::admit;
+use crate::http::body::{Body, Coding, inflate};
+use crate::http::limits::{DECODE_IN_PLACE_BYTES_MAX, PROBLEMS_LISTED_MAX};
+use crate::http::reply::{Fault, body as plain, json};
+use crate::http::{Call, now};
+use crate::plan::{Plan, Source, SourceKind};
+use crate::secret::Secret;
+use crate::source::{self, Decoded, Problem};
+use crate::store::{REFUSED_BODY_BYTES_MAX, RefusedBody};
+
+/// What a path means.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// The webhook of a source, perhaps with its token.
+    Hook {
+        /// The source.
+        source: String,
+        /// The token in the path.
+        token: Option<Secret>,
+    },
+    /// Alertmanager's own API, for rulers.
+    Ruler {
+        /// The source; `None` is the one there is.
+        source: Option<String>,
+    },
+    /// The path of prometheus-webhook-dingtalk.
+    DingTalk,
+}
+
+impl Target {
+    /// The source it is about.
+    fn source<'p>(&self, plan: &'p Plan) -> Result<&'p Source, Fault> {
+        let named = |name: &String| {
+            plan.sources
+                .get(name.as_str())
+                .ok_or_else(|| Fault::NoSuchSource(name.clone()))
+        };
+        match self {
+            Self::Hook { source, .. } => named(source),
+            Self::Ruler { source: Some(source) } => match named(source)? {
+                source if matches!(source.kind, SourceKind::Prometheus) => Ok(source),
+                other => Err(Fault::NoSourceFor(format!(
+                    "source `{0}` is not of type `prometheus`; post its webhooks to `/v1/hooks/{0}`",
+                    other.name
+                ))),
+            },
+            Self::Ruler { source: None } => {
+                only(plan, "prometheus", "/v1/hooks/{source}/api/v2/alerts", |kind| {
+                    matches!(kind, SourceKind::Prometheus)
+                })
+            }
+            Self::DingTalk => only(plan, "alertmanager", "/v1/hooks/{source}", |kind| {
+                matches!(kind, SourceKind::Alertmanager)
+            }),
+        }
+    }
+
+    fn token(&self) -> Option<&Secret> {
+        match self {
+            Self::Hook { token, .. } => token.as_ref(),
+            Self::Ruler { .. } | Self::DingTalk => None,
+        }
+    }
+}
+
+/// The only source of a type, or of several the one that bears the type's name.
+fn only<'p>(
+    plan: &'p Plan,
+    name: &str,
+    instead: &str,
+    of_type: impl Fn(&SourceKind) -> bool,
+) -> Result<&'p Source, Fault> {
+    let mut found = plan.sources.values().filter(|source| of_type(&source.kind));
+    match (found.next(), found.next()) {
+        (Some(source), None) => Ok(source),
+        (None, _) => Err(Fault::NoSourceFor(format!(
+            "there is no source of type `{name}`; add one to the configuration's `sources`"
+        ))),
+        (Some(_), Some(_)) => plan
+            .sources
+            .get(name)
+            .filter(|source| of_type(&source.kind))
+            .ok_or_else(|| {
+                Fault::NoSourceFor(format!(
+                    "there are several sources of type `{name}` and none of that name; post to `{instead}`"
+                ))
+            }),
+    }
+}
+
+/// Takes one request.
+pub(crate) async fn post<S, B, E>(target: Target, call: Call, stream: S) -> Response
+where
+    S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
+    B: Buf + Send,
+    E: Send,
+{
+    let plan = call.plan();
+    let metrics = &call.site.metrics;
+    let mut body = Body::new(stream);
+    let source = match target.source(&plan) {
+        Ok(source) => source,
+        Err(fault) => {
+            metrics.unrouted();
+            body.discard();
+            return fault.into_response();
+        }
+    };
+    let response = match take(&target, &call, &plan, source, &mut body).await {
+        Ok(taken) => taken.into_response(&target),
+        Err(fault) => {
+            body.discard();
+            metrics.refused(&source.name, fault.reason());
+            warn!(
+                source = source.name.as_str(),
+                peer = call.head.peer.map(tracing::field::display),
+                reason = fault.reason(),
+                "webhook refused"
+            );
+            fault.into_response()
+        }
+    };
+    metrics.request(&source.name, response.status().as_u16());
+    response
+}
+
+async fn take<S, B, E>(
+    target: &Target,
+    call: &Call,
+    plan: &Plan,
+    source: &Source,
+    body: &mut Body<S>,
+) -> Result<Taken, Fault>
+where
+    S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
+    B: Buf,
+{
+    call.writes()?;
+    let now = now();
+    let head = &call.head;
+    let admission = admit(
+        source,
+        head,
+        target.token(),
+        plan.server.allow_unauthenticated,
+        now,
+    )?;
+    let coding = Coding::of(head.text("content-encoding"))?;
+    let declared = head.text("content-length").and_then(|it| it.parse().ok());
+    let limit_bytes = plan.server.body_limit_bytes;
+    let received = body.read(declared, limit_bytes, &call.site.limits).await?;
+    admission.confirm(&received)?;
+    let content_type = head.text("content-type");
+    let decoded = open(source, coding, content_type, received, limit_bytes, now).await;
+    let decoded = decoded.map_err(|unusable| {
+        call.site.driver.keep_refused(RefusedBody {
+            source: source.name.clone(),
+            at: now,
+            reason: unusable.fault.to_string(),
+            body: unusable.excerpt,
+        });
+        unusable.fault
+    })?;
+    keep(call, source, decoded).await
+}
+
+/// A body in which nothing could be used.
+struct Unusable {
+    fault: Fault,
+    /// Its first bytes, inflated as far as that was possible.
+    excerpt: Vec<u8>,
+}
+
+/// Inflates and decodes; on another thread when that takes a while.
+async fn open(
+    source: &Source,
+    coding: Coding,
+    content_type: Option<&str>,
+    received: Bytes,
+    limit_bytes: usize,
+    now: Timestamp,
+) -> Result<Decoded, Unusable> {
+    if coding == Coding::Plain && received.len() <= DECODE_IN_PLACE_BYTES_MAX {
+        return decode(source, content_type, &received, now);
+    }
+    let (source, content_type) = (source.clone(), content_type.map(str::to_owned));
+    let work = tokio::task::spawn_blocking(move || {
+        let plain = match coding {
+            Coding::Plain => received,
+            Coding::Gzip => inflate(&received, limit_bytes).map_err(|fault| Unusable {
+                fault,
+                excerpt: excerpt(&received),
+            })?,
+        };
+        decode(&source, content_type.as_deref(), &plain, now)
+    });
+    match work.await {
+        Ok(decoded) => decoded,
+        Err(failed) => match failed.try_into_panic() {
+            // Answered and logged where every panic is.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Unusable {
+                fault: Fault::Panicked,
+                excerpt: Vec::new(),
+            }),
+        },
+    }
+}
+
+fn decode(
+    source: &Source,
+    content_type: Option<&str>,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Decoded, Unusable> {
+    source::decode(source, content_type, body, now).map_err(|refusal| Unusable {
+        fault: refusal.into(),
+        excerpt: excerpt(body),
+    })
+}
+
+fn excerpt(body: &[u8]) -> Vec<u8> {
+    body.iter().copied().take(REFUSED_BODY_BYTES_MAX).collect()
+}
+
+/// Hands the alerts over and waits until they are durable.
+async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, Fault> {
+    let Decoded {
+        alerts,
+        problems,
+        ignored,
+        truncated,
+    } = decoded;
+    let metrics = &call.site.metrics;
+    metrics.received(&source.name, u64::try_from(alerts.len()).unwrap_or(u64::MAX));
+    let tally = if alerts.is_empty() {
+        BTreeMap::new()
+    } else {
+        let status = source.busy_status;
+        let durable = call.site.driver.accept(SourceName::clone(&source.name), alerts);
+        timeout(Duration::from_millis(call.site.limits.accept_millis_max), durable)
+            .await
+            .map_err(|_| Fault::SlowStore { status })?
+            .map_err(|why| Fault::Unavailable { why, status })?
+    };
+    metrics.verdicts(&source.name, &tally);
+    match tally.get(&Verdict::OverLimit) {
+        // A 2xx would promise what there is no room for.
+        Some(&alerts) if alerts > 0 => Err(Fault::NoRoom {
+            alerts,
+            status: source.busy_status,
+        }),
+        _ => Ok(Taken::new(&tally, &problems, ignored, truncated)),
+    }
+}
+
+/// The answer to a body that was taken.
+#[derive(Debug, Serialize)]
+struct Taken {
+    /// Alerts that are durable.
+    accepted: u32,
+    /// Of them: begun to fire.
+    new: u32,
+    /// Of them: over.
+    resolved: u32,
+    /// Of them: known already.
+    repeats: u32,
+    /// Elements that are not alerts.
+    ignored: u32,
+    /// Alerts the sender says it left out.
+    truncated: u64,
+    /// What was wrong with the others, the first few.
+    problems: Vec<Told>,
+    /// How many more problems there were.
+    more_problems: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Told {
+    index: Option<usize>,
+    error: String,
+}
+
+impl Taken {
+    fn new(tally: &BTreeMap<Verdict, u32>, problems: &[Problem], ignored: u32, truncated: u64) -> Self {
+        let count = |verdicts: &[Verdict]| verdicts.iter().filter_map(|it| tally.get(it)).sum();
+        Self {
+            accepted: tally.values().sum(),
+            new: count(&[Verdict::New, Verdict::Again]),
+            resolved: count(&[Verdict::Resolved]),
+            repeats: count(&[Verdict::Repeat]),
+            ignored,
+            truncated,
+            problems: problems
+                .iter()
+                .take(PROBLEMS_LISTED_MAX)
+                .map(|problem| Told {
+                    index: problem.index,
+                    error: problem.text.clone(),
+                })
+                .collect(),
+            more_problems: problems.len().saturating_sub(PROBLEMS_LISTED_MAX),
+        }
+    }
+
+    /// Rulers get an empty body, as from an Alertmanager, unless there is something to say.
+    fn into_response(self, target: &Target) -> Response {
+        match target {
+            Target::Ruler { .. } if self.problems.is_empty() => {
+                plain(StatusCode::OK, "application/json", Bytes::new())
+            }
+            Target::Hook { .. } | Target::Ruler { .. } | Target::DingTalk => json(StatusCode::OK, &self),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Every limit of the HTTP server, with its unit last.
+
+/// Connections open at once; further ones wait in the listening socket's queue.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Time for the head of a request, counted from the moment we start to wait for it, so it also ends an idle
+/// connection. Longer than the 15 seconds between two scrapes.
+pub const HEADER_READ_MILLIS_MAX: u64 = 20_000;
+/// Bytes of a request's head.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Time for a whole body.
+pub const BODY_READ_MILLIS_MAX: u64 = 30_000;
+/// Time between two pieces of a body.
+pub const BODY_IDLE_MILLIS_MAX: u64 = 10_000;
+/// A body that comes in pieces is first given so much room, whatever length it declares.
+pub const BODY_RESERVE_BYTES_MAX: usize = 256 * 1024;
+/// Time for which the rest of a refused body is read and thrown away, so that its sender gets to see why.
+pub const LINGER_MILLIS_MAX: u64 = 1_000;
+/// Bytes of the rest of a refused body that are read and thrown away.
+pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time until alerts are durable; shorter than the ten seconds Prometheus waits.
+pub const ACCEPT_MILLIS_MAX: u64 = 8_000;
+/// Time for the answer to a question of the read API or a probe.
+pub const ANSWER_MILLIS_MAX: u64 = 5_000;
+/// Time for a reload: reading, compiling and swapping.
+pub const RELOAD_MILLIS_MAX: u64 = 30_000;
+/// Time that requests under way are given at shutdown.
+pub const DRAIN_MILLIS_MAX: u64 = 10_000;
+/// Pause after the system could not give us a connection (no file descriptors left).
+pub const ACCEPT_RETRY_MILLIS: u64 = 100;
+/// Bodies up to this size are decoded in place; larger ones would hold up a worker, and go to another thread.
+pub const DECODE_IN_PLACE_BYTES_MAX: usize = 64 * 1024;
+/// Problems listed in one answer; the rest is counted.
+pub const PROBLEMS_LISTED_MAX: usize = 20;
+/// What senders we cannot serve at the moment are told to wait.
+pub const RETRY_AFTER_SECONDS: u64 = 5;
+/// How far the time in a signed request may be off.
+pub const SIGNATURE_AGE_SECONDS_MAX: u64 = 300;
+/// Items listed when a query names no limit.
+pub const LISTED_DEFAULT: usize = 100;
+/// Most items a query may ask for.
+pub const LISTED_MAX: usize = 10_000;
+
+const _: () = assert!(BODY_IDLE_MILLIS_MAX <= BODY_READ_MILLIS_MAX);
+const _: () = assert!(LINGER_MILLIS_MAX < DRAIN_MILLIS_MAX && ACCEPT_MILLIS_MAX < DRAIN_MILLIS_MAX);
+const _: () = assert!(LISTED_DEFAULT <= LISTED_MAX);
+
+/// The limits that depend on time or number, so that a test can make them short.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// [`CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// [`HEADER_READ_MILLIS_MAX`].
+    pub header_read_millis_max: u64,
+    /// [`BODY_READ_MILLIS_MAX`].
+    pub body_read_millis_max: u64,
+    /// [`BODY_IDLE_MILLIS_MAX`].
+    pub body_idle_millis_max: u64,
+    /// [`ACCEPT_MILLIS_MAX`].
+    pub accept_millis_max: u64,
+    /// [`DRAIN_MILLIS_MAX`].
+    pub drain_millis_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            header_read_millis_max: HEADER_READ_MILLIS_MAX,
+            body_read_millis_max: BODY_READ_MILLIS_MAX,
+            body_idle_millis_max: BODY_IDLE_MILLIS_MAX,
+            accept_millis_max: ACCEPT_MILLIS_MAX,
+            drain_millis_max: DRAIN_MILLIS_MAX,
+        }
+    }
+}
