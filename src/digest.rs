@@ -6,12 +6,20 @@
 //!
 //! **Invariant:** every entry of a draft is counted in the digest, listed or not.
 
+pub mod compose;
+mod naming;
+pub mod value;
+
 use std::sync::Arc;
 
 use crate::alert::{
     AlertNo, BotName, DigestId, Fingerprint, Labels, ReceiverName, Severity, SourceName, Status, Timestamp,
 };
 use crate::plan::GroupBy;
+
+pub use compose::compose;
+pub(crate) use naming::shorten;
+pub use value::Digest;
 
 /// How the truth differs from what the receiver was last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

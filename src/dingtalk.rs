@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod errcode;
+pub mod message;
 pub mod sign;
 pub mod simulator;
 

@@ -1,1 +1,95 @@
 //! From a draft to messages that fit.
+//!
+//! [`Renderer::render`] composes the digest, runs the receiver's template over it and cuts the outcome into as few
+//! messages as hold it, each within the byte limit of the serialised request. It always has an answer: a template
+//! that fails gives way to the built-in one, which names the failure. Pure: no clock, no network, no state
+//! besides the compiled templates.
+//!
+//! **Invariant:** the parts of a digest together cover every entry of its draft, listed or counted.
+
+mod escape;
+mod fit;
+mod headline;
+mod helpers;
+pub mod limits;
+mod link;
+mod mention;
+mod templates;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::digest::compose::{Outline, Settings};
+use crate::digest::value::NoticeValue;
+use crate::digest::{Draft, Rendered, shorten};
+use crate::plan::Plan;
+
+pub use templates::template_exists;
+
+/// Something wrong with a template file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateProblem {
+    /// The template's name: its file's without `.hbs`.
+    pub name: String,
+    /// The line, counted from 1.
+    pub line: Option<usize>,
+    /// The column, counted from 1.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Everything rendering needs of a plan, compiled.
+#[derive(Debug)]
+pub struct Renderer {
+    plan: Arc<Plan>,
+    templates: templates::Templates,
+    settings: Settings,
+}
+
+impl Renderer {
+    /// Compiles the templates of a plan, or says everything that is wrong with them.
+    pub fn new(plan: &Arc<Plan>) -> Result<Self, Vec<TemplateProblem>> {
+        Ok(Self {
+            templates: templates::Templates::new(&plan.templates, plan.locale, &plan.timezone)?,
+            settings: Settings {
+                timezone: plan.timezone.clone(),
+                external_url: plan.server.external_url.clone(),
+            },
+            plan: Arc::clone(plan),
+        })
+    }
+
+    /// Renders a draft into messages that fit its frame.
+    pub fn render(&self, draft: &Draft) -> Rendered {
+        let receiver = self.plan.receivers.get(&draft.receiver);
+        let name = receiver.map_or("digest", |receiver| receiver.template.as_str());
+        let outline = Outline::new(draft);
+        let chosen = self.templates.chosen(name);
+        let fitter = |chosen, notice| fit::Fitter::new(self, &outline, draft, chosen, notice);
+        // Template code runs on what strangers send; even a panic must not cost the digest.
+        let error = match catch_unwind(AssertUnwindSafe(|| fitter(&chosen, None).fitted())) {
+            Ok(Ok((detail, messages))) => {
+                return Rendered {
+                    detail,
+                    messages,
+                    template_error: None,
+                };
+            }
+            Ok(Err(error)) => error,
+            Err(_) => "it panicked".to_owned(),
+        };
+        let notice = NoticeValue::TemplateFailed {
+            template: name.to_owned(),
+            error: shorten(&error, limits::NOTICE_CHARS_MAX).into_owned(),
+        };
+        let built_in = self.templates.built_in();
+        let fitter = fitter(&built_in, Some(notice));
+        let (detail, messages) = fitter.fitted().unwrap_or_else(|_| fitter.numbers_only());
+        Rendered {
+            detail,
+            messages,
+            template_error: Some(error),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The richest level of detail that fits, cut into messages between alerts.
+//!
+//! Sizes are those of the serialised request. Levels are gated by the number of alerts first, so a storm goes to
+//! its rollup without trying what cannot fit. A rollup shrinks until it fits one message; a stub is the last resort.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use handlebars::Context;
+
+use super::limits::{COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, ROLLUP_SECTIONS_MAX, TITLE_CHARS_MAX, TextLimits};
+use super::templates::Chosen;
+use super::{Renderer, escape, link, mention};
+use crate::digest::compose::{Outline, View, alerts_url};
+use crate::digest::value::{Digest, NoticeValue};
+use crate::digest::{Detail, Draft, Message, shorten};
+use crate::dingtalk::message::{self, At, Shape};
+use crate::plan::{Locale, MessageKind};
+
+/// Fits one draft with one pair of templates.
+#[derive(Debug)]
+pub(super) struct Fitter<'a> {
+    renderer: &'a Renderer,
+    outline: &'a Outline<'a>,
+    draft: &'a Draft,
+    chosen: &'a Chosen,
+    notice: Option<NoticeValue>,
+    kind: MessageKind,
+    keyword: Option<&'a str>,
+    at: At,
+    /// Where an action card leads.
+    url: Option<String>,
+}
+
+/// Title, text and body of one part.
+struct Made {
+    title: String,
+    text: String,
+    body: Vec<u8>,
+}
+
+impl<'a> Fitter<'a> {
+    pub(super) fn new(
+        renderer: &'a Renderer,
+        outline: &'a Outline<'a>,
+        draft: &'a Draft,
+        chosen: &'a Chosen,
+        notice: Option<NoticeValue>,
+    ) -> Self {
+        let plan = &renderer.plan;
+        let receiver = plan.receivers.get(&draft.receiver);
+        let bot = draft.bot.as_ref().and_then(|name| plan.bots.get(name));
+        let base = plan.server.external_url.as_deref();
+        Self {
+            renderer,
+            outline,
+            draft,
+            chosen,
+            notice,
+            kind: receiver.map_or(MessageKind::Markdown, |receiver| receiver.message),
+            keyword: bot
+                .and_then(|bot| bot.keyword.as_deref())
+                .filter(|keyword| !keyword.is_empty()),
+            // A terminal has nobody to ring.
+            at: match (&draft.bot, receiver) {
+                (Some(_), Some(receiver)) => mention::of(draft, &receiver.mention),
+                _ => At::default(),
+            },
+            url: base.and_then(|base| link::wrapped(&alerts_url(base, draft.receiver.as_str()))),
+        }
+    }
+
+    /// The messages, or why the template cannot make them.
+    pub(super) fn fitted(&self) -> Result<(Detail, Vec<Message>), String> {
+        let entries = self.draft.entries.len();
+        let allowed = self.draft.fit.detail_max;
+        for (detail, most, steps) in [
+            (Detail::Full, FULL_ALERTS_MAX, &TextLimits::STEPS[..2]),
+            (Detail::Compact, COMPACT_ALERTS_MAX, &TextLimits::STEPS[..]),
+        ] {
+            if detail < allowed || entries > most {
+                continue;
+            }
+            for texts in steps {
+                if let Some(messages) = self.split(detail, *texts)? {
+                    return Ok((detail, messages));
+                }
+            }
+        }
+        if allowed <= Detail::Rollup
+            && let Some(message) = self.rollup()?
+        {
+            return Ok((Detail::Rollup, vec![message]));
+        }
+        let view = View::whole(Detail::Stub, entries);
+        let made = self.make(&view, &self.title(&view)?)?;
+        if self.fits(&made) {
+            return Ok((Detail::Stub, vec![self.message(made, 0..entries)]));
+        }
+        Err(format!(
+            "even its shortest text has more than {} bytes",
+            self.draft.fit.message_bytes_max
+        ))
+    }
+
+    /// A message that needs no template.
+    pub(super) fn numbers_only(&self) -> (Detail, Vec<Message>) {
+        let count = self.draft.entries.len();
+        let title = match self.renderer.plan.locale {
+            Locale::Chinese => format!("⚠️ {count} 条告警变化"),
+            Locale::English => format!("⚠️ {count} alert changes"),
+        };
+        let title = self.titled(&title, 1, 1);
+        let made = self.finish(title.clone(), title, 1);
+        (Detail::Stub, vec![self.message(made, 0..count)])
+    }
+
+    /// Everything listed, in as few parts as hold it; `None` when the parts allowed do not.
+    fn split(&self, detail: Detail, texts: TextLimits) -> Result<Option<Vec<Message>>, String> {
+        let entries = self.draft.entries.len();
+        let mut view = View {
+            texts,
+            ..View::whole(detail, entries)
+        };
+        let title = self.title(&view)?;
+        let whole = self.make(&view, &title)?;
+        if self.fits(&whole) {
+            return Ok(Some(vec![self.message(whole, 0..entries)]));
+        }
+        let most = usize::from(self.draft.fit.messages_max);
+        // Each part repeats heads, so what is far too large for all parts together need not be cut to see it.
+        if most < 2 || whole.body.len() > self.draft.fit.message_bytes_max.saturating_mul(most) {
+            return Ok(None);
+        }
+        view.parts = most;
+        let mut cuts: Vec<Range<usize>> = Vec::new();
+        while cuts.last().is_none_or(|range| range.end < entries) {
+            let start = cuts.last().map_or(0, |range| range.end);
+            view.part = cuts.len() + 1;
+            let Some(end) = (if view.part > most {
+                None
+            } else {
+                self.largest(&mut view, start, &title)?
+            }) else {
+                return Ok(None);
+            };
+            cuts.push(start..end);
+        }
+        view.parts = cuts.len();
+        let mut messages = Vec::with_capacity(cuts.len());
+        for (index, range) in cuts.into_iter().enumerate() {
+            view.part = index + 1;
+            view.range = range.clone();
+            let made = self.make(&view, &title)?;
+            if !self.fits(&made) {
+                return Ok(None);
+            }
+            messages.push(self.message(made, range));
+        }
+        Ok(Some(messages))
+    }
+
+    /// Where the largest part that begins at `start` and fits ends; `None` when not even one alert fits.
+    fn largest(&self, view: &mut View, start: usize, title: &str) -> Result<Option<usize>, String> {
+        let (mut fits, mut over) = (start, view.listed + 1);
+        while fits + 1 < over {
+            let middle = fits + (over - fits) / 2;
+            view.range = start..middle;
+            if self.fits(&self.make(view, title)?) {
+                fits = middle;
+            } else {
+                over = middle;
+            }
+        }
+        Ok((fits > start).then_some(fits))
+    }
+
+    /// One message of counts, with fewer sections and shorter names until it fits.
+    fn rollup(&self) -> Result<Option<Message>, String> {
+        let entries = self.draft.entries.len();
+        let mut view = View::whole(Detail::Rollup, entries);
+        let title = self.title(&view)?;
+        for (sections_max, texts) in [
+            (ROLLUP_SECTIONS_MAX, TextLimits::STEPS[2]),
+            (ROLLUP_SECTIONS_MAX / 2, TextLimits::STEPS[2]),
+            (2, TextLimits::STEPS[3]),
+            (0, TextLimits::STEPS[3]),
+        ] {
+            view.sections_max = sections_max;
+            view.texts = texts;
+            let made = self.make(&view, &title)?;
+            if self.fits(&made) {
+                return Ok(Some(self.message(made, 0..entries)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn fits(&self, made: &Made) -> bool {
+        made.body.len() <= self.draft.fit.message_bytes_max
+    }
+
+    fn message(&self, made: Made, range: Range<usize>) -> Message {
+        Message {
+            title: made.title,
+            text: made.text,
+            body: Arc::from(made.body),
+            covers: self.outline.entries()[range]
+                .iter()
+                .map(|entry| entry.alert)
+                .collect(),
+        }
+    }
+
+    fn digest(&self, view: &View) -> Digest {
+        let mut digest = self.outline.digest(view, &self.renderer.settings);
+        digest.notices.extend(self.notice.clone());
+        digest
+    }
+
+    /// The title without part and keyword: names are taken away until it fits.
+    fn title(&self, view: &View) -> Result<String, String> {
+        let empty = View {
+            range: 0..0,
+            sections_max: 0,
+            ..view.clone()
+        };
+        let mut digest = self.digest(&empty);
+        let room = self.title_room(usize::from(self.draft.fit.messages_max.max(1)));
+        loop {
+            let context = Context::wraps(&digest).map_err(|error| error.to_string())?;
+            let title = escape::clean(&self.renderer.templates.title(&self.chosen.title, &context)?);
+            if title.chars().count() <= room {
+                return Ok(title);
+            }
+            // Where, then what; of the likely first alert of a storm its place.
+            if digest.place.take().is_some() {
+                continue;
+            }
+            if let Some(first) = digest.first.as_mut().filter(|first| !first.place.is_empty()) {
+                first.place.remove(0);
+            } else if digest.what.len() > 1 {
+                digest.what.pop();
+                digest.what_more += 1;
+            } else if digest.first.take().is_none() {
+                return Ok(title);
+            }
+        }
+    }
+
+    /// How many characters a title has beside part and keyword.
+    fn title_room(&self, parts: usize) -> usize {
+        TITLE_CHARS_MAX.saturating_sub(self.title_end("", parts, parts).chars().count())
+    }
+
+    /// What is appended to a title: its keyword unless it is there, its part unless it is the only one.
+    fn title_end(&self, title: &str, part: usize, parts: usize) -> String {
+        let keyword = self.keyword.filter(|keyword| !title.contains(keyword));
+        let keyword = keyword.map_or(String::new(), |keyword| format!(" · {keyword}"));
+        if parts > 1 {
+            format!("{keyword} ({part}/{parts})")
+        } else {
+            keyword
+        }
+    }
+
+    fn titled(&self, title: &str, part: usize, parts: usize) -> String {
+        let end = self.title_end(title, part, parts);
+        let room = TITLE_CHARS_MAX.saturating_sub(end.chars().count()).max(1);
+        let kept = shorten(title, room);
+        // What was cut off may have been the keyword.
+        let end = self.title_end(&kept, part, parts);
+        let room = TITLE_CHARS_MAX.saturating_sub(end.chars().count()).max(1);
+        format!("{}{end}", shorten(title, room))
+    }
+
+    fn make(&self, view: &View, title: &str) -> Result<Made, String> {
+        let context = Context::wraps(self.digest(view)).map_err(|error| error.to_string())?;
+        let text = tidy(&self.renderer.templates.text(&self.chosen.text, &context)?);
+        if text.is_empty() {
+            return Err("it writes nothing".to_owned());
+        }
+        let title = self.titled(title, view.part, view.parts);
+        Ok(self.finish(title, text, view.part))
+    }
+
+    /// Adds keyword and mentions, and serialises.
+    fn finish(&self, title: String, mut text: String, part: usize) -> Made {
+        if self.kind == MessageKind::Text {
+            text = escape::without_marks(&text);
+        }
+        if let Some(keyword) = self.keyword.filter(|keyword| !text.contains(keyword)) {
+            let in_footer = text.lines().last().is_some_and(|line| line.starts_with("> "));
+            text.push_str(if in_footer { " · " } else { "\n\n" });
+            text.push_str(keyword);
+        }
+        if self.draft.bot.is_none() {
+            let shown = format!("{title}\n\n{}\n", escape::without_marks(&text));
+            return Made {
+                title,
+                text,
+                body: escape::clean_lines(&shown).into_bytes(),
+            };
+        }
+        let nobody = At::default();
+        let at = if part == 1 { &self.at } else { &nobody };
+        if !at.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(&mention::text(at, self.renderer.plan.locale));
+        }
+        let button = match self.renderer.plan.locale {
+            Locale::Chinese => "详情",
+            Locale::English => "Details",
+        };
+        let shape = match (self.kind, &self.url) {
+            (MessageKind::Text, _) => Shape::Text,
+            (MessageKind::ActionCard, Some(url)) => Shape::ActionCard { button, url },
+            (MessageKind::Markdown, _) | (MessageKind::ActionCard, None) => Shape::Markdown,
+        };
+        let uuid = format!("{}-{part}", self.draft.uuid_prefix);
+        let body = message::body(shape, &title, &text, at, &uuid);
+        Made { title, text, body }
+    }
+}
+
+/// A text without empty lines in a row or at its ends, and without blanks at ends of lines that break nothing.
+fn tidy(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.lines().peekable();
+    let mut empty = true;
+    while let Some(line) = lines.next() {
+        let kept = line.trim_end();
+        if kept.is_empty() {
+            if !empty {
+                out.push('\n');
+            }
+            empty = true;
+            continue;
+        }
+        empty = false;
+        out.push_str(kept);
+        let breaks = line.ends_with("  ") && lines.peek().is_some_and(|next| !next.trim().is_empty());
+        out.push_str(if breaks { "  \n" } else { "\n" });
+    }
+    out.truncate(out.trim_end().len());
+    out
+}

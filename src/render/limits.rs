@@ -1,0 +1,112 @@
+//! Every limit of composing and rendering, in one place. Whatever goes over one is counted or shortened with
+//! `…`, never dropped in silence.
+
+/// Most characters of a title: what a phone's lock screen shows.
+pub const TITLE_CHARS_MAX: usize = 40;
+
+/// Most people one message may mention, as DingTalk allows.
+pub const MENTIONS_MAX: usize = 50;
+
+/// Most alerts a digest lists with annotations and links; above, a line each.
+pub const FULL_ALERTS_MAX: usize = 40;
+
+/// Most alerts a digest lists at all; above, counts and examples.
+pub const COMPACT_ALERTS_MAX: usize = 400;
+
+/// Most sections a rollup lists.
+pub const ROLLUP_SECTIONS_MAX: usize = 12;
+
+/// Most sections a rollup lists of states other than its first.
+pub const ROLLUP_OTHER_SECTIONS_MAX: usize = 3;
+
+/// Most alerts a rollup shows of a section.
+pub const ROLLUP_ALERTS_MAX: usize = 3;
+
+/// Most labels whose values a section of a rollup counts.
+pub const TOP_LABELS_MAX: usize = 2;
+
+/// Most labels whose values a whole rollup counts.
+pub const DIGEST_TOP_LABELS_MAX: usize = 5;
+
+/// Most values shown of a label.
+pub const TOP_VALUES_MAX: usize = 3;
+
+/// A label with more values than this names single things and is not counted.
+pub const TALLIED_VALUES_MAX: usize = 1024;
+
+/// Most alerts that a folded line names.
+pub const LINE_NAMES_MAX: usize = 6;
+
+/// Most durations a folded line spells out.
+pub const LINE_DURATIONS_MAX: usize = 3;
+
+/// Most values in a section's head, its name aside.
+pub const PLACE_VALUES_MAX: usize = 3;
+
+/// Most label values that name an alert inside its section.
+pub const NAME_VALUES_MAX: usize = 3;
+
+/// Most names a digest gives the title to choose from.
+pub const WHAT_NAMES_MAX: usize = 4;
+
+/// Most labels, annotations or values of an alert that a template sees.
+pub const PAIRS_MAX: usize = 64;
+
+/// Longest link target in bytes; longer ones are not shown.
+pub const LINK_BYTES_MAX: usize = 2000;
+
+/// Most bytes a template may write for one message, whatever the request's limit.
+pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Deepest nesting of `each` blocks in a template, partials included.
+pub const LOOPS_NESTED_MAX: usize = 4;
+
+/// Most characters of the reason a notice gives for a failed template.
+pub const NOTICE_CHARS_MAX: usize = 200;
+
+/// How long texts may be in a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextLimits {
+    /// Most characters of an annotation.
+    pub annotation: usize,
+    /// Most characters of a line's summary.
+    pub summary: usize,
+    /// Most characters of a line's description.
+    pub description: usize,
+    /// Most characters of a label's value where it is displayed as a name.
+    pub name: usize,
+}
+
+impl TextLimits {
+    /// The limits to try one after the other until a single alert fits one message.
+    pub const STEPS: [Self; 4] = [
+        Self {
+            annotation: 4000,
+            summary: 240,
+            description: 400,
+            name: 80,
+        },
+        Self {
+            annotation: 1000,
+            summary: 160,
+            description: 160,
+            name: 60,
+        },
+        Self {
+            annotation: 200,
+            summary: 80,
+            description: 0,
+            name: 40,
+        },
+        Self {
+            annotation: 40,
+            summary: 30,
+            description: 0,
+            name: 20,
+        },
+    ];
+}
+
+const _: () = assert!(ROLLUP_ALERTS_MAX < FULL_ALERTS_MAX && FULL_ALERTS_MAX <= COMPACT_ALERTS_MAX);
+const _: () = assert!(ROLLUP_OTHER_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
+const _: () = assert!(TOP_LABELS_MAX <= DIGEST_TOP_LABELS_MAX);

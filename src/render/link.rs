@@ -1,0 +1,63 @@
+//! Links as DingTalk opens them.
+//!
+//! A plain link opens in a narrow side panel on PC; the client's own link scheme with `pc_slide=false` opens the
+//! browser there and changes nothing on the phone. Only web addresses become links.
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::digest::compose::is_web_address;
+
+const BEFORE: &str = "dingtalk://dingtalkclient/page/link?url=";
+const AFTER: &str = "&pc_slide=false";
+
+/// Percent-encodes every byte that is not a letter, a digit or one of `-_.~`.
+pub(crate) fn encode(text: &str) -> String {
+    const RESERVED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// The address that opens `target` outside the side panel; `None` when it is no web address.
+pub(crate) fn wrapped(target: &str) -> Option<String> {
+    is_web_address(target).then(|| format!("{BEFORE}{}{AFTER}", encode(target.trim())))
+}
+
+/// What a wrapped address leads to; other addresses as they are.
+pub(crate) fn target_of(address: &str) -> String {
+    address
+        .strip_prefix(BEFORE)
+        .and_then(|rest| rest.strip_suffix(AFTER))
+        .map_or_else(
+            || address.to_owned(),
+            |encoded| percent_decode_str(encoded).decode_utf8_lossy().into_owned(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_web_addresses_become_links_and_they_survive_the_round_trip() {
+        let target = "https://grafana.example.com/d/a?var=x y&b=(1)#面板";
+        let address = wrapped(target).expect("a web address");
+        assert_eq!(
+            address,
+            "dingtalk://dingtalkclient/page/link?url=https%3A%2F%2Fgrafana.example.com%2Fd%2Fa%3Fvar%3Dx%20y%26b%3D%281%29%23%E9%9D%A2%E6%9D%BF&pc_slide=false"
+        );
+        assert_eq!(target_of(&address), target);
+        for other in [
+            "javascript:alert(1)",
+            "dingtalk://x",
+            "http://",
+            "",
+            "/relative",
+            "http:// x",
+        ] {
+            assert_eq!(wrapped(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The templates: built-in ones, those people wrote, which of them a receiver gets, and bounds on what they do.
+//!
+//! **Invariant:** rendering ends. A template includes only templates that exist, never itself through others,
+//! nests few loops over lists that are bounded, and writes no more than a limit.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Template, TemplateElement};
+use handlebars::{Context, Handlebars, RenderError};
+use jiff::tz::TimeZone;
+
+use super::limits::{LOOPS_NESTED_MAX, OUTPUT_BYTES_MAX};
+use super::{TemplateProblem, escape, helpers};
+use crate::plan::Locale;
+
+/// The built-in templates by name; `digest` is told by locale.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("digest.zh-CN", include_str!("../../templates/digest.zh-CN.hbs")),
+    (
+        "digest.zh-CN.title",
+        include_str!("../../templates/digest.zh-CN.title.hbs"),
+    ),
+    ("digest.en", include_str!("../../templates/digest.en.hbs")),
+    (
+        "digest.en.title",
+        include_str!("../../templates/digest.en.title.hbs"),
+    ),
+];
+
+/// Begins the names of built-in templates, so that no file replaces the one that everything falls back to.
+const BUILT_IN_PREFIX: &str = "built-in ";
+
+/// Whether a receiver may name this template: the built-in `digest`, or a file's, with or without a locale.
+pub fn template_exists(templates: &BTreeMap<String, String>, name: &str) -> bool {
+    name == "digest"
+        || templates.contains_key(name)
+        || [Locale::Chinese, Locale::English]
+            .iter()
+            .any(|locale| templates.contains_key(&format!("{name}.{}", locale.tag())))
+}
+
+/// Which templates a digest is rendered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) text: String,
+    pub(super) title: String,
+}
+
+/// Every template, compiled.
+#[derive(Debug)]
+pub(super) struct Templates {
+    /// `{{x}}` is escaped for markdown.
+    texts: Handlebars<'static>,
+    /// `{{x}}` is cleaned for plain text.
+    titles: Handlebars<'static>,
+    locale: Locale,
+}
+
+impl Templates {
+    pub(super) fn new(
+        files: &BTreeMap<String, String>,
+        locale: Locale,
+        timezone: &TimeZone,
+    ) -> Result<Self, Vec<TemplateProblem>> {
+        let mut compiled: BTreeMap<String, Template> = BTreeMap::new();
+        let mut problems = Vec::new();
+        let built_in = BUILT_IN
+            .iter()
+            .map(|(name, source)| (format!("{BUILT_IN_PREFIX}{name}"), *source));
+        let files = files.iter().map(|(name, source)| (name.clone(), source.as_str()));
+        for (name, source) in built_in.chain(files) {
+            match Template::compile_with_name(source, name.clone()) {
+                Ok(template) => {
+                    compiled.insert(name, template);
+                }
+                Err(error) => {
+                    let (line, column) = error.pos().unzip();
+                    let message = format!("cannot read template `{name}`: {}", error.reason());
+                    problems.push(TemplateProblem {
+                        name,
+                        line,
+                        column,
+                        message,
+                    });
+                }
+            }
+        }
+        for name in compiled.keys() {
+            survey(name, &compiled, &mut problems);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let registry = || {
+            let mut registry = Handlebars::new();
+            helpers::register(&mut registry, locale, timezone);
+            for (name, template) in &compiled {
+                registry.register_template(name, template.clone());
+            }
+            registry
+        };
+        let (mut texts, mut titles) = (registry(), registry());
+        texts.register_escape_fn(escape::markdown);
+        titles.register_escape_fn(escape::clean);
+        Ok(Self {
+            texts,
+            titles,
+            locale,
+        })
+    }
+
+    /// The templates of a name, the most specific that are there.
+    pub(super) fn chosen(&self, name: &str) -> Chosen {
+        let tag = self.locale.tag();
+        let built_in = self.built_in();
+        let first = |names: [String; 2], built_in: String| {
+            names
+                .into_iter()
+                .find(|name| self.texts.has_template(name))
+                .unwrap_or(built_in)
+        };
+        Chosen {
+            text: first([format!("{name}.{tag}"), name.to_owned()], built_in.text),
+            title: first(
+                [format!("{name}.{tag}.title"), format!("{name}.title")],
+                built_in.title,
+            ),
+        }
+    }
+
+    /// The built-in templates.
+    pub(super) fn built_in(&self) -> Chosen {
+        let tag = self.locale.tag();
+        Chosen {
+            text: format!("{BUILT_IN_PREFIX}digest.{tag}"),
+            title: format!("{BUILT_IN_PREFIX}digest.{tag}.title"),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str, digest: &Context) -> Result<String, String> {
+        rendered(&self.texts, name, digest)
+    }
+
+    pub(super) fn title(&self, name: &str, digest: &Context) -> Result<String, String> {
+        rendered(&self.titles, name, digest)
+    }
+}
+
+fn rendered(registry: &Handlebars<'static>, name: &str, digest: &Context) -> Result<String, String> {
+    let mut output = Bounded::default();
+    registry
+        .render_with_context_to_write(name, digest, &mut output)
+        .map_err(|error| {
+            if output.over {
+                format!("it writes more than {OUTPUT_BYTES_MAX} bytes")
+            } else {
+                reason(&error)
+            }
+        })?;
+    String::from_utf8(output.bytes).map_err(|error| error.to_string())
+}
+
+fn reason(error: &RenderError) -> String {
+    match (error.line_no, error.column_no) {
+        (Some(line), Some(column)) => format!("line {line}, column {column}: {}", error.reason()),
+        _ => error.reason().to_string(),
+    }
+}
+
+/// Takes what a template writes, up to a limit.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    over: bool,
+}
+
+impl io::Write for &mut Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            self.over = true;
+            return Err(io::Error::other("too much output"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Functions handlebars brings along.
+const OF_HANDLEBARS: [&str; 17] = [
+    "each", "if", "unless", "with", "lookup", "raw", "log", "eq", "ne", "gt", "gte", "lt", "lte", "and",
+    "or", "not", "len",
+];
+
+/// Looks for calls of what is not there, for templates that include themselves, and for too many nested loops.
+fn survey(name: &str, all: &BTreeMap<String, Template>, problems: &mut Vec<TemplateProblem>) {
+    let mut survey = Survey {
+        all,
+        stack: vec![name],
+        problems: Vec::new(),
+    };
+    if let Some(template) = all.get(name) {
+        let loops = survey.template(template);
+        if loops > LOOPS_NESTED_MAX {
+            survey.problem(
+                None,
+                format!("{loops} nested `each` blocks; at most {LOOPS_NESTED_MAX} are allowed"),
+            );
+        }
+    }
+    problems.append(&mut survey.problems);
+}
+
+struct Survey<'a> {
+    all: &'a BTreeMap<String, Template>,
+    /// The templates being looked at, each included by the one before.
+    stack: Vec<&'a str>,
+    problems: Vec<TemplateProblem>,
+}
+
+impl<'a> Survey<'a> {
+    /// Problems of an included template are reported where it is looked at for itself.
+    fn problem(&mut self, place: Option<(usize, usize)>, message: String) {
+        if let [name] = self.stack.as_slice() {
+            let (line, column) = place.unzip();
+            self.problems.push(TemplateProblem {
+                name: (*name).to_owned(),
+                line,
+                column,
+                message,
+            });
+        }
+    }
+
+    /// The deepest nesting of loops.
+    fn template(&mut self, template: &'a Template) -> usize {
+        let mut loops = 0;
+        for (index, element) in template.elements.iter().enumerate() {
+            let place = template.mapping.get(index).map(|mapping| (mapping.0, mapping.1));
+            loops = loops.max(match element {
+                TemplateElement::RawString(_) | TemplateElement::Comment(_) | _ => 0,
+                TemplateElement::Expression(call)
+                | TemplateElement::HtmlExpression(call)
+                | TemplateElement::HelperBlock(call) => self.call(call, place),
+                TemplateElement::PartialExpression(include) | TemplateElement::PartialBlock(include) => {
+                    self.include(include, place)
+                }
+                TemplateElement::DecoratorExpression(_) | TemplateElement::DecoratorBlock(_) => {
+                    self.problem(
+                        place,
+                        "decorators and inline partials are not supported; use a file of its own".into(),
+                    );
+                    0
+                }
+            });
+        }
+        loops
+    }
+
+    fn call(&mut self, call: &'a HelperTemplate, place: Option<(usize, usize)>) -> usize {
+        let name = if let Parameter::Name(name) = &call.name { name.as_str() } else { "" };
+        let calls = call.block || !call.params.is_empty() || !call.hash.is_empty();
+        if calls && !name.is_empty() && !is_known(name) {
+            self.problem(place, format!("there is no function `{name}`"));
+        }
+        for parameter in call.params.iter().chain(call.hash.values()) {
+            self.parameter(parameter, place);
+        }
+        let inside = call
+            .template
+            .as_ref()
+            .map_or(0, |template| self.template(template));
+        let inverse = call
+            .inverse
+            .as_ref()
+            .map_or(0, |template| self.template(template));
+        (inside + usize::from(name == "each")).max(inverse)
+    }
+
+    fn parameter(&mut self, parameter: &'a Parameter, place: Option<(usize, usize)>) {
+        if let Parameter::Subexpression(call) = parameter {
+            if !is_known(call.name()) {
+                self.problem(place, format!("there is no function `{}`", call.name()));
+            }
+            let hash = call.hash().into_iter().flat_map(|hash| hash.values());
+            for parameter in call.params().into_iter().flatten().chain(hash) {
+                self.parameter(parameter, place);
+            }
+        }
+    }
+
+    fn include(&mut self, include: &'a DecoratorTemplate, place: Option<(usize, usize)>) -> usize {
+        let block = include
+            .template
+            .as_ref()
+            .map_or(0, |template| self.template(template));
+        let included = match include.name.as_name() {
+            None => {
+                self.problem(
+                    place,
+                    "the name of an included template must be written out".into(),
+                );
+                0
+            }
+            Some("@partial-block") => 0,
+            Some(name) if self.stack.contains(&name) => {
+                self.problem(place, format!("template `{name}` includes itself"));
+                0
+            }
+            Some(name) => match self.all.get_key_value(name) {
+                Some((name, template)) => {
+                    self.stack.push(name);
+                    let loops = self.template(template);
+                    self.stack.pop();
+                    loops
+                }
+                None => {
+                    self.problem(place, format!("there is no template `{name}`"));
+                    0
+                }
+            },
+        };
+        block.max(included)
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    OF_HANDLEBARS.contains(&name) || helpers::ALL.iter().any(|function| function.name == name)
+}
