@@ -4,23 +4,81 @@
 //! HTTP beyond the content type, of routing or of what came before. One wire format each in the modules below.
 //!
 //! **Invariant:** one unusable element never hides a usable one; only a body in which nothing is usable is refused.
+//!
+//! **Invariant:** what a sender only repeats decodes to the same alert. Whatever differs between two tellings of
+//! one fact (the address of an Alertmanager, a dashboard's time range) stays out of it, except `values`.
 
+mod alertmanager;
+mod body;
+mod grafana;
 pub mod json;
+mod looks;
+mod prometheus;
+mod time;
+mod wire;
+mod word;
 
-use crate::alert::{Alert, Timestamp};
-use crate::plan::Source;
+use std::fmt::{self, Write as _};
+
+use jiff::tz::TimeZone;
+
+use crate::alert::{Alert, Labels, Span, Timestamp};
+use crate::plan::{Source, SourceKind};
+use crate::source::time::Reading;
+
+/// How many problems of one body are kept in words; the others are counted.
+pub const PROBLEMS_MAX: usize = 1000;
+
+/// How many bytes of a sender's text a problem quotes.
+const QUOTE_BYTES_MAX: usize = 120;
+
+/// A start further ahead of our clock than this is not believed: no zone is this far away.
+const FUTURE_MAX: Span = Span::days(1);
 
 /// What a body held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// The usable alerts in the order of the body.
     pub alerts: Vec<Alert>,
-    /// What was wrong with the others, or odd about these.
+    /// What was wrong with the others, or odd about these; at most [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
+    /// Elements left out because of a problem, those without a place in `problems` included.
+    pub unusable: usize,
     /// Elements that are neither firing nor resolved, or events a mapping passes over.
     pub ignored: u32,
     /// Alerts the sender says it cut off (`truncatedAlerts`).
     pub truncated: u64,
+}
+
+impl Decoded {
+    /// Notes something odd about an element that is used all the same.
+    fn note(&mut self, index: Option<usize>, text: impl Into<String>) {
+        self.add(index, false, text.into());
+    }
+
+    /// Notes why an element is left out.
+    fn leave_out(&mut self, index: Option<usize>, text: impl Into<String>) {
+        self.unusable += 1;
+        self.add(index, true, text.into());
+    }
+
+    fn add(&mut self, index: Option<usize>, fatal: bool, text: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { index, fatal, text });
+        }
+    }
+
+    /// The whole, unless nothing in it can be used.
+    fn unless_useless(self) -> Result<Self, Refusal> {
+        if self.unusable == 0 || !self.alerts.is_empty() || self.ignored > 0 {
+            return Ok(self);
+        }
+        let first = self.problems.into_iter().find(|problem| problem.fatal);
+        Err(Refusal::NothingUsable {
+            count: self.unusable,
+            first: first.map(|problem| problem.text).unwrap_or_default(),
+        })
+    }
 }
 
 /// Something wrong in a body that was used all the same.
@@ -56,12 +114,157 @@ pub enum Refusal {
     Unsupported(String),
 }
 
-/// Decodes one body, already inflated.
+/// Decodes one body, already inflated, that arrived at `now`.
 pub fn decode(
-    _source: &Source,
-    _content_type: Option<&str>,
-    _body: &[u8],
-    _now: Timestamp,
+    source: &Source,
+    content_type: Option<&str>,
+    body: &[u8],
+    now: Timestamp,
 ) -> Result<Decoded, Refusal> {
-    Err(Refusal::NotJson(String::new()))
+    let text = body::text(content_type, body)?;
+    let arrival = Arrival {
+        source: source.name.as_str(),
+        zone: &source.timezone,
+        now,
+    };
+    match &source.kind {
+        SourceKind::Alertmanager => alertmanager::decode(&text, arrival),
+        SourceKind::Grafana => grafana::decode(&text, arrival),
+        SourceKind::Prometheus => prometheus::decode(&text, arrival),
+        SourceKind::Json(mapping) => json::decode(mapping, &text, arrival),
+    }
 }
+
+/// When and where a body arrived.
+#[derive(Clone, Copy, Debug)]
+struct Arrival<'a> {
+    /// Name of the source, for an alert that has none.
+    source: &'a str,
+    /// Zone of times that name none.
+    zone: &'a TimeZone,
+    /// Our clock.
+    now: Timestamp,
+}
+
+impl Arrival<'_> {
+    /// Begin of an episode; `None`, which stands for the arrival, when it is not set, unreadable or far ahead.
+    fn start(
+        self,
+        reading: Reading,
+        written: &str,
+        index: usize,
+        decoded: &mut Decoded,
+    ) -> Option<Timestamp> {
+        let time = moment(reading, "start", written, index, decoded)?;
+        if time.since(self.now) > FUTURE_MAX {
+            decoded.note(
+                Some(index),
+                format!(
+                    "the start `{}` lies in the future; the time of arrival is used",
+                    quote(written)
+                ),
+            );
+            return None;
+        }
+        Some(time)
+    }
+}
+
+/// The moment a reading holds; an unreadable one is noted and is none.
+fn moment(
+    reading: Reading,
+    what: &str,
+    written: &str,
+    index: usize,
+    decoded: &mut Decoded,
+) -> Option<Timestamp> {
+    match reading {
+        Reading::Unset => None,
+        Reading::At(time) => Some(time),
+        Reading::Unreadable => {
+            decoded.note(
+                Some(index),
+                format!(
+                    "the {what} `{}` is not a time that can be read; it is taken as not set",
+                    quote(written)
+                ),
+            );
+            None
+        }
+    }
+}
+
+/// Labels from pairs; a label with an empty value is no label, as in Prometheus.
+fn labels<N: AsRef<str>, V: AsRef<str>>(pairs: Vec<(N, V)>) -> Labels {
+    let any_empty = pairs.iter().any(|(_, value)| value.as_ref().is_empty());
+    let labels = Labels::from_pairs(pairs);
+    if any_empty {
+        // Only after the last of repeated names is known: it may be the empty one.
+        labels.iter().filter(|(_, value)| !value.is_empty()).collect()
+    } else {
+        labels
+    }
+}
+
+/// Annotations and the links among them. An address under `runbook_url` or `runbook` is a link and no longer an
+/// annotation. Names like `__this__` are Grafana's own and change with every evaluation: they are dropped.
+fn annotations<N: AsRef<str>, V: AsRef<str>>(
+    mut pairs: Vec<(N, V)>,
+    links: &mut Vec<(&'static str, String)>,
+) -> Labels {
+    pairs.retain(|(name, _)| !is_private(name.as_ref()));
+    for name in ["runbook_url", "runbook"] {
+        let found = pairs.iter().rposition(|(found, _)| found.as_ref() == name);
+        let address = found
+            .and_then(|at| pairs.get(at))
+            .and_then(|(_, value)| web_address(value.as_ref()));
+        if let Some(address) = address {
+            links.push(("runbook", address.to_owned()));
+            pairs.retain(|(found, _)| found.as_ref() != name);
+            break;
+        }
+    }
+    labels(pairs)
+}
+
+fn is_private(name: &str) -> bool {
+    name.len() > 4 && name.starts_with("__") && name.ends_with("__")
+}
+
+/// The text as an address people can open: `http` or `https` and nothing that would end a link early.
+fn web_address(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://")?;
+    let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let is_whole = !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control());
+    (is_web && is_whole).then_some(text)
+}
+
+/// A sender's text for a problem: shortened, control characters escaped.
+fn quote(text: impl fmt::Display) -> String {
+    /// Stops whoever writes more than there is room for.
+    struct Short(String);
+    impl fmt::Write for Short {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for c in text.chars() {
+                if self.0.len() >= QUOTE_BYTES_MAX {
+                    return Err(fmt::Error);
+                }
+                if c.is_control() {
+                    self.0.extend(c.escape_debug());
+                } else {
+                    self.0.push(c);
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut short = Short(String::new());
+    if write!(short, "{text}").is_err() {
+        short.0.push('…');
+    }
+    short.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! `POST /api/v2/alerts`: what Prometheus, vmalert and rulers post to an Alertmanager.
+//!
+//! It is state, not notification: an array of alerts without a status, posted again and again. `endsAt` decides: in
+//! the past it is the end, in the future it is a lease that must be renewed, unset it means the lease that
+//! Alertmanager grants. Labels are taken as strictly as Alertmanager takes them; everything else leniently, since
+//! nobody is served by losing an alert over a badly written time.
+
+use serde::de::MapAccess;
+
+use crate::alert::{Alert, Fingerprint, Labels, Span, Status};
+use crate::source::time::Reading;
+use crate::source::wire::{Elements, Fields, Object, Pairs, Place, Text};
+use crate::source::{
+    Arrival, Decoded, Refusal, annotations, body, labels, looks, moment, quote, web_address,
+};
+
+/// How long an alert without `endsAt` fires after it was last posted: Alertmanager's `resolve_timeout`.
+const RESOLVE_TIMEOUT: Span = Span::minutes(5);
+
+/// One alert.
+#[derive(Debug, Default)]
+struct Element<'a> {
+    labels: Place<Pairs<'a>>,
+    annotations: Place<Pairs<'a>>,
+    starts_at: Text<'a>,
+    ends_at: Text<'a>,
+    generator_url: Text<'a>,
+}
+
+impl<'de> Fields<'de> for Element<'de> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error> {
+        match name {
+            "labels" => self.labels = object.next_value()?,
+            "annotations" => self.annotations = object.next_value()?,
+            "startsAt" => self.starts_at = object.next_value()?,
+            "endsAt" => self.ends_at = object.next_value()?,
+            "generatorURL" => self.generator_url = object.next_value()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Decodes the body of a Prometheus source.
+pub(super) fn decode(text: &str, arrival: Arrival<'_>) -> Result<Decoded, Refusal> {
+    let wrong_shape = |kind: &str| {
+        Err(Refusal::WrongShape(format!(
+            "`/api/v2/alerts` takes an array of alerts, but the body is {kind}{}",
+            looks::hint(text, "prometheus")
+        )))
+    };
+    let elements = match serde_json::from_str(text) {
+        Ok(Place::Of(Elements(elements))) => elements,
+        Ok(Place::Other(kind)) => return wrong_shape(kind),
+        Ok(Place::Absent) => return wrong_shape("null"),
+        Err(error) => return Err(body::not_json(text, &error)),
+    };
+    let mut decoded = Decoded {
+        alerts: Vec::with_capacity(elements.len()),
+        ..Decoded::default()
+    };
+    for (index, raw) in elements.into_iter().enumerate() {
+        match serde_json::from_str::<Place<Object<Element<'_>>>>(raw.get()) {
+            Ok(Place::Of(Object(mut element))) => match strict_labels(std::mem::take(&mut element.labels)) {
+                Ok(labels) => {
+                    let alert = alert(element, labels, index, arrival, &mut decoded);
+                    decoded.alerts.push(alert);
+                }
+                Err(problem) => decoded.leave_out(Some(index), problem),
+            },
+            Ok(Place::Other(kind)) => decoded.leave_out(Some(index), format!("the alert is {kind}")),
+            Ok(Place::Absent) => decoded.leave_out(Some(index), "the alert is null"),
+            Err(error) => decoded.leave_out(Some(index), format!("the alert cannot be read: {error}")),
+        }
+    }
+    decoded.unless_useless()
+}
+
+/// Labels as Alertmanager takes them: strings, and at least one that is not empty.
+fn strict_labels(place: Place<Pairs<'_>>) -> Result<Labels, String> {
+    match place {
+        Place::Absent => Err("the alert has no labels".to_owned()),
+        Place::Other(kind) => Err(format!("the alert's labels are {kind}, not an object")),
+        Place::Of(pairs) => {
+            if let Some(name) = &pairs.not_a_string {
+                return Err(format!(
+                    "the value of the label `{}` is not a string",
+                    quote(name)
+                ));
+            }
+            let labels = labels(pairs.list);
+            if labels.is_empty() {
+                return Err("the alert has no label with a value".to_owned());
+            }
+            Ok(labels)
+        }
+    }
+}
+
+fn alert(
+    element: Element<'_>,
+    labels: Labels,
+    index: usize,
+    arrival: Arrival<'_>,
+    decoded: &mut Decoded,
+) -> Alert {
+    let start = element.starts_at.get().unwrap_or("");
+    let end = element.ends_at.get().unwrap_or("");
+    let end = moment(Reading::of_text(end, arrival.zone), "end", end, index, decoded);
+    let (status, ends_at, expires_at) = match end {
+        Some(end) if end <= arrival.now => (Status::Resolved, Some(end), None),
+        Some(lease) => (Status::Firing, None, Some(lease)),
+        None => (Status::Firing, None, Some(arrival.now.plus(RESOLVE_TIMEOUT))),
+    };
+    let mut links = Vec::new();
+    links.extend(
+        element
+            .generator_url
+            .get()
+            .and_then(web_address)
+            .map(|address| ("generator", address.to_owned())),
+    );
+    Alert {
+        fingerprint: Fingerprint::of_labels(&labels),
+        identity: None,
+        status,
+        labels,
+        annotations: match element.annotations {
+            Place::Of(pairs) => annotations(pairs.list, &mut links),
+            Place::Absent => Labels::default(),
+            Place::Other(kind) => {
+                decoded.note(Some(index), format!("the annotations are {kind}, not an object"));
+                Labels::default()
+            }
+        },
+        links: Labels::from_pairs(links),
+        values: Labels::default(),
+        starts_at: arrival.start(Reading::of_text(start, arrival.zone), start, index, decoded),
+        ends_at,
+        expires_at,
+    }
+}
