@@ -147,23 +147,19 @@ fn offset(text: &str, part: &str) -> usize {
     if distance <= text.len() { distance } else { 0 }
 }
 
-/// `fromjson` with a depth limit.
+/// `fromjson` with a depth limit; the standard library's `tonumber` uses it too.
 fn from_json() -> Fun<Data> {
     run(("fromjson", v(0), |cv| {
-        bome(match &cv.1 {
-            Val::TStr(text) => match std::str::from_utf8(text) {
-                Ok(text) => read(text).map_err(|error| not_json(&error)),
-                Err(error) => Err(not_json(&error)),
+        bome(text(&cv.1).map_or_else(
+            || Err(jaq_json::Error::str("null cannot be read as JSON")),
+            |text| {
+                read(&text).map_err(|error| {
+                    let text = super::quote(text);
+                    jaq_json::Error::str(format_args!("`{text}` is no number and no JSON: {error}"))
+                })
             },
-            Val::Null | Val::Bool(_) | Val::Num(_) | Val::BStr(_) | Val::Arr(_) | Val::Obj(_) => {
-                Err(jaq_json::Error::str("only a text can be read as JSON"))
-            }
-        })
+        ))
     }))
-}
-
-fn not_json(error: &dyn fmt::Display) -> jaq_json::Error {
-    jaq_json::Error::str(format_args!("the text is not JSON: {error}"))
 }
 
 /// Reads JSON of at most 128 levels.
