@@ -21,6 +21,8 @@ use crate::secret::Secret;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// From the start of an attempt to the last byte of its answer.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept: less than servers do, so that none is closed just as it is used again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most bytes of an answer that are read; DingTalk's own have some hundred.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -51,6 +53,7 @@ impl Client {
             .user_agent(concat!("dingest/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect)
             .timeout(total)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()

@@ -9,6 +9,14 @@
 //! - [`fault`] says what can be made to go wrong
 //! - `http` carries requests to it and answers, or what is left of them, back
 //!
+//! | path | what |
+//! |---|---|
+//! | `POST /robot/send` | the webhook |
+//! | `GET /` | the group chats; `/#GROUP` opens one |
+//! | `GET`, `DELETE /_sim/messages` | every call, with `?after=NUMBER` the later ones; empties the groups |
+//! | `GET /_sim/stats` | each bot's numbers: most calls in a window, penalties, … |
+//! | `POST`, `GET`, `DELETE /_sim/faults` | orders an [`Injection`] or a list of them; those to come; none any more |
+//!
 //! Tokens and secrets are compared and never shown; a bot that was not configured goes by the last four
 //! characters of its token.
 
@@ -72,7 +80,7 @@ pub enum Wording {
     Recent,
 }
 
-/// The stand-in's part of a command line.
+/// Stands in for DingTalk's webhook on this machine: enforces its rules, shows the group chats as a web page.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulatorArgs {
     /// Where to listen
