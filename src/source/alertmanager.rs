@@ -112,10 +112,7 @@ pub(super) fn decode_by(identity: Identity, text: &str, arrival: Arrival<'_>) ->
         Place::Absent if is_null_list(text) => Vec::new(),
         Place::Absent => return wrong_shape("there is no `alerts`"),
     };
-    let mut decoded = Decoded {
-        alerts: Vec::with_capacity(elements.len()),
-        ..Decoded::default()
-    };
+    let mut decoded = Decoded::default();
     note_truncated(&envelope.truncated_alerts, &mut decoded);
     let group = envelope.status.get().map(Word::of);
     for (index, raw) in elements.into_iter().enumerate() {

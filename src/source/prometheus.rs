@@ -55,10 +55,7 @@ pub(super) fn decode(text: &str, arrival: Arrival<'_>) -> Result<Decoded, Refusa
         Ok(Place::Absent) => return wrong_shape("null"),
         Err(error) => return Err(body::not_json(text, &error)),
     };
-    let mut decoded = Decoded {
-        alerts: Vec::with_capacity(elements.len()),
-        ..Decoded::default()
-    };
+    let mut decoded = Decoded::default();
     for (index, raw) in elements.into_iter().enumerate() {
         match serde_json::from_str::<Place<Object<Element<'_>>>>(raw.get()) {
             Ok(Place::Of(Object(mut element))) => match strict_labels(std::mem::take(&mut element.labels)) {

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -23,14 +23,26 @@ fn source(kind: SourceKind) -> Source {
     }
 }
 
-fn every_kind() -> [Source; 4] {
+/// One source of each type, Alertmanager and Grafana first, Prometheus third; and a mapping that uses everything.
+static EVERY_KIND: LazyLock<[Source; 5]> = LazyLock::new(|| {
+    let all = MappingText {
+        alerts: Some("if type == \"array\" then .[] else .alerts // . end".to_owned()),
+        identity: Some(".id // .title".to_owned()),
+        status: Some(".status".to_owned()),
+        labels: Some(".labels // {alertname: .title}".to_owned()),
+        annotations: Some(".annotations".to_owned()),
+        starts_at: Some(".startsAt".to_owned()),
+        ends_at: Some(".endsAt | tonumber".to_owned()),
+        link: Some(".url".to_owned()),
+    };
     [
         source(SourceKind::Alertmanager),
         source(SourceKind::Grafana),
         source(SourceKind::Prometheus),
         source(SourceKind::Json(Arc::new(Mapping::default_mapping()))),
+        source(mapping(&all)),
     ]
-}
+});
 
 fn decode_text(kind: SourceKind, body: &str) -> Result<Decoded, Refusal> {
     decode(&source(kind), None, body.as_bytes(), NOW)
@@ -194,8 +206,8 @@ fn nesting_beyond_every_limit_is_refused_and_never_overflows_the_stack() {
     ] {
         for depth in [200, 100_000] {
             let body = format!("{}1{}", open.repeat(depth), close.repeat(depth));
-            for source in every_kind() {
-                let result = decode(&source, None, body.as_bytes(), NOW);
+            for source in EVERY_KIND.iter() {
+                let result = decode(source, None, body.as_bytes(), NOW);
                 assert!(result.is_err(), "{:?} {open} {depth}: {result:?}", source.kind);
             }
         }
@@ -233,8 +245,8 @@ fn nesting_inside_a_text_or_a_form_that_a_mapping_unwraps_is_refused() {
 #[test]
 fn a_body_of_nothing_but_nonsense_costs_a_bounded_number_of_words() {
     let body = format!("[{}0]", "0,".repeat(50_000));
-    for source in every_kind() {
-        let result = decode(&source, None, body.as_bytes(), NOW);
+    for source in EVERY_KIND.iter() {
+        let result = decode(source, None, body.as_bytes(), NOW);
         assert!(matches!(
             result,
             Err(Refusal::NothingUsable { count: 50_001, .. } | Refusal::WrongShape(_))
@@ -429,13 +441,13 @@ fn check_invariants(source: &Source, content_type: Option<&str>, body: &[u8]) ->
 proptest! {
     #[test]
     fn arbitrary_bytes_never_break_a_decoder(body: Vec<u8>) {
-        for source in every_kind() {
+        for source in EVERY_KIND.iter() {
             for content_type in [
                 None,
                 Some("application/x-www-form-urlencoded"),
                 Some("multipart/form-data; boundary=a"),
             ] {
-                check_invariants(&source, content_type, &body)?;
+                check_invariants(source, content_type, &body)?;
             }
         }
     }
@@ -446,9 +458,9 @@ proptest! {
         whole in body_like(),
     ) {
         let list = elements.join(",");
-        for source in every_kind() {
+        for source in EVERY_KIND.iter() {
             for body in [&whole, &format!("[{list}]"), &format!("{{\"alerts\":[{list}]}}")] {
-                check_invariants(&source, None, body.as_bytes())?;
+                check_invariants(source, None, body.as_bytes())?;
             }
         }
     }
@@ -456,12 +468,12 @@ proptest! {
     #[test]
     fn a_bad_element_never_costs_its_neighbours(bad in body_like()) {
         let good = r#"{"status": "firing", "labels": {"alertname": "Good"}, "title": "Good"}"#;
-        for (source, body) in every_kind().into_iter().zip([
+        for (source, body) in EVERY_KIND.iter().zip([
             format!(r#"{{"alerts": [{good}, {bad}, {good}]}}"#),
             format!(r#"{{"alerts": [{good}, {bad}, {good}]}}"#),
             format!("[{good}, {bad}, {good}]"),
         ]) {
-            let decoded = decode(&source, None, body.as_bytes(), NOW).unwrap();
+            let decoded = decode(source, None, body.as_bytes(), NOW).unwrap();
             let good = decoded.alerts.iter().filter(|alert| alert.labels.get("alertname") == Some("Good"));
             prop_assert!(good.count() >= 2, "{:?}", source.kind);
         }
