@@ -54,12 +54,10 @@ impl Reader<'_> {
         Ok(alerts)
     }
 
-    /// No fewer than there are alerts, and not wildly more: growing a list of a million costs as much as half of
-    /// reading it, and counting them would be to read the whole table twice. Room that is never used is only
-    /// addresses, no memory.
+    /// Room for every alert, seldom for many more: growing a list of a million costs as much as half of reading
+    /// it, and counting them would be to read the table twice. Room that is not used is addresses, no memory.
     fn alerts_max(&self) -> Result<usize, StoreError> {
-        /// The shortest row there can be, and its cell.
-        const ROW_BYTES_MIN: u64 = 64;
+        const SHORT_ROW_BYTES: u64 = 128;
         // Two queries: each is one look into the table, both in one would visit every row.
         let span = "SELECT coalesce((SELECT max(id) FROM alert) - (SELECT min(id) FROM alert) + 1, 0)";
         let span: i64 = (self.connection)
@@ -68,7 +66,7 @@ impl Reader<'_> {
         let bytes = fs::metadata(self.path)
             .map_err(|error| failure::of_system(self.path, &error))?
             .len();
-        Ok(usize::try_from((bytes / ROW_BYTES_MIN).min(span.unsigned_abs())).unwrap_or(0))
+        Ok(usize::try_from((bytes / SHORT_ROW_BYTES).min(span.unsigned_abs())).unwrap_or(0))
     }
 
     pub(super) fn told(&self) -> Result<Vec<(ReceiverName, AlertNo, ToldRow)>, StoreError> {
