@@ -9,7 +9,7 @@ pub mod matcher;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::alert::{BotName, IntervalName, Labels, ReceiverName, SourceName, Span, Timestamp};
@@ -286,6 +286,93 @@ pub enum GroupBy {
     All,
 }
 
+impl Locale {
+    /// The zone people of this language are taken to live in when the configuration names none: the machine's
+    /// for English, and UTC when that is unknown.
+    pub fn default_timezone(self) -> jiff::tz::TimeZone {
+        use jiff::tz::TimeZone;
+        let zone = match self {
+            Self::Chinese => TimeZone::get("Asia/Shanghai"),
+            Self::English => TimeZone::try_system(),
+        };
+        zone.unwrap_or(TimeZone::UTC)
+    }
+}
+
+impl Server {
+    /// Loopback, port 8060, bodies of at most 8 MiB.
+    pub fn builtin() -> Self {
+        Self {
+            listen: Listen::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 8060))),
+            external_url: None,
+            body_limit_bytes: 8 << 20,
+            allow_unauthenticated: false,
+        }
+    }
+}
+
+impl Listen {
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl Source {
+    /// A source with every setting at its default: no authentication, alerts expire after 15 days.
+    pub fn builtin(name: SourceName, kind: SourceKind, timezone: jiff::tz::TimeZone) -> Self {
+        Self {
+            name,
+            kind,
+            auth: Auth::None,
+            expire_after: Span::days(15),
+            busy_status: 503,
+            timezone,
+        }
+    }
+}
+
+impl Receiver {
+    /// Name of the built-in template.
+    pub const TEMPLATE: &'static str = "digest";
+
+    /// A receiver with every setting but its way at its default.
+    pub fn builtin(name: ReceiverName, channel: Channel) -> Self {
+        Self {
+            name,
+            channel,
+            template: Self::TEMPLATE.to_owned(),
+            message: MessageKind::Markdown,
+            mention: Mention::default(),
+            max_messages: const { NonZeroU8::new(3).expect("three is not zero") },
+            fallback: None,
+        }
+    }
+}
+
+impl Route {
+    /// A root with every setting at its default: everything goes to `receiver`, sections by `alertname`.
+    pub fn root(receiver: ReceiverName) -> Self {
+        Self {
+            receiver,
+            matchers: Vec::new(),
+            continue_matching: false,
+            group_by: GroupBy::Labels(Arc::from([Arc::from("alertname")])),
+            group_wait: Span::seconds(10),
+            group_interval: Span::minutes(1),
+            repeat_interval: Span::hours(4),
+            urgent: false,
+            send_resolved: true,
+            mute: Vec::new(),
+            active: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+}
+
 impl Routes {
     /// Takes the nodes of a tree, parents before children, the root first.
     ///
@@ -341,6 +428,51 @@ impl Routes {
 }
 
 impl Plan {
+    /// What a start without configuration uses, and what each section of a configuration is when it is absent:
+    /// one source of each type, named after it, and one receiver `terminal` that prints.
+    pub fn builtin(state_dir: &Path) -> Self {
+        let locale = Locale::Chinese;
+        let timezone = locale.default_timezone();
+        let terminal = ReceiverName::from("terminal");
+        Self {
+            server: Server::builtin(),
+            store: Store {
+                path: state_dir.join("dingest.db"),
+                history: Span::days(30),
+            },
+            locale,
+            templates: BTreeMap::new(),
+            sources: Self::builtin_sources(&timezone),
+            timezone,
+            dingtalk: DingTalk {
+                base_url: "https://oapi.dingtalk.com".to_owned(),
+                monthly_quota: Some(3000),
+            },
+            bots: BTreeMap::new(),
+            receivers: BTreeMap::from([(
+                terminal.clone(),
+                Receiver::builtin(terminal.clone(), Channel::Console),
+            )]),
+            routes: Routes::new(vec![Route::root(terminal)]),
+            intervals: BTreeMap::new(),
+        }
+    }
+
+    /// One source of each type, named after it.
+    pub fn builtin_sources(timezone: &jiff::tz::TimeZone) -> BTreeMap<SourceName, Source> {
+        [
+            ("alertmanager", SourceKind::Alertmanager),
+            ("grafana", SourceKind::Grafana),
+            ("prometheus", SourceKind::Prometheus),
+            ("json", SourceKind::Json(Arc::new(Mapping::default_mapping()))),
+        ]
+        .map(|(name, kind)| {
+            let name = SourceName::from(name);
+            (name.clone(), Source::builtin(name, kind, timezone.clone()))
+        })
+        .into()
+    }
+
     /// Whether a route may speak at `time`: inside its active intervals, if it has any, and outside its muted.
     pub fn speaks(&self, route: &Route, time: Timestamp) -> bool {
         let inside = |names: &[IntervalName]| {

@@ -138,20 +138,37 @@ pub fn parse_minute(text: &str) -> Result<u16, String> {
 
 /// Names of weekdays, Sunday first as in Alertmanager.
 pub const WEEKDAYS: [&str; 7] = [
-    "sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
 ];
 
 /// Names of months.
 pub const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 impl Cycle {
     /// Reads a weekday or a range of them, such as `monday:friday`.
     pub fn parse_weekdays(text: &str) -> Result<Self, String> {
         Self::parse(text, |word| {
-            position(&WEEKDAYS, word).ok_or_else(|| format!("expected a day such as `monday` or `monday:friday`, found `{word}`"))
+            position(&WEEKDAYS, word)
+                .ok_or_else(|| format!("expected a day such as `monday` or `monday:friday`, found `{word}`"))
         })
     }
 
@@ -161,7 +178,9 @@ impl Cycle {
             let number = word.parse().ok().filter(|month| (1..=12).contains(month));
             number
                 .or_else(|| position(&MONTHS, word).map(|index| index + 1))
-                .ok_or_else(|| format!("expected a month such as `january`, `1` or `may:august`, found `{word}`"))
+                .ok_or_else(|| {
+                    format!("expected a month such as `january`, `1` or `may:august`, found `{word}`")
+                })
         })
     }
 
@@ -201,14 +220,18 @@ impl DayRange {
             word.parse::<i8>()
                 .ok()
                 .filter(|day| *day != 0 && day.abs() <= 31)
-                .ok_or_else(|| format!("expected a day of the month such as `1`, `1:5` or `-3:-1`, found `{word}`"))
+                .ok_or_else(|| {
+                    format!("expected a day of the month such as `1`, `1:5` or `-3:-1`, found `{word}`")
+                })
         };
         let range = Self {
             first: read(first)?,
             last: read(last)?,
         };
         if range.first < 0 && range.last > 0 {
-            return Err(format!("`{text}` begins before the end of a month and ends after its start; write two ranges"));
+            return Err(format!(
+                "`{text}` begins before the end of a month and ends after its start; write two ranges"
+            ));
         }
         if range.resolved(31).is_none() {
             return Err(format!("`{text}` ends before it begins, in every month"));

@@ -158,7 +158,9 @@ fn anchored(value: &str, offset: usize) -> Result<Regex, MatcherError> {
         .and_then(|_| build(&format!("^(?:{value})$")))
         .map_err(|problem| {
             let text = match problem {
-                regex::Error::CompiledTooBig(_) => "it compiles to more than 1 MiB; make it simpler".to_owned(),
+                regex::Error::CompiledTooBig(_) => {
+                    "it compiles to more than 1 MiB; make it simpler".to_owned()
+                }
                 other => last_line(&other.to_string()),
             };
             error(offset, format!("`{value}` is not a regular expression: {text}"))
@@ -376,7 +378,11 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let found = match Matcher::parse_list(text) {
-            Ok(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" & "),
+            Ok(list) => list
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" & "),
             Err(error) => format!("{}: {}", error.offset, error.message),
         };
         assert_eq!(found, expected, "{text}");
@@ -408,8 +414,7 @@ mod tests {
     #[test]
     fn what_is_not_a_matcher_is_refused_at_its_place() {
         let end = "expected `,` or the end after a matcher; put values with spaces or any of `{}!=~,\\\"'` in double quotes";
-        let escape =
-            "unknown escape; write `\\\\` for a backslash (a regular expression's `\\d` is `\\\\d` in quotes)";
+        let escape = "unknown escape; write `\\\\` for a backslash (a regular expression's `\\d` is `\\\\d` in quotes)";
         let cases = [
             ("", "0: expected a label name".to_owned()),
             ("severity", "8: expected `=`, `!=`, `=~` or `!~` after `severity`".to_owned()),

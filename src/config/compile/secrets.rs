@@ -1,0 +1,81 @@
+//! Secrets from where they are kept. No message quotes one.
+
+use crate::config::read::{At, Given, SecretText};
+use crate::config::report::{Findings, Place};
+use crate::secret::Secret;
+
+/// Most bytes of a secret.
+const SECRET_BYTES_MAX: usize = 16 << 10;
+
+/// Fetches a secret, when it is given. `key` is its name without `_file` and `_env`.
+pub(super) fn secret(given: &Given<SecretText>, key: &str, findings: &mut Findings) -> Option<Secret> {
+    text(given, key, findings).map(|(text, _)| Secret::new(text))
+}
+
+/// Fetches a secret of visible ASCII characters: tokens, which travel in headers and URLs.
+pub(super) fn token(given: &Given<SecretText>, key: &str, findings: &mut Findings) -> Option<Secret> {
+    let (text, place) = text(given, key, findings)?;
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(Secret::new(text));
+    }
+    findings
+        .error(place, format!("`{key}` holds a character that no token has"))
+        .help("look for spaces, line breaks and quotes that were copied along");
+    None
+}
+
+/// The text of a secret and where it is named.
+pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings) -> Option<(String, Place)> {
+    let At { value, place } = given.get()?;
+    let place = *place;
+    let fetched = match value {
+        SecretText::Inline(text) => Ok(text.clone()),
+        SecretText::Env(name) => std::env::var(name).map_err(|problem| match problem {
+            std::env::VarError::NotPresent => format!("the environment variable `{name}` is not set"),
+            std::env::VarError::NotUnicode(_) => format!("the environment variable `{name}` is not UTF-8"),
+        }),
+        SecretText::File(name) => {
+            let path = findings.resolve(place.file, name);
+            findings.watch(path.clone());
+            crate::config::files::read(&path, SECRET_BYTES_MAX)
+                .map(|text| without_line_break(&text).to_owned())
+                .map_err(|problem| format!("cannot read `{}`: {problem}", path.display()))
+        }
+    };
+    match fetched {
+        Ok(text) if text.is_empty() => {
+            findings.error(place, format!("`{key}` is empty"));
+            None
+        }
+        Ok(text) => Some((text, place)),
+        Err(problem) => {
+            findings.error(place, problem);
+            None
+        }
+    }
+}
+
+/// Editors and `echo` end a file with a line break that is not part of the secret; anything else is.
+fn without_line_break(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_line_break_is_not_part_of_a_secret() {
+        let cases = [
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            (" a ", " a "),
+            ("a", "a"),
+        ];
+        for (file, secret) in cases {
+            assert_eq!(without_line_break(file), secret);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The configuration as a user writes it: one type per mapping, one field per key.
+//!
+//! The doc comments are the descriptions that editors show. Nothing here is resolved or checked against
+//! anything else; `compile` does that.
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are also the schema's descriptions, which are plain text"
+)]
+
+use serde_json::{Map, Value as Json, json};
+
+use super::read::{At, Keys, Number, Read, SecretText, Size, Word, choice, mapping};
+use super::report::Findings;
+use super::yaml::Node;
+use crate::alert::Span;
+
+choice! {
+    /// Wire formats of sources.
+    SourceType {
+        "alertmanager" => Alertmanager,
+        "grafana" => Grafana,
+        "prometheus" => Prometheus,
+        "json" => Json,
+    }
+    /// Languages of the built-in templates.
+    LocaleTag {
+        "zh-CN" => Chinese,
+        "en" => English,
+    }
+    /// In which digests phones ring.
+    MentionWhen {
+        "urgent" => Urgent,
+        "firing" => Firing,
+        "always" => Always,
+    }
+    /// Shapes of messages.
+    MessageShape {
+        "markdown" => Markdown,
+        "text" => Text,
+        "action_card" => ActionCard,
+    }
+    /// Answers when we cannot take responsibility.
+    BusyStatus {
+        "503" => ServiceUnavailable,
+        "429" => TooManyRequests,
+    }
+}
+
+/// `console: {}`: nothing to set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Console;
+
+impl Read for Console {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        Keys::of(node, "`console`", &[], findings).map(|_| Self)
+    }
+
+    fn schema(_: &mut Map<String, Json>) -> Json {
+        json!({"type": ["object", "null"], "additionalProperties": false})
+    }
+}
+
+mapping! {
+    /// The configuration of dingest.
+    "the configuration" Root {
+        /// How dingest is reached.
+        [optional] server: Server,
+        /// Where state is kept.
+        [optional] store: Store,
+        /// Language of the built-in templates. Default: zh-CN.
+        [optional] locale: LocaleTag,
+        /// Zone of the times people read, of the month of the quota, and of time intervals without a location.
+        /// Default: Asia/Shanghai for zh-CN, the machine's zone for en.
+        [optional] timezone: String,
+        /// Template files (*.hbs) or patterns; a file overrides the built-in template of the same name.
+        [optional] templates: Vec<At<String>>,
+        /// The ways in. Absent: one of each type, named after it, without authentication, for loopback only.
+        [optional] sources: Vec<Source>,
+        /// DingTalk itself.
+        [optional] dingtalk: DingTalk,
+        /// Custom bots of group chats.
+        [optional] bots: Vec<Bot>,
+        /// Who is told. Absent: one named terminal that prints digests.
+        [optional] receivers: Vec<Receiver>,
+        /// The root of the routing tree. Absent: everything goes to the only receiver.
+        [optional] route: Route,
+        /// Named sets of times for mute_time_intervals and active_time_intervals.
+        [optional] time_intervals: Vec<NamedIntervals>,
+        /// Files or patterns with more sources, bots, receivers, time intervals, and routes appended under the root.
+        [optional] include: Vec<At<String>>,
+    }
+
+    /// An included file.
+    "an included file" Included {
+        /// More ways in.
+        [optional] sources: Vec<Source>,
+        /// More bots.
+        [optional] bots: Vec<Bot>,
+        /// More receivers.
+        [optional] receivers: Vec<Receiver>,
+        /// Routes appended under the root.
+        [optional] routes: Vec<Route>,
+        /// More sets of time intervals.
+        [optional] time_intervals: Vec<NamedIntervals>,
+    }
+
+    /// How dingest is reached.
+    "`server`" Server {
+        /// Address to listen on, or unix:/path of a socket. Default: 127.0.0.1:8060.
+        [optional] listen: String,
+        /// Address under which people reach dingest; base of the links in digests.
+        [optional] external_url: String,
+        /// Most bytes of a request body, inflated. Default: 8MiB.
+        [optional] body_limit: Size,
+        /// Let other machines use sources without authentication. Default: false.
+        [optional] allow_unauthenticated: bool,
+    }
+
+    /// Where state is kept.
+    "`store`" Store {
+        /// The database file, relative to the state directory. Default: dingest.db.
+        [optional] path: String,
+        /// How long digests are kept to be looked up. Default: 30d.
+        [optional] history: Span,
+    }
+
+    /// A way in.
+    "a source" Source {
+        /// Its name: the last part of its path /v1/hooks/NAME.
+        [required] name: String,
+        /// What it is sent.
+        [required] r#type: SourceType,
+        /// What a sender must show. Absent: nothing, and only senders on this machine are let in.
+        [optional] auth: Auth,
+        /// How to read the bodies, for type json. Absent: a mapping that makes sense of a flat object.
+        [optional] mapping: Mapping,
+        /// How long an alert may go unrepeated before it is told as expired; longer than the sender's repeat
+        /// interval. Default: 15d.
+        [optional] expire_after: Span,
+        /// Answer when dingest cannot take responsibility for an alert; 429 for senders that retry on nothing else.
+        /// Default: 503.
+        [optional] busy_status: BusyStatus,
+        /// How to read times that say no offset. Default: the configuration's timezone.
+        [optional] timezone: String,
+    }
+
+    /// What a sender must show: one of bearer_token, basic and hmac_secret.
+    "`auth`" Auth {
+        /// Token of an Authorization: Bearer header, or the last part of the path.
+        [secret] bearer_token: SecretText,
+        /// User name and password.
+        [optional] basic: Basic,
+        /// The secret of Grafana's HMAC signature.
+        [secret] hmac_secret: SecretText,
+        /// The header with the signature. Default: X-Grafana-Alerting-Signature.
+        [optional] header: String,
+        /// The header with the time that is signed too, when Grafana is told to send one.
+        [optional] timestamp_header: String,
+    }
+
+    /// User name and password.
+    "`basic`" Basic {
+        /// The user name.
+        [required] username: String,
+        /// The password.
+        [secret] password: SecretText,
+    }
+
+    /// jq expressions that read any JSON.
+    "`mapping`" Mapping {
+        /// The alerts in a body: one, or a stream of them. Default: the body, or its elements.
+        [optional] alerts: String,
+        /// What stays the same between firing and recovery. Default: all labels.
+        [optional] identity: String,
+        /// "firing" or "resolved"; null passes the event over.
+        [optional] status: String,
+        /// An object of labels.
+        [optional] labels: String,
+        /// An object of annotations.
+        [optional] annotations: String,
+        /// When it began: seconds since 1970 or RFC 3339.
+        [optional] starts_at: String,
+        /// When it ended.
+        [optional] ends_at: String,
+        /// A link to look further.
+        [optional] link: String,
+    }
+
+    /// DingTalk itself.
+    "`dingtalk`" DingTalk {
+        /// Where the webhook API is. Default: https://oapi.dingtalk.com.
+        [optional] base_url: String,
+        /// Sends a month allows the organisation; 0 is no limit. Default: 3000.
+        [optional] monthly_quota: Number<0, 1_000_000_000>,
+    }
+
+    /// A custom bot of a group chat: access_token or url, and secret when it signs.
+    "a bot" Bot {
+        /// Its name.
+        [required] name: String,
+        /// The access_token of its webhook URL.
+        [secret] access_token: SecretText,
+        /// Its webhook URL as copied, instead of access_token.
+        [secret] url: SecretText,
+        /// Its signing secret, SEC and what follows. Absent: unsigned.
+        [secret] secret: SecretText,
+        /// A word that DingTalk demands in every message of this bot.
+        [optional] keyword: String,
+        /// Most messages in any 60 seconds. Default: 18.
+        [optional] per_minute: Number<1, 20>,
+    }
+
+    /// Somebody who is told: through bots, or on the console.
+    "a receiver" Receiver {
+        /// Its name.
+        [required] name: String,
+        /// Bots of one group; any of them may be used.
+        [optional] bots: Vec<At<String>>,
+        /// Print digests instead: {}.
+        [optional] console: Console,
+        /// Name of its template. Default: digest.
+        [optional] template: String,
+        /// Shape of its messages; action_card needs server.external_url. Default: markdown.
+        [optional] message: MessageShape,
+        /// Whose phones ring.
+        [optional] mention: Mention,
+        /// Most messages one digest may take. Default: 3.
+        [optional] max_messages: Number<1, 10>,
+        /// Receiver to be told while every bot of this one is refused.
+        [optional] fallback: String,
+    }
+
+    /// Whose phones ring.
+    "`mention`" Mention {
+        /// Mobile numbers, in quotes.
+        [optional] mobiles: Vec<At<Word>>,
+        /// User ids of the organisation.
+        [optional] user_ids: Vec<At<Word>>,
+        /// Everybody in the group. Default: false.
+        [optional] all: bool,
+        /// In which digests: with urgent changes, with something that newly fires, or in all. Default: urgent.
+        [optional] on: MentionWhen,
+    }
+
+    /// A node of the routing tree, as in Alertmanager.
+    "a route" Route {
+        /// Who is told. Inherited.
+        [optional] receiver: String,
+        /// Conditions in Alertmanager's syntax; all must hold. Not on the root.
+        [optional] matchers: Vec<At<String>>,
+        /// Go on with the next sibling after a match. Default: false.
+        [optional] r#continue: bool,
+        /// Labels that make a section of a digest; ['...'] is all. Inherited; default: [alertname].
+        [optional] group_by: Vec<At<String>>,
+        /// How long the first change waits for company. Inherited; default: 10s.
+        [optional] group_wait: Span,
+        /// Least time between two digests to the receiver. Inherited; default: 1m.
+        [optional] group_interval: Span,
+        /// When an alert that still fires is told again. Inherited; default: 4h.
+        [optional] repeat_interval: Span,
+        /// Does not wait, ignores group_interval, may use the reserved part of the budget. Inherited; default: false.
+        [optional] urgent: bool,
+        /// Tell what is resolved. Inherited; default: true.
+        [optional] send_resolved: bool,
+        /// Times at which nothing is told. Not on the root.
+        [optional] mute_time_intervals: Vec<At<String>>,
+        /// The only times at which something is told. Not on the root.
+        [optional] active_time_intervals: Vec<At<String>>,
+        /// Nodes below; the first that matches wins unless it says continue.
+        [optional] routes: Vec<Route>,
+    }
+
+    /// A named set of time intervals.
+    "a set of time intervals" NamedIntervals {
+        /// Its name.
+        [required] name: String,
+        /// The intervals; a time in any of them is in the set.
+        [required] time_intervals: Vec<Interval>,
+    }
+
+    /// A recurring stretch of time: every list that is given must fit.
+    "a time interval" Interval {
+        /// Times of the day.
+        [optional] times: Vec<Times>,
+        /// Days of the week, such as monday:friday.
+        [optional] weekdays: Vec<At<String>>,
+        /// Days of the month, such as 1:5 or -3:-1 (from its end).
+        [optional] days_of_month: Vec<At<Word>>,
+        /// Months by name or number, such as may:august.
+        [optional] months: Vec<At<Word>>,
+        /// Years, such as 2026:2028.
+        [optional] years: Vec<At<Word>>,
+        /// The zone it is meant in. Default: the configuration's timezone.
+        [optional] location: String,
+    }
+
+    /// From a time of day until before another; past midnight when that is not later.
+    "a range of times" Times {
+        /// Its begin, such as 22:00.
+        [required] start_time: String,
+        /// Its end, such as 07:00 (the next morning) or 24:00.
+        [required] end_time: String,
+    }
+}
