@@ -14,7 +14,7 @@ pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
 /// The bytes of a file, at most so many, or why there are none.
 pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     // Opening a pipe would wait for its writer, which may never come.
-    let kind = std::fs::metadata(path).map_err(sentence)?;
+    let kind = std::fs::metadata(path).map_err(|problem| sentence(&problem))?;
     if !kind.is_file() {
         return Err(if kind.is_dir() {
             "it is a directory"
@@ -23,18 +23,18 @@ pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Strin
         }
         .to_owned());
     }
-    let file = File::open(path).map_err(sentence)?;
+    let file = File::open(path).map_err(|problem| sentence(&problem))?;
     let mut bytes = Vec::new();
     file.take(bytes_max as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(sentence)?;
+        .map_err(|problem| sentence(&problem))?;
     if bytes.len() > bytes_max {
         return Err(format!("it has more than {bytes_max} bytes"));
     }
     Ok(bytes)
 }
 
-fn sentence(problem: std::io::Error) -> String {
+fn sentence(problem: &std::io::Error) -> String {
     if problem.kind() == ErrorKind::NotFound {
         "there is no such file".to_owned()
     } else if problem.kind() == ErrorKind::PermissionDenied {

@@ -250,7 +250,7 @@ mapping! {
         [optional] matchers: Vec<At<String>>,
         /// Go on with the next sibling after a match. Default: false.
         [optional] r#continue: bool,
-        /// Labels that make a section of a digest; ['...'] is all. Inherited; default: [alertname].
+        /// Labels that make a section of a digest; a lone '...' is all of them. Inherited; default: [alertname].
         [optional] group_by: Vec<At<String>>,
         /// How long the first change waits for company. Inherited; default: 10s.
         [optional] group_wait: Span,

@@ -109,7 +109,7 @@ impl Read for String {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         match &node.value {
             Value::Text { text, .. } if !text.is_empty() => Some(text.clone()),
-            _ => {
+            Value::Empty | Value::Text { .. } | Value::List(_) | Value::Map(_) => {
                 expected(node, "a text", findings);
                 None
             }

@@ -102,16 +102,16 @@ impl Report {
             1 => format!("1 {word}"),
             count => format!("{count} {word}s"),
         };
-        let mut text = match (errors, warnings) {
+        let counts = match (errors, warnings) {
             (0, warnings) => plural(warnings, "warning"),
             (errors, 0) => plural(errors, "problem"),
             (errors, warnings) => format!("{}, {}", plural(errors, "problem"), plural(warnings, "warning")),
         };
         if self.problems.len() > PROBLEMS_SHOWN_MAX {
-            text.push_str(&format!("; the first {PROBLEMS_SHOWN_MAX} are shown"));
+            format!("{counts}; the first {PROBLEMS_SHOWN_MAX} are shown\n")
+        } else {
+            format!("{counts}\n")
         }
-        text.push('\n');
-        text
     }
 }
 
