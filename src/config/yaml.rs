@@ -412,8 +412,8 @@ fn hide_secrets(node: &mut Node, secret: bool, findings: &mut Findings) {
         }
         Value::Map(entries) => {
             for (key, value) in entries {
-                let nested = matches!(value.value, Value::Map(_)) && SECRET_KEYS.contains(&&*key.text);
-                hide_secrets(value, secret || nested || is_secret_key(&key.text), findings);
+                let bare = !matches!(value.value, Value::Map(_)) && matches!(&*key.text, "auth" | "basic");
+                hide_secrets(value, secret || bare || is_secret_key(&key.text), findings);
             }
         }
     }
@@ -443,31 +443,38 @@ fn holds_secret(text: &str) -> bool {
 }
 
 /// In a text that is not YAML there are no values: from every key that looks like a secret's to the end of the
-/// line, and all lines after it that are indented more, nothing is shown.
+/// line, and from there to the next line that begins with a key and is not indented more, nothing is shown.
 fn hide_secrets_of_broken_text(file: FileNo, text: &str, findings: &mut Findings) {
-    static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"(?i)[a-z_-]*(token|secret|passw|url|webhook)[a-z_-]*["']?\s*[:=]?[ \t]*"#).ok()
+    static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#"(?i)[a-z_-]*(token|secret|passw|url|webhook|auth|basic)[a-z_-]*["']?\s*[:=]?[ \t]*"#)
+            .ok()
     });
-    let Some(key) = KEY.as_ref() else { return };
+    static KEY: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"^[\s\-?{\[]*["']?[\w.-]+["']?\s*:(\s|$)"#).ok());
+    let (Some(secret), Some(key)) = (SECRET.as_ref(), KEY.as_ref()) else {
+        return;
+    };
     let mut offset = 0;
     let mut inside: Option<usize> = None;
     for line in text.split_inclusive('\n') {
+        let content = line.trim_end();
         let indent = line.len() - line.trim_start_matches([' ', '-', '?']).len();
-        let continues = inside.is_some_and(|outer| indent > outer || line.trim().is_empty());
+        let continues = inside.is_some_and(|outer| indent > outer || !key.is_match(line));
         let from = if continues {
-            Some(indent.min(line.len()))
+            Some(indent.min(content.len()))
         } else {
             let shown = |word: &str| word.contains("_file") || word.contains("_env");
-            key.find_iter(line)
+            secret
+                .find_iter(line)
                 .find(|found| !shown(found.as_str()))
-                .map(|found| found.end())
+                .map(|found| found.end().min(content.len()))
         };
         inside = if continues { inside } else { from.map(|_| indent) };
         if let Some(from) = from {
             findings.hide(Place {
                 file,
                 start: offset + from,
-                end: offset + line.trim_end().len().max(from),
+                end: offset + content.len(),
             });
         }
         offset += line.len();
