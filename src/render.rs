@@ -10,7 +10,7 @@
 mod escape;
 mod fit;
 mod headline;
-mod helpers;
+pub mod helpers;
 pub mod limits;
 mod link;
 mod mention;
@@ -93,3 +93,6 @@ impl Renderer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

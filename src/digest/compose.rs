@@ -363,12 +363,13 @@ impl<'a> Outline<'a> {
     fn headline(&self, view: &View) -> (Vec<String>, usize, Option<String>) {
         let mut names: Vec<&str> = Vec::new();
         let mut more = 0;
-        for group in &self.groups {
-            let name = rule_name(|name| {
-                find(&group.keys, name).or_else(|| self.order[group.range.start].labels.get(name))
-            })
-            .or_else(|| group.keys.first().map(|(_, value)| *value))
-            .unwrap_or("");
+        let main = self.groups.first().map(|group| group.state);
+        let groups = self.groups.iter().filter(|group| Some(group.state) == main);
+        for group in groups.clone() {
+            let entry = self.order[group.range.start];
+            let name = rule_name(|name| find(&group.keys, name).or_else(|| entry.labels.get(name)))
+                .or_else(|| group.keys.first().map(|(_, value)| *value))
+                .unwrap_or("");
             if name.is_empty() || names.contains(&name) {
                 continue;
             }
@@ -378,23 +379,37 @@ impl<'a> Outline<'a> {
                 more += 1;
             }
         }
-        let place = match self.groups.as_slice() {
-            [group] => {
-                let entries = &self.order[group.range.clone()];
-                Head::of(group, entries, &Shared::of(entries), &view.texts)
-                    .place
-                    .pop()
-            }
+        let mut groups = groups;
+        let place = match (groups.next(), groups.next()) {
+            (Some(group), None) => self.place(group, view),
             _ => None,
         };
-        (
-            names
-                .into_iter()
-                .map(|name| shorten(name, view.texts.name).into_owned())
-                .collect(),
-            more,
-            place,
-        )
+        let names = names
+            .into_iter()
+            .map(|name| shorten(name, view.texts.name).into_owned());
+        (names.collect(), more, place)
+    }
+
+    /// Where a group is, in one value: the smallest thing its head names, or else its first alert's name.
+    fn place(&self, group: &Group<'a>, view: &View) -> Option<String> {
+        let entries = &self.order[group.range.clone()];
+        let mut head = Head::of(group, entries, &Shared::of(entries), &view.texts);
+        head.place.pop().or_else(|| {
+            let first: Vec<Pair<'_>> = entries
+                .first()?
+                .labels
+                .iter()
+                .filter(|(_, value)| Some(*value) != head.name)
+                .collect();
+            let (name, value) = telling(&first, 1).pop()?;
+            let others = entries.len() - 1;
+            let text = value_text(name, value, view.texts.name);
+            Some(if others > 0 {
+                format!("{text} +{others}")
+            } else {
+                text
+            })
+        })
     }
 
     /// The alert that began first among those that begin to fire.
@@ -701,9 +716,15 @@ impl Telling<'_> {
         let texts = &self.view.texts;
         let summary = summary_of(|name| first.annotations.get(name)).filter(|_| !self.head_says_it);
         let said = summary.filter(|_| entries.len() == 1);
+        // "and 1 more" takes no less room than the name.
+        let most = if entries.len() == LINE_NAMES_MAX + 1 {
+            LINE_NAMES_MAX + 1
+        } else {
+            LINE_NAMES_MAX
+        };
         let names: Vec<String> = entries
             .iter()
-            .take(LINE_NAMES_MAX)
+            .take(most)
             .map(|entry| self.name(entry, said))
             .filter(|name| !name.is_empty())
             .collect();
@@ -902,19 +923,23 @@ pub(crate) fn is_web_address(text: &str) -> bool {
 
 /// Counts the values of the labels in which alerts differ, and picks the most telling ones.
 fn tallies(entries: &[&Entry], shared: &[Pair<'_>], labels_max: usize, chars_max: usize) -> Vec<Top> {
-    let mut tallied: BTreeMap<&str, Tally<'_>> = BTreeMap::new();
+    // `None` for a label that is not counted, so that the question is asked once per label.
+    let mut tallied: BTreeMap<&str, Option<Tally<'_>>> = BTreeMap::new();
     for entry in entries {
         for (name, value) in &entry.labels {
-            if shared.iter().any(|(known, _)| *known == name) || (is_noise(name) && !is_rule_name(name)) {
-                continue;
+            let tally = tallied.entry(name).or_insert_with(|| {
+                let counted = (is_rule_name(name) || !is_noise(name)) && find(shared, name).is_none();
+                counted.then(Tally::default)
+            });
+            if let Some(tally) = tally {
+                tally.add(value);
             }
-            tallied.entry(name).or_default().add(value);
         }
     }
     let total = entries.len() as u64;
     let mut kept: Vec<(&str, Vec<(&str, u64)>)> = tallied
         .into_iter()
-        .filter_map(|(name, tally)| Some((name, tally.sorted()?)))
+        .filter_map(|(name, tally)| Some((name, tally?.sorted()?)))
         // A label with one value, or with nearly as many as there are alerts, groups nothing.
         .filter(|(_, values)| values.len() > 1 && (values.len() as u64) * 2 <= total)
         .collect();

@@ -120,7 +120,7 @@ pub(super) fn telling<'a>(pairs: &[(&'a str, &'a str)], most: usize) -> Vec<(&'a
     let mut picked: Vec<_> = pairs
         .iter()
         .copied()
-        .filter(|(name, value)| !value.is_empty() && !is_noise(name) && !(named && *name == "instance"))
+        .filter(|(name, value)| !(value.is_empty() || is_noise(name) || (named && *name == "instance")))
         .collect();
     // A stable sort: unknown labels keep the order of their names.
     picked.sort_by_key(|(name, _)| std::cmp::Reverse(size(name)));

@@ -31,42 +31,62 @@ const APART: char = '\u{200b}';
 
 /// A value as it may stand in markdown.
 pub(crate) fn markdown(value: &str) -> String {
-    let clean = clean(value);
-    let mut out = String::with_capacity(clean.len() + 8);
-    let mut chars = clean.chars().peekable();
+    let value = with_look_alikes(&clean(value));
+    let mut out = String::with_capacity(value.len() + 8);
+    let mut rest = value.as_str();
     let mut before: Option<char> = None;
-    let mut tag = false;
-    if begins_block(&clean) {
+    if begins_block(&value) {
         out.push(APART);
     }
-    while let Some(c) = chars.next() {
-        let next = chars.peek().copied();
+    while let Some(c) = rest.chars().next() {
+        rest = rest.strip_prefix(c).unwrap_or_default();
+        let next = rest.chars().next();
         match c {
-            '@' => out.extend(['@', APART]),
-            '*' => out.push('＊'),
-            '`' => out.push('\''),
-            '<' => {
-                tag = true;
-                out.push('＜');
-            }
-            '>' if tag || before.is_none() => out.push('＞'),
-            '&' if next.is_some_and(|n| n == '#' || n.is_alphanumeric()) => out.extend(['&', APART]),
-            ']' if next.is_none_or(|n| matches!(n, '(' | '[' | ':')) => out.extend([']', APART]),
-            '\\' if next.is_none_or(|n| n.is_ascii_punctuation()) => out.extend(['\\', APART]),
-            ':' if next == Some('/') && clean_starts(&chars, "//") => out.extend([':', APART]),
-            '.' if ends_in_www(&out) => out.extend([APART, '.']),
-            '~' if next == Some('~') || before == Some('~') => out.push('～'),
-            '_' => {
-                if before.is_none_or(|b| b != '_' && !b.is_alphanumeric()) {
-                    out.push(APART);
-                }
-                out.push('_');
-                if next.is_none_or(|n| n != '_' && !n.is_alphanumeric()) {
-                    out.push(APART);
-                }
+            '_' if before.is_none_or(|b| b != '_' && !b.is_alphanumeric()) => out.extend([APART, c]),
+            '.' if out
+                .as_bytes()
+                .last_chunk::<3>()
+                .is_some_and(|end| end.eq_ignore_ascii_case(b"www")) =>
+            {
+                out.extend([APART, c]);
             }
             _ => out.push(c),
         }
+        let hazard = match c {
+            '@' => true,
+            '&' => next.is_some_and(|n| n == '#' || n.is_alphanumeric()),
+            ']' => next.is_none_or(|n| matches!(n, '(' | '[' | ':')),
+            '\\' => next.is_none_or(|n| n.is_ascii_punctuation()),
+            ':' => rest.starts_with("//"),
+            '_' => next.is_none_or(|n| n != '_' && !n.is_alphanumeric()),
+            _ => false,
+        };
+        if hazard {
+            out.push(APART);
+        }
+        before = Some(c);
+    }
+    out
+}
+
+/// Replaces what no distance from its neighbours makes harmless.
+fn with_look_alikes(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars().peekable();
+    let mut before: Option<char> = None;
+    let mut tag = false;
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '*' => '＊',
+            '`' => '\'',
+            '<' => {
+                tag = true;
+                '＜'
+            }
+            '>' if tag || before.is_none() => '＞',
+            '~' if chars.peek() == Some(&'~') || before == Some('~') => '～',
+            _ => c,
+        });
         before = Some(c);
     }
     out
@@ -93,6 +113,11 @@ pub(crate) fn clean(value: &str) -> String {
     }
     out.truncate(out.trim_end().len());
     out
+}
+
+/// A value as it may stand in a title, which knows no marks.
+pub(crate) fn title(value: &str) -> String {
+    clean(value).replace('@', "@\u{200b}")
 }
 
 /// A text of several lines without control, direction and invisible characters.
@@ -134,19 +159,6 @@ fn begins_block(text: &str) -> bool {
         Some('+' | '-') => chars.next().is_none_or(|c| c == ' ' || c == '-' || c == '+'),
         _ => false,
     }
-}
-
-fn clean_starts(chars: &std::iter::Peekable<std::str::Chars<'_>>, with: &str) -> bool {
-    let mut chars = chars.clone();
-    with.chars().all(|c| chars.next() == Some(c))
-}
-
-fn ends_in_www(text: &str) -> bool {
-    text.len() >= 3
-        && text
-            .as_bytes()
-            .last_chunk::<3>()
-            .is_some_and(|end| end.eq_ignore_ascii_case(b"www"))
 }
 
 /// Markdown without its marks: what a plain text message or a terminal shows. Links show their target.
@@ -217,7 +229,7 @@ mod tests {
             ("cpu > 90%", "cpu > 90%"),
             ("> quote", "＞ quote"),
             ("AT&T &lt; R & D", "AT&␣T &␣lt; R & D"),
-            (r"C:\dir\*x \", r"C:\dir\␣＊x \␣"),
+            (r"C:\dir\*x \", r"C:\dir\＊x \␣"),
             ("~~gone~~ ~5", "～～gone～～ ~5"),
             ("# head", "␣# head"),
             ("- item", "␣- item"),

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use handlebars::Context;
 
-use super::limits::{COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, ROLLUP_SECTIONS_MAX, TITLE_CHARS_MAX, TextLimits};
+use super::limits::{
+    COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, ROLLUP_SECTIONS_MAX, TITLE_CHARS_MAX, TITLE_NAME_CHARS_MIN,
+    TextLimits,
+};
 use super::templates::Chosen;
 use super::{Renderer, escape, link, mention};
 use crate::digest::compose::{Outline, View, alerts_url};
@@ -93,7 +96,9 @@ impl<'a> Fitter<'a> {
             return Ok((Detail::Rollup, vec![message]));
         }
         let view = View::whole(Detail::Stub, entries);
-        let made = self.make(&view, &self.title(&view)?)?;
+        let digest = self.digest(&view);
+        let title = self.title(&digest, 1)?;
+        let made = self.make(&digest, &title)?;
         if self.fits(&made) {
             return Ok((Detail::Stub, vec![self.message(made, 0..entries)]));
         }
@@ -122,8 +127,8 @@ impl<'a> Fitter<'a> {
             texts,
             ..View::whole(detail, entries)
         };
-        let title = self.title(&view)?;
-        let whole = self.make(&view, &title)?;
+        let digest = self.digest(&view);
+        let whole = self.make(&digest, &self.title(&digest, 1)?)?;
         if self.fits(&whole) {
             return Ok(Some(vec![self.message(whole, 0..entries)]));
         }
@@ -133,6 +138,7 @@ impl<'a> Fitter<'a> {
             return Ok(None);
         }
         view.parts = most;
+        let title = self.title(&digest, most)?;
         let mut cuts: Vec<Range<usize>> = Vec::new();
         while cuts.last().is_none_or(|range| range.end < entries) {
             let start = cuts.last().map_or(0, |range| range.end);
@@ -151,7 +157,7 @@ impl<'a> Fitter<'a> {
         for (index, range) in cuts.into_iter().enumerate() {
             view.part = index + 1;
             view.range = range.clone();
-            let made = self.make(&view, &title)?;
+            let made = self.make(&self.digest(&view), &title)?;
             if !self.fits(&made) {
                 return Ok(None);
             }
@@ -166,7 +172,7 @@ impl<'a> Fitter<'a> {
         while fits + 1 < over {
             let middle = fits + (over - fits) / 2;
             view.range = start..middle;
-            if self.fits(&self.make(view, title)?) {
+            if self.fits(&self.make(&self.digest(view), title)?) {
                 fits = middle;
             } else {
                 over = middle;
@@ -179,7 +185,7 @@ impl<'a> Fitter<'a> {
     fn rollup(&self) -> Result<Option<Message>, String> {
         let entries = self.draft.entries.len();
         let mut view = View::whole(Detail::Rollup, entries);
-        let title = self.title(&view)?;
+        let mut title = None;
         for (sections_max, texts) in [
             (ROLLUP_SECTIONS_MAX, TextLimits::STEPS[2]),
             (ROLLUP_SECTIONS_MAX / 2, TextLimits::STEPS[2]),
@@ -188,7 +194,12 @@ impl<'a> Fitter<'a> {
         ] {
             view.sections_max = sections_max;
             view.texts = texts;
-            let made = self.make(&view, &title)?;
+            let digest = self.digest(&view);
+            let title = match &title {
+                Some(title) => title,
+                None => title.insert(self.title(&digest, 1)?),
+            };
+            let made = self.make(&digest, title)?;
             if self.fits(&made) {
                 return Ok(Some(self.message(made, 0..entries)));
             }
@@ -218,18 +229,16 @@ impl<'a> Fitter<'a> {
         digest
     }
 
-    /// The title without part and keyword: names are taken away until it fits.
-    fn title(&self, view: &View) -> Result<String, String> {
-        let empty = View {
-            range: 0..0,
-            sections_max: 0,
-            ..view.clone()
+    /// The title without part and keyword: names are taken away until it fits. It sees the digest without sections.
+    fn title(&self, digest: &Digest, parts: usize) -> Result<String, String> {
+        let mut digest = Digest {
+            sections: Vec::new(),
+            ..digest.clone()
         };
-        let mut digest = self.digest(&empty);
-        let room = self.title_room(usize::from(self.draft.fit.messages_max.max(1)));
+        let room = self.title_room(parts);
         loop {
             let context = Context::wraps(&digest).map_err(|error| error.to_string())?;
-            let title = escape::clean(&self.renderer.templates.title(&self.chosen.title, &context)?);
+            let title = escape::title(&self.renderer.templates.title(&self.chosen.title, &context)?);
             if title.chars().count() <= room {
                 return Ok(title);
             }
@@ -242,6 +251,13 @@ impl<'a> Fitter<'a> {
             } else if digest.what.len() > 1 {
                 digest.what.pop();
                 digest.what_more += 1;
+            } else if let Some(name) = digest.what.pop() {
+                // Half a name says more than none, two letters of it do not.
+                let over = title.chars().count() - room;
+                let kept = name.chars().count().saturating_sub(over);
+                if kept >= TITLE_NAME_CHARS_MIN {
+                    digest.what.push(shorten(&name, kept).into_owned());
+                }
             } else if digest.first.take().is_none() {
                 return Ok(title);
             }
@@ -274,14 +290,14 @@ impl<'a> Fitter<'a> {
         format!("{}{end}", shorten(title, room))
     }
 
-    fn make(&self, view: &View, title: &str) -> Result<Made, String> {
-        let context = Context::wraps(self.digest(view)).map_err(|error| error.to_string())?;
+    fn make(&self, digest: &Digest, title: &str) -> Result<Made, String> {
+        let context = Context::wraps(digest).map_err(|error| error.to_string())?;
         let text = tidy(&self.renderer.templates.text(&self.chosen.text, &context)?);
         if text.is_empty() {
             return Err("it writes nothing".to_owned());
         }
-        let title = self.titled(title, view.part, view.parts);
-        Ok(self.finish(title, text, view.part))
+        let title = self.titled(title, digest.part, digest.parts);
+        Ok(self.finish(title, text, digest.part))
     }
 
     /// Adds keyword and mentions, and serialises.

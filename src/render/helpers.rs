@@ -17,22 +17,22 @@ use crate::plan::Locale;
 
 /// One function of templates.
 #[derive(Debug)]
-pub(crate) struct Function {
+pub struct Function {
     /// Its name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What it does, for template authors.
-    pub(crate) does: &'static str,
-    /// A call; `example` in the tests' digest is what follows.
-    pub(crate) example: &'static str,
+    pub does: &'static str,
+    /// A call.
+    pub example: &'static str,
     /// What the call writes in English.
-    pub(crate) writes: &'static str,
+    pub writes: &'static str,
     /// Is what it writes markdown already?
     markup: bool,
     run: fn(&Call<'_>) -> Value,
 }
 
 /// Every function, in the order of the documentation.
-pub(crate) const ALL: &[Function] = &[
+pub const ALL: &[Function] = &[
     text(
         "duration",
         "seconds as people say them",
@@ -106,7 +106,7 @@ pub(crate) const ALL: &[Function] = &[
         severity,
     ),
     text("mark", "the mark of a severity", "{{mark 'warning'}}", "🟠", mark),
-    text(
+    markup(
         "colour",
         "the colour of a severity, for `<font color=…>`",
         "{{colour 'critical'}}",
@@ -212,7 +212,7 @@ struct Registered {
 }
 
 /// One call of a function.
-pub(crate) struct Call<'a> {
+pub struct Call<'a> {
     arguments: Vec<&'a Value>,
     named: Vec<(&'a str, &'a Value)>,
     digest: &'a Value,

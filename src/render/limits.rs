@@ -4,6 +4,9 @@
 /// Most characters of a title: what a phone's lock screen shows.
 pub const TITLE_CHARS_MAX: usize = 40;
 
+/// Fewest characters of a name worth keeping in a title.
+pub const TITLE_NAME_CHARS_MIN: usize = 8;
+
 /// Most people one message may mention, as DingTalk allows.
 pub const MENTIONS_MAX: usize = 50;
 

@@ -4,7 +4,7 @@
 //! nests few loops over lists that are bounded, and writes no more than a limit.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{fmt, io};
 
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Template, TemplateElement};
 use handlebars::{Context, Handlebars, RenderError};
@@ -48,13 +48,21 @@ pub(super) struct Chosen {
 }
 
 /// Every template, compiled.
-#[derive(Debug)]
 pub(super) struct Templates {
     /// `{{x}}` is escaped for markdown.
     texts: Handlebars<'static>,
     /// `{{x}}` is cleaned for plain text.
     titles: Handlebars<'static>,
     locale: Locale,
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Compiled templates print as thousands of lines.
+        f.debug_struct("Templates")
+            .field("locale", &self.locale)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Templates {
@@ -102,7 +110,7 @@ impl Templates {
         };
         let (mut texts, mut titles) = (registry(), registry());
         texts.register_escape_fn(escape::markdown);
-        titles.register_escape_fn(escape::clean);
+        titles.register_escape_fn(escape::title);
         Ok(Self {
             texts,
             titles,
@@ -242,7 +250,7 @@ impl<'a> Survey<'a> {
         for (index, element) in template.elements.iter().enumerate() {
             let place = template.mapping.get(index).map(|mapping| (mapping.0, mapping.1));
             loops = loops.max(match element {
-                TemplateElement::RawString(_) | TemplateElement::Comment(_) | _ => 0,
+                TemplateElement::RawString(_) | TemplateElement::Comment(_) => 0,
                 TemplateElement::Expression(call)
                 | TemplateElement::HtmlExpression(call)
                 | TemplateElement::HelperBlock(call) => self.call(call, place),
@@ -256,13 +264,19 @@ impl<'a> Survey<'a> {
                     );
                     0
                 }
+                // The enum is open; a new element of a newer handlebars is no loop.
+                _ => 0,
             });
         }
         loops
     }
 
     fn call(&mut self, call: &'a HelperTemplate, place: Option<(usize, usize)>) -> usize {
-        let name = if let Parameter::Name(name) = &call.name { name.as_str() } else { "" };
+        let name = if let Parameter::Name(name) = &call.name {
+            name.as_str()
+        } else {
+            ""
+        };
         let calls = call.block || !call.params.is_empty() || !call.hash.is_empty();
         if calls && !name.is_empty() && !is_known(name) {
             self.problem(place, format!("there is no function `{name}`"));
@@ -308,21 +322,26 @@ impl<'a> Survey<'a> {
             }
             Some("@partial-block") => 0,
             Some(name) if self.stack.contains(&name) => {
-                self.problem(place, format!("template `{name}` includes itself"));
+                // Every template of a circle is told of it, whoever only leads into the circle is not.
+                if self.stack.first() == Some(&name) {
+                    let place = place.filter(|_| self.stack.len() == 1);
+                    self.stack.truncate(1);
+                    self.problem(place, format!("template `{name}` includes itself"));
+                }
                 0
             }
-            Some(name) => match self.all.get_key_value(name) {
-                Some((name, template)) => {
+            Some(name) => {
+                if let Some((name, template)) = self.all.get_key_value(name) {
+                    let depth = self.stack.len();
                     self.stack.push(name);
                     let loops = self.template(template);
-                    self.stack.pop();
+                    self.stack.truncate(depth);
                     loops
-                }
-                None => {
+                } else {
                     self.problem(place, format!("there is no template `{name}`"));
                     0
                 }
-            },
+            }
         };
         block.max(included)
     }

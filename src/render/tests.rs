@@ -1,0 +1,855 @@
+//! What people read, as snapshots, and what must hold for any draft.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::limits::{COMPACT_ALERTS_MAX, TITLE_CHARS_MAX};
+use super::*;
+use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, Severity, Span, Status, Timestamp};
+use crate::digest::{Change, Detail, Entry, Fit, Message, Notice};
+use crate::plan::{
+    Bot, Channel, DingTalk, GroupBy, Listen, Locale, Mention, MentionOn, MessageKind, Receiver, Route,
+    Routes, Server, Store,
+};
+use crate::secret::Secret;
+
+/// 10:43 on 2 March 2026 in Shanghai.
+const NOW: Timestamp = Timestamp(1_772_419_380_000);
+
+fn plan(locale: Locale) -> Plan {
+    let receiver = Receiver {
+        name: "ops".into(),
+        channel: Channel::Bots(vec!["ops-1".into()]),
+        template: "digest".into(),
+        message: MessageKind::Markdown,
+        mention: Mention {
+            mobiles: vec!["13800000000".into()],
+            ..Mention::default()
+        },
+        max_messages: NonZeroU8::MIN,
+        fallback: None,
+    };
+    let bot = Bot {
+        name: "ops-1".into(),
+        access_token: Secret::new("t"),
+        secret: None,
+        base_url: None,
+        keyword: None,
+        per_minute: 18,
+    };
+    let route = Route {
+        receiver: "ops".into(),
+        matchers: Vec::new(),
+        continue_matching: false,
+        group_by: GroupBy::All,
+        group_wait: Span(0),
+        group_interval: Span(0),
+        repeat_interval: Span(0),
+        urgent: false,
+        send_resolved: true,
+        mute: Vec::new(),
+        active: Vec::new(),
+        children: Vec::new(),
+    };
+    Plan {
+        server: Server {
+            listen: Listen::Unix("/tmp/none".into()),
+            external_url: Some("https://alerts.example.com".into()),
+            body_limit_bytes: 1,
+            allow_unauthenticated: false,
+        },
+        store: crate::plan::Store {
+            path: "none".into(),
+            history: Span(0),
+        },
+        locale,
+        timezone: TimeZone::get("Asia/Shanghai").expect("a bundled zone"),
+        templates: BTreeMap::new(),
+        sources: BTreeMap::new(),
+        dingtalk: DingTalk {
+            base_url: String::new(),
+            monthly_quota: None,
+        },
+        bots: BTreeMap::from([(BotName::from("ops-1"), bot)]),
+        receivers: BTreeMap::from([("ops".into(), receiver)]),
+        routes: Routes::new(vec![route]),
+        intervals: BTreeMap::new(),
+    }
+}
+
+fn renderer(plan: Plan) -> Renderer {
+    Renderer::new(&Arc::new(plan)).expect("templates compile")
+}
+
+/// An entry: change, minutes ago, labels; the severity is that of the labels.
+fn entry(change: Change, minutes_ago: i64, labels: &[(&str, &str)]) -> Entry {
+    let labels = Labels::from_pairs(labels.iter().copied());
+    let over = matches!(change, Change::Resolved | Change::Passed);
+    Entry {
+        alert: AlertNo(0),
+        change,
+        urgent: false,
+        severity: Severity::of(&labels),
+        group_by: GroupBy::Labels(Arc::from([Arc::from("alertname"), Arc::from("cluster")])),
+        source: "alertmanager".into(),
+        fingerprint: Fingerprint::of_labels(&labels),
+        status: if over { Status::Resolved } else { Status::Firing },
+        labels,
+        annotations: Labels::default(),
+        links: Labels::default(),
+        values: Labels::default(),
+        starts_at: Timestamp(NOW.0 - minutes_ago * 60_000),
+        ends_at: over.then_some(Timestamp(NOW.0 - 60_000)),
+        episodes: 1,
+    }
+}
+
+impl Entry {
+    fn saying(mut self, summary: &str) -> Self {
+        self.annotations = Labels::from_pairs([("summary", summary)]);
+        self
+    }
+
+    fn linking(mut self, kinds: &[&str]) -> Self {
+        self.links = kinds
+            .iter()
+            .map(|kind| (*kind, format!("https://{kind}.example.com/x?y=1&z=2")))
+            .collect();
+        self
+    }
+
+    fn by(mut self, names: &[&str]) -> Self {
+        self.group_by = GroupBy::Labels(names.iter().map(|name| Arc::from(*name)).collect());
+        self
+    }
+}
+
+fn draft(mut entries: Vec<Entry>, firing: [u64; 3]) -> Draft {
+    for (number, entry) in (1..).zip(&mut entries) {
+        entry.alert = AlertNo(number);
+    }
+    Draft {
+        id: DigestId(7),
+        uuid_prefix: "d7".into(),
+        receiver: "ops".into(),
+        bot: Some("ops-1".into()),
+        composed_at: NOW,
+        urgent: entries.iter().any(|entry| entry.urgent),
+        entries,
+        firing,
+        notices: Vec::new(),
+        fit: Fit {
+            messages_max: 3,
+            message_bytes_max: 18_000,
+            detail_max: Detail::Full,
+        },
+    }
+}
+
+fn one_critical() -> Draft {
+    let labels = [
+        ("alertname", "HighErrorRate"),
+        ("cluster", "prod-eu-1"),
+        ("service", "payments"),
+        ("instance", "api-7c9d-00012"),
+        ("severity", "critical"),
+        ("job", "api"),
+    ];
+    let mut entry = entry(Change::New, 1, &labels)
+        .saying("api-7c9d-00012 的 5xx 比例超过 5%，当前 7.2%")
+        .linking(&["generator", "runbook", "silence"]);
+    entry.urgent = true;
+    draft(vec![entry], [1, 0, 0])
+}
+
+fn mixed() -> Draft {
+    let disk = [
+        ("alertname", "DiskFull"),
+        ("cluster", "east-1"),
+        ("service", "db"),
+        ("instance", "db-07"),
+        ("mountpoint", "/var"),
+        ("severity", "critical"),
+    ];
+    let kafka = [
+        ("alertname", "KafkaLag"),
+        ("topic", "orders"),
+        ("partition", "3"),
+        ("severity", "warning"),
+    ];
+    let crash = [
+        ("alertname", "PodCrashLooping"),
+        ("pod", "checkout-5f6"),
+        ("severity", "warning"),
+    ];
+    let latency = |instance| {
+        [
+            ("alertname", "HighLatency"),
+            ("instance", instance),
+            ("severity", "warning"),
+        ]
+    };
+    draft(
+        vec![
+            entry(Change::Resolved, 23, &crash),
+            entry(Change::Resolved, 10, &latency("api-3")),
+            entry(Change::Resolved, 12, &latency("api-7")),
+            entry(Change::New, 5, &kafka)
+                .saying("48,000 behind and growing")
+                .linking(&["dashboard"]),
+            entry(Change::New, 2, &disk)
+                .saying("/var 97 % full, full in about 40 min")
+                .linking(&["generator", "runbook"]),
+        ],
+        [1, 5, 1],
+    )
+}
+
+fn twelve_pods() -> Draft {
+    let entries = (0..12)
+        .map(|n| {
+            let pod = format!("5f6c-{}{n}", char::from(b'a' + n));
+            let labels = [
+                ("alertname", "PodNotReady"),
+                ("cluster", "prod-eu-1"),
+                ("namespace", "checkout"),
+                ("pod", &pod),
+                ("severity", "warning"),
+            ];
+            entry(Change::New, if n < 5 { 16 } else { 15 }, &labels)
+                .saying("not ready for 15 min")
+                .linking(&["dashboard", "runbook"])
+        })
+        .collect();
+    draft(entries, [0, 14, 0])
+}
+
+/// A storm: a rack of nodes first, then what hangs on them.
+fn storm(size: u32) -> Draft {
+    let mut entries = Vec::new();
+    for n in 0..size {
+        let number = n.to_string();
+        let instance = format!("10.0.{}.{}:9100", n / 250, n % 250);
+        let cluster = if n % 23 == 0 { "east-1" } else { "east-2" };
+        let mut labels = vec![
+            ("cluster", cluster),
+            ("instance", instance.as_str()),
+            ("uid", number.as_str()),
+        ];
+        let (name, severity, minutes) = match n % 100 {
+            0 => ("NodeDown", "critical", 9),
+            1..=60 => ("TargetDown", "warning", 7),
+            61..=90 => ("HighErrorRate", "warning", 5),
+            _ => ("ProbeFailed", "info", 3),
+        };
+        let rack = format!("r{}", n % 5);
+        let service = format!("svc-{}", n % 43);
+        labels.extend([("alertname", name), ("severity", severity)]);
+        labels.push(match name {
+            "NodeDown" => ("rack", rack.as_str()),
+            "HighErrorRate" => ("service", service.as_str()),
+            _ => ("job", "node"),
+        });
+        entries.push(
+            entry(Change::New, minutes, &labels)
+                .by(&["alertname"])
+                .saying("down")
+                .linking(&["generator"]),
+        );
+    }
+    for n in 0..size / 50 {
+        let number = n.to_string();
+        let change = if n % 3 == 0 {
+            Change::Passed
+        } else {
+            Change::Resolved
+        };
+        entries.push(
+            entry(change, 8, &[("alertname", "HighLatency"), ("instance", &number)]).by(&["alertname"]),
+        );
+    }
+    let firing = u64::from(size);
+    draft(entries, [firing / 100, firing * 9 / 10, firing / 11])
+}
+
+fn all_clear() -> Draft {
+    let at = |host| {
+        [
+            ("alertname", "DiskFull"),
+            ("host", host),
+            ("severity", "critical"),
+        ]
+    };
+    draft(
+        vec![
+            entry(Change::Resolved, 73, &at("db-07")),
+            entry(Change::Resolved, 30, &at("db-08")),
+        ],
+        [0; 3],
+    )
+}
+
+fn reminders() -> Draft {
+    let disk = [
+        ("alertname", "DiskFull"),
+        ("host", "db-07"),
+        ("severity", "critical"),
+    ];
+    let lag = |partition| {
+        [
+            ("alertname", "KafkaLag"),
+            ("topic", "orders"),
+            ("partition", partition),
+            ("severity", "warning"),
+        ]
+    };
+    draft(
+        vec![
+            entry(Change::Reminder, 260, &disk)
+                .saying("97 %")
+                .linking(&["silence"]),
+            entry(Change::Reminder, 245, &lag("3")),
+            entry(Change::Reminder, 244, &lag("4")),
+        ],
+        [1, 2, 0],
+    )
+}
+
+fn flapping() -> Draft {
+    let mut entry = entry(
+        Change::Flapping,
+        4,
+        &[
+            ("alertname", "LinkDown"),
+            ("device", "sw-3"),
+            ("severity", "warning"),
+        ],
+    );
+    entry.episodes = 14;
+    draft(vec![entry], [0, 1, 0])
+}
+
+fn expired() -> Draft {
+    let at = |host| {
+        [
+            ("alertname", "BackupFailed"),
+            ("host", host),
+            ("severity", "info"),
+        ]
+    };
+    let mut draft = draft(
+        vec![
+            entry(Change::Expired, 15 * 1440, &at("nas-1")),
+            entry(Change::Expired, 15 * 1440 + 9, &at("nas-2")),
+        ],
+        [0; 3],
+    );
+    draft.notices = vec![Notice::Fallback {
+        through: "lobby".into(),
+        bot: "ops-1".into(),
+        reason: "limited",
+        until: Timestamp(NOW.0 + 480_000),
+    }];
+    draft
+}
+
+fn passed() -> Draft {
+    let mut entry = entry(
+        Change::Passed,
+        6,
+        &[("alertname", "HighLatency"), ("instance", "api-3")],
+    );
+    entry.episodes = 3;
+    draft(vec![entry], [0; 3])
+}
+
+fn again() -> Draft {
+    let mut entry = entry(
+        Change::Again,
+        2,
+        &[
+            ("alertname", "LinkDown"),
+            ("device", "sw-3"),
+            ("severity", "critical"),
+        ],
+    )
+    .saying("uplink of sw-3 is down");
+    entry.episodes = 2;
+    draft(vec![entry], [1, 0, 0])
+}
+
+fn hostile() -> Draft {
+    let evil = "](http://evil.example) **x** <font color=red>y</font> @13800000000 ![i](u)\n# head\n- item";
+    let mut entry = entry(
+        Change::New,
+        1,
+        &[
+            ("host", evil),
+            ("größe", "µ-1"),
+            ("emoji", "🔥👨\u{200d}👩"),
+            ("rtl", "ab\u{202e}dc\u{7}"),
+            ("path", r"C:\dir\"),
+        ],
+    )
+    .by(&["host"])
+    .saying("# 1. `rm -rf` & &lt;b&gt; https://evil.example kube_pod_name @all");
+    entry.links = Labels::from_pairs([
+        ("generator", "javascript:alert(1)"),
+        ("runbook", "https://r.example/(a)[b]"),
+    ]);
+    draft(vec![entry], [0, 0, 1])
+}
+
+fn nameless() -> Draft {
+    let mut entry = entry(Change::New, 0, &[]);
+    entry.values = Labels::from_pairs([("B", "7.2")]);
+    draft(vec![entry], [0, 0, 1])
+}
+
+fn enormous() -> Draft {
+    let value = "长".repeat(100_000);
+    let text = "very long ".repeat(12_000);
+    let mut entry = entry(Change::New, 1, &[("alertname", "Huge"), ("host", &value)]).saying(&text);
+    entry.annotations = Labels::from_pairs([("summary", text.as_str()), ("description", value.as_str())]);
+    draft(vec![entry], [0, 0, 1])
+}
+
+fn in_parts() -> Draft {
+    let entries = (0..36)
+        .map(|n| {
+            let (service, host) = (format!("service-{}", n / 12), format!("host-{n:02}"));
+            let labels = [
+                ("alertname", "Slow"),
+                ("service", service.as_str()),
+                ("host", host.as_str()),
+                ("severity", "warning"),
+            ];
+            entry(Change::New, i64::from(n), &labels)
+                .by(&["service"])
+                .saying(&format!("{host} answers in {n} s"))
+                .linking(&["generator", "silence"])
+        })
+        .collect();
+    let mut draft = draft(entries, [0, 36, 0]);
+    draft.fit.message_bytes_max = 2600;
+    draft
+}
+
+type Scene = (&'static str, fn() -> Draft);
+
+const SCENES: [Scene; 15] = [
+    ("one_critical", one_critical),
+    ("mixed", mixed),
+    ("twelve_pods", twelve_pods),
+    ("storm", || storm(20_000)),
+    ("all_clear", all_clear),
+    ("reminders", reminders),
+    ("flapping", flapping),
+    ("expired", expired),
+    ("passed", passed),
+    ("again", again),
+    ("hostile", hostile),
+    ("nameless", nameless),
+    ("enormous", enormous),
+    ("in_parts", in_parts),
+    ("refused", || {
+        let mut draft = mixed();
+        draft.fit.detail_max = Detail::Stub;
+        draft.notices = vec![Notice::ContentRefused {
+            errcode: Some(430_102),
+        }];
+        draft
+    }),
+];
+
+fn shown(rendered: &Rendered) -> String {
+    let parts: Vec<String> = rendered
+        .messages
+        .iter()
+        .map(|message| {
+            format!(
+                "title: {}\n{}",
+                message.title,
+                message.text.replace('\u{200b}', "␣")
+            )
+        })
+        .collect();
+    parts.join("\n\n======\n\n")
+}
+
+/// What must hold whatever the draft.
+#[track_caller]
+fn check(draft: &Draft, rendered: &Rendered) {
+    let mut covered: Vec<AlertNo> = rendered
+        .messages
+        .iter()
+        .flat_map(|m| m.covers.iter().copied())
+        .collect();
+    covered.sort_unstable();
+    let mut told: Vec<AlertNo> = draft.entries.iter().map(|entry| entry.alert).collect();
+    told.sort_unstable();
+    assert_eq!(covered, told, "every alert is covered exactly once");
+    assert!(rendered.messages.len() <= usize::from(draft.fit.messages_max.max(1)));
+    for message in &rendered.messages {
+        assert!(
+            message.body.len() <= draft.fit.message_bytes_max,
+            "{} bytes",
+            message.body.len()
+        );
+        assert!(
+            message.title.chars().count() <= TITLE_CHARS_MAX,
+            "{}",
+            message.title
+        );
+        assert!(!message.text.is_empty());
+        let body: Value = serde_json::from_slice(&message.body).expect("JSON");
+        assert_eq!(body["markdown"]["text"], message.text);
+        assert_eq!(body["markdown"]["title"], message.title);
+    }
+}
+
+#[test]
+fn digests_read_as_they_should() {
+    for (name, make) in SCENES {
+        for locale in [Locale::Chinese, Locale::English] {
+            let draft = make();
+            let rendered = renderer(plan(locale)).render(&draft);
+            assert_eq!(rendered.template_error, None);
+            check(&draft, &rendered);
+            insta::assert_snapshot!(format!("{name}.{}", locale.tag()), shown(&rendered));
+        }
+    }
+}
+
+#[test]
+fn a_storm_is_one_message_whatever_it_must_fit_into() {
+    let renderer = renderer(plan(Locale::Chinese));
+    let mut draft = storm(2000);
+    for bytes in [18_000, 4000, 1500] {
+        draft.fit.message_bytes_max = bytes;
+        let rendered = renderer.render(&draft);
+        check(&draft, &rendered);
+        assert_eq!(
+            (rendered.detail, rendered.messages.len()),
+            (Detail::Rollup, 1),
+            "{bytes}"
+        );
+    }
+}
+
+/// Renders with one template file and hands back the first message's text and the error.
+fn with_file(name: &str, source: &str, draft: &Draft) -> (String, Option<String>) {
+    let mut plan = plan(Locale::English);
+    plan.templates.insert(name.to_owned(), source.to_owned());
+    let rendered = renderer(plan).render(draft);
+    check(draft, &rendered);
+    (rendered.messages[0].text.clone(), rendered.template_error)
+}
+
+#[test]
+fn a_file_overrides_the_built_in_template_of_its_name() {
+    for name in ["digest", "digest.en"] {
+        let (text, error) = with_file(
+            name,
+            "{{counts.new}} {{sections.[0].alerts.[0].labels.service}}",
+            &one_critical(),
+        );
+        assert_eq!((text.as_str(), error), ("1 payments\n\n@13800000000", None));
+    }
+    let (text, error) = with_file("digest.zh-CN", "other", &one_critical());
+    assert!(text.starts_with("### 🔴 1 new") && error.is_none());
+}
+
+#[test]
+fn a_template_that_fails_gives_way_to_the_built_in_one_which_says_so() {
+    for (source, said) in [
+        ("", "it writes nothing"),
+        ("  {{! nothing }}\n", "it writes nothing"),
+        (
+            "{{#each sections}}{{#each ../sections}}{{#each ../../sections}}{{/each}}{{/each}}{{/each}}",
+            "it writes nothing",
+        ),
+        (
+            "{{#each @root.firing}}{{#each @root.firing}}{{#each @root.firing}}{{#each @root.firing}}a line of more than four hundred and twenty bytes, which is what five to the power of four needs to go over the limit of a quarter of a mebibyte that holds for whatever a template writes, be it the text or the title; no message of that length could ever be sent, so there is no use in going on, and a template that never ends ends here: nobody waits for it, and nobody is left without a digest; the built-in template tells it instead, and this is enough of it now{{/each}}{{/each}}{{/each}}{{/each}}",
+            "it writes more than",
+        ),
+        ("{{lookup}}", "param"),
+    ] {
+        let (text, error) = with_file("digest", source, &one_critical());
+        assert!(text.starts_with("### 🔴 1 new"), "{source}: {text}");
+        assert!(
+            text.contains("template digest failed, the built-in one is used"),
+            "{source}: {text}"
+        );
+        assert!(
+            error.as_ref().is_some_and(|error| error.contains(said)),
+            "{source}: {error:?}"
+        );
+    }
+    let (text, error) = with_file("digest", &"too much ".repeat(3000), &one_critical());
+    assert!(text.starts_with("### 🔴 1 new"));
+    assert!(error.is_some_and(|error| error.contains("18000 bytes")));
+}
+
+#[test]
+fn templates_that_cannot_work_are_reported_with_their_place() {
+    for (source, expected) in [
+        ("a\n{{#if x}}", "digest 2:"),
+        (
+            "a\n  {{durations2 x}}",
+            "digest 2:3 there is no function `durations2`",
+        ),
+        (
+            "{{#if (nope x)}}{{/if}}",
+            "digest 1:1 there is no function `nope`",
+        ),
+        ("{{> other}}", "digest 1:1 there is no template `other`"),
+        ("{{> digest}}", "digest 1:1 template `digest` includes itself"),
+        (
+            "{{> (lookup this 'x')}}",
+            "digest 1:1 the name of an included template must be written out",
+        ),
+        (
+            "{{#*inline 'x'}}{{/inline}}",
+            "digest 1:1 decorators and inline partials are not supported",
+        ),
+        (
+            "{{#each a}}{{#each b}}{{#each c}}{{#each d}}{{#each e}}{{/each}}{{/each}}{{/each}}{{/each}}{{/each}}",
+            "digest 0:0 5 nested `each` blocks; at most 4 are allowed",
+        ),
+    ] {
+        let mut plan = plan(Locale::English);
+        plan.templates.insert("digest".into(), source.into());
+        let problems = Renderer::new(&Arc::new(plan)).expect_err(source);
+        let problem = &problems[0];
+        let place = format!(
+            "{} {}:{}",
+            problem.name,
+            problem.line.unwrap_or(0),
+            problem.column.unwrap_or(0)
+        );
+        assert!(
+            format!("{place} {}", problem.message).starts_with(expected),
+            "{place} {}",
+            problem.message
+        );
+    }
+    let mut plan = plan(Locale::English);
+    plan.templates.insert("a".into(), "{{> b}}".into());
+    plan.templates.insert("b".into(), "{{> c}}".into());
+    plan.templates.insert("c".into(), "{{> b}}".into());
+    let problems = Renderer::new(&Arc::new(plan)).expect_err("a circle");
+    assert!(
+        problems
+            .iter()
+            .all(|problem| problem.message.contains("includes itself"))
+            && problems.len() == 2
+    );
+}
+
+#[test]
+fn a_receiver_may_name_the_built_in_digest_and_any_file() {
+    let files = BTreeMap::from([
+        ("ops".to_owned(), String::new()),
+        ("db.en".to_owned(), String::new()),
+    ]);
+    for (name, exists) in [("digest", true), ("ops", true), ("db", true), ("web", false)] {
+        assert_eq!(template_exists(&files, name), exists, "{name}");
+    }
+}
+
+/// Renders one digest with a receiver and bot changed for the case.
+fn told(draft: &Draft, change: impl FnOnce(&mut Receiver, &mut Bot)) -> Message {
+    let mut plan = plan(Locale::English);
+    let receiver = plan.receivers.values_mut().next().expect("a receiver");
+    change(receiver, plan.bots.values_mut().next().expect("a bot"));
+    renderer(plan).render(draft).messages.remove(0)
+}
+
+#[test]
+fn phones_ring_only_when_something_begins_to_fire_unless_always() {
+    let everybody = |on| Mention {
+        mobiles: vec!["138".into()],
+        user_ids: (0..60).map(|n| format!("u{n}")).collect(),
+        all: true,
+        on,
+    };
+    for (on, draft, rings) in [
+        (MentionOn::Urgent, one_critical(), true),
+        (MentionOn::Urgent, mixed(), false),
+        (MentionOn::Firing, mixed(), true),
+        (MentionOn::Firing, all_clear(), false),
+        (MentionOn::Firing, reminders(), false),
+        (MentionOn::Always, all_clear(), true),
+    ] {
+        let message = told(&draft, |receiver, _| receiver.mention = everybody(on));
+        let body: Value = serde_json::from_slice(&message.body).expect("JSON");
+        assert_eq!(message.text.contains("\n\n@138 @u0 "), rings, "{on:?}");
+        assert_eq!(body.get("at").is_some(), rings);
+        if rings {
+            assert!(
+                message.text.ends_with("@u48 @all"),
+                "at most fifty: {}",
+                message.text
+            );
+            assert_eq!(body["at"]["atUserIds"].as_array().map(Vec::len), Some(49));
+            assert_eq!(body["at"]["isAtAll"], true);
+        }
+    }
+}
+
+#[test]
+fn the_keyword_is_in_title_and_text_once() {
+    for (keyword, draft) in [("告警", in_parts()), ("new", mixed()), ("Slow", in_parts())] {
+        let message = told(&draft, |_, bot| bot.keyword = Some(keyword.into()));
+        assert_eq!(message.title.matches(keyword).count(), 1, "{}", message.title);
+        assert!(message.text.contains(keyword) && message.title.chars().count() <= TITLE_CHARS_MAX);
+    }
+    let message = told(&mixed(), |_, bot| bot.keyword = Some("监控".into()));
+    insta::assert_snapshot!(message.title, @"");
+    assert!(message.text.ends_with(" · 监控"), "{}", message.text);
+}
+
+#[test]
+fn other_shapes_of_message_and_the_console_carry_the_same_digest() {
+    let text = told(&one_critical(), |receiver, _| {
+        receiver.message = MessageKind::Text
+    });
+    insta::assert_snapshot!("as_text", String::from_utf8_lossy(&text.body));
+    let card = told(&one_critical(), |receiver, _| {
+        receiver.message = MessageKind::ActionCard
+    });
+    let body: Value = serde_json::from_slice(&card.body).expect("JSON");
+    assert_eq!(body["msgtype"], "actionCard");
+    assert_eq!(body["actionCard"]["text"], card.text);
+    assert_eq!(
+        body["actionCard"]["singleURL"],
+        "dingtalk://dingtalkclient/page/link?url=https%3A%2F%2Falerts.example.com%2Fapi%2Fv1%2Falerts%3Freceiver%3Dops&pc_slide=false"
+    );
+    let mut draft = hostile();
+    draft.bot = None;
+    let console = told(&draft, |_, _| ());
+    insta::assert_snapshot!("on_a_terminal", String::from_utf8_lossy(&console.body));
+}
+
+#[test]
+fn the_number_of_the_part_is_in_its_msg_uuid_and_only_the_first_part_mentions() {
+    let mut plan = plan(Locale::English);
+    plan.receivers
+        .values_mut()
+        .for_each(|receiver| receiver.mention.on = MentionOn::Always);
+    let rendered = renderer(plan).render(&in_parts());
+    assert!(rendered.messages.len() > 1);
+    for (part, message) in (1..).zip(&rendered.messages) {
+        let body: Value = serde_json::from_slice(&message.body).expect("JSON");
+        assert_eq!(body["msgUuid"], format!("d7-{part}"));
+        assert_eq!(message.text.contains("@13800000000"), part == 1);
+        assert!(
+            message
+                .title
+                .ends_with(&format!("({part}/{})", rendered.messages.len()))
+        );
+    }
+}
+
+#[test]
+fn a_digest_of_nothing_or_for_an_unknown_receiver_is_still_a_message() {
+    let mut draft = draft(Vec::new(), [0; 3]);
+    draft.receiver = "gone".into();
+    let rendered = renderer(plan(Locale::English)).render(&draft);
+    check(&draft, &rendered);
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop::sample::select(&Change::ALL[..])
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let text = "[a-z]{1,4}|\\PC{0,30}|[x长]{2000,9000}";
+    (
+        change(),
+        0..5000_i64,
+        prop::collection::vec(("[a-c]|alertname|pod|severity", text), 0..6),
+        text,
+        any::<bool>(),
+    )
+        .prop_map(|(change, minutes, labels, summary, urgent)| {
+            let labels: Vec<_> = labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let mut entry = entry(change, minutes, &labels)
+                .by(&["alertname", "a"])
+                .saying(&summary);
+            if labels.len() == 5 {
+                entry.group_by = GroupBy::All;
+            }
+            entry.urgent = urgent;
+            entry
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_draft_is_told_whole_within_its_frame(
+        entries in prop::collection::vec(any_entry(), 1..70),
+        messages_max in 0..4_u8,
+        message_bytes_max in 1100..20_000_usize,
+        detail_max in prop::sample::select(&[Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub][..]),
+    ) {
+        let mut draft = draft(entries, [3, 2, 1]);
+        draft.fit = Fit { messages_max, message_bytes_max, detail_max };
+        let rendered = renderer(plan(Locale::Chinese)).render(&draft);
+        check(&draft, &rendered);
+        prop_assert_eq!(&rendered.template_error, &None);
+        prop_assert!(rendered.detail >= detail_max);
+        for message in &rendered.messages {
+            prop_assert!(!message.text.lines().any(|line| line.contains("](") && !line.contains("](dingtalk://")));
+        }
+    }
+
+    #[test]
+    fn every_level_counts_every_alert(entries in prop::collection::vec(any_entry(), 0..600)) {
+        let draft = draft(entries, [0; 3]);
+        let settings = Settings { timezone: TimeZone::UTC, external_url: None };
+        for detail in [Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub] {
+            let digest = crate::digest::compose(&draft, detail, &settings);
+            let told = draft.entries.len() as u64;
+            prop_assert_eq!(digest.counts.told, told);
+            let in_sections: u64 = digest.sections.iter().map(|section| section.counts.told).sum();
+            prop_assert_eq!(in_sections + digest.rest.alerts, told);
+            let listed: u64 = digest.sections.iter().map(|section| section.alerts.len() as u64 + section.more).sum();
+            prop_assert_eq!(listed, in_sections);
+            for section in &digest.sections {
+                let folded: u64 = section.lines.iter().map(|line| line.count).sum();
+                prop_assert_eq!(folded, section.alerts.len() as u64);
+                let statuses: std::collections::BTreeSet<_> = section.alerts.iter().map(|a| a.status).collect();
+                prop_assert!(statuses.len() <= 1);
+            }
+        }
+    }
+}
+
+/// Run with `cargo test --release --lib render:: -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_storms_take() {
+    let renderer = renderer(plan(Locale::Chinese));
+    for size in [COMPACT_ALERTS_MAX, 10_000, 100_000] {
+        let draft = storm(u32::try_from(size).expect("small") * 50 / 51);
+        let begin = std::time::Instant::now();
+        let rendered = renderer.render(&draft);
+        println!(
+            "{} changes: {:?} as {:?}",
+            draft.entries.len(),
+            begin.elapsed(),
+            rendered.detail
+        );
+    }
+}
