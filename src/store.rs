@@ -216,15 +216,21 @@ pub struct Changes {
 impl Changes {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty()
-            && self.told.is_empty()
-            && self.in_flight.is_empty()
-            && self.bots.is_empty()
-            && self.served.is_empty()
-            && self.digests.is_empty()
-            && self.messages.is_empty()
-            && self.attempts.is_empty()
-            && self.outcomes.is_empty()
+        self.rows() == 0
+    }
+
+    /// How many rows there are to commit.
+    pub fn rows(&self) -> u64 {
+        let rows = self.alerts.len()
+            + self.told.len()
+            + self.in_flight.len()
+            + self.bots.len()
+            + self.served.len()
+            + self.digests.len()
+            + self.messages.len()
+            + self.attempts.len()
+            + self.outcomes.len();
+        rows as u64
     }
 
     /// Takes over newer changes, row by row.
@@ -290,7 +296,8 @@ pub struct RefusedBody {
 pub trait Store: Send + 'static {
     /// Everything the engine starts from.
     fn load(&mut self) -> Result<Saved, StoreError>;
-    /// Commits all rows or none; they are on disk when this returns. After an error none of them is, and the
+    /// Commits all rows or none; they are on disk when this returns. Without rows it tries whether the disk can be
+    /// written. After an error none of them is, and the
     /// same call may be made again later.
     fn commit(&mut self, changes: &Changes) -> Result<(), StoreError>;
     /// The newest digests first, at most `limit`, of one receiver or of all.

@@ -248,7 +248,9 @@ impl Engine {
         let refused = desk.content_refused.clone();
         let draft = Draft {
             id,
-            uuid_prefix: format!("{}-{id}", self.instance),
+            // The time keeps the texts apart even where numbers are given twice: a digest sent while the store
+            // could not be written, and the next one of that number after a crash.
+            uuid_prefix: format!("{}-{id}-{:x}", self.instance, self.now.time.0),
             receiver: name.clone(),
             bot: carrier.bot.clone(),
             composed_at: self.now.time,

@@ -329,7 +329,7 @@ impl Stage {
                 let message = Message {
                     title: String::new(),
                     text: words,
-                    body: format!("{}-1", draft.uuid_prefix).into_bytes().into(),
+                    body: format!("{}-1", draft.id).into_bytes().into(),
                     covers: draft.entries.iter().map(|entry| entry.alert).collect(),
                 };
                 let rendered = Rendered {
@@ -829,7 +829,7 @@ fn a_bot_that_is_too_fast_is_silent_and_another_takes_over_at_once() {
          300s run",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 limited
+         10s   a: 0-1 limited
          10s ops <-b- new disk
          20s reply new=1
          70s ops <-b- new load",
@@ -850,9 +850,9 @@ fn while_every_bot_is_limited_the_difference_grows_and_ends_in_one_digest() {
          1000s run",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 limited
+         10s   a: 0-1 limited
          10s ops <-b- new disk
-         10s   b: test-1-1 limited
+         10s   b: 1-1 limited
          100s reply new=1
          200s reply resolved=1
          300s ops waits for pause until 610s, 2 changes
@@ -872,9 +872,9 @@ fn a_refused_bot_is_left_alone_until_the_configuration_changes() {
          200s run",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 refused_token
+         10s   a: 0-1 refused_token
          10s ops <-b- new disk
-         10s   b: test-1-1 refused_token
+         10s   b: 1-1 refused_token
          60s ops waits for pause until 3610s, 1 changes
          100s ops <-a- new disk",
     );
@@ -888,7 +888,7 @@ fn a_receiver_whose_bots_are_all_refused_speaks_through_its_fallback() {
          100s run",
         "0s reply new=1
          10s db <-c- new disk
-         10s   c: test-0-1 refused_token
+         10s   c: 0-1 refused_token
          10s db <-a- new disk [Fallback { through: \"ops\", bot: \"c\", reason: \"refused_token\", until: Timestamp(1772413210000) }]",
     );
 }
@@ -905,7 +905,7 @@ fn a_send_that_surely_failed_is_no_message_any_more_but_a_difference() {
          100s run",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 retry
+         10s   a: 0-1 retry
          11s reply resolved=1
          11s ops <-b- passed disk",
     );
@@ -922,9 +922,9 @@ fn a_message_that_may_have_arrived_is_sent_again_byte_for_byte() {
          200s run",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 unknown
+         10s   a: 0-1 unknown
          11s reply resolved=1
-         11s   a: test-0-1 unknown
+         11s   a: 0-1 unknown
          12s reply new=1
          73s ops <-a- resolved disk, new load",
     );
@@ -945,8 +945,8 @@ fn a_restart_sends_a_message_of_unknown_outcome_again_and_tells_nothing_twice() 
          10s ops <-a- new load
          21s reply new=1
          70s ops <-a- new disk
-         70s   a: test-1-1 unknown
-         71s   a: test-1-1 unknown",
+         70s   a: 1-1 unknown
+         71s   a: 1-1 unknown",
     );
 }
 
@@ -964,9 +964,9 @@ fn a_restart_keeps_truth_told_and_pauses() {
          800s alerts",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 limited
+         10s   a: 0-1 limited
          10s ops <-b- new disk
-         10s   b: test-1-1 limited
+         10s   b: 1-1 limited
          12s reply repeat=1
          20s ops waits for group_wait until 21s, 1 changes
          610s ops <-a- new disk
@@ -984,7 +984,7 @@ fn content_dingtalk_refuses_is_told_as_numbers() {
          200s run",
         "0s reply new=1
          10s ops <-a- new disk
-         10s   a: test-0-1 rejected_content
+         10s   a: 0-1 rejected_content
          11s ops <-b- stub new disk [ContentRefused { errcode: None }]",
     );
 }

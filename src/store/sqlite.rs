@@ -183,9 +183,6 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
         let next = self.next;
         self.next = self.transact(|writer| writer.changes(changes, next))?;
         Ok(())

@@ -257,7 +257,16 @@ prop_compose! {
         digests in btree_map(key().prop_map(DigestId), digest_row(), 0..3),
         messages in btree_map(message_id(), message_row(), 0..3),
     ) -> Changes {
-        Changes { alerts, told, in_flight, bots, served, digests, messages }
+        Changes {
+            alerts,
+            told,
+            in_flight,
+            bots,
+            served,
+            digests,
+            messages,
+            ..Changes::default()
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestam
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::{
-    AlertRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
-    RefusedBody, ToldRow,
+    AlertRow, AttemptRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
+    REFUSED_KEPT_MAX, RefusedBody, ToldRow,
 };
 
 /// The first numbers no alert and no digest has had.
@@ -48,7 +48,8 @@ impl Writer<'_> {
     /// Writes every row and returns the numbers that are next.
     pub(super) fn changes(&mut self, changes: &Changes, next: Next) -> rusqlite::Result<Next> {
         let after = next.after(changes);
-        if after != next {
+        // An empty commit asks whether the file can be written at all.
+        if after != next || changes.is_empty() {
             self.connection.execute(
                 "UPDATE meta SET next_alert = ?1, next_digest = ?2",
                 params![after.alert, after.digest],
@@ -61,6 +62,8 @@ impl Writer<'_> {
         self.served(&changes.served)?;
         self.digests(&changes.digests)?;
         self.messages(&changes.messages)?;
+        self.attempts(&changes.attempts)?;
+        self.outcomes(&changes.outcomes)?;
         Ok(after)
     }
 
@@ -188,6 +191,31 @@ impl Writer<'_> {
                 counts,
                 row.outcome,
             ])?;
+        }
+        Ok(())
+    }
+
+    fn attempts(&mut self, rows: &BTreeMap<MessageId, AttemptRow>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection)
+            .prepare("UPDATE message SET sent_at = ?2, attempts = ?3, errcode = ?4 WHERE id = ?1")?;
+        for (id, row) in rows {
+            put.execute(params![id, row.sent_at, row.attempts, row.errcode])?;
+        }
+        Ok(())
+    }
+
+    fn outcomes(&mut self, rows: &BTreeMap<DigestId, String>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = self
+            .connection
+            .prepare("UPDATE digest SET outcome = ?2 WHERE id = ?1")?;
+        for (id, outcome) in rows {
+            put.execute(params![id, outcome])?;
         }
         Ok(())
     }

@@ -1,0 +1,146 @@
+//! The store's own thread: it blocks on the disk so that nobody else has to.
+//!
+//! Commands are worked off in the order in which they were given. There is at most one commit among them; reads
+//! are bounded by [`READS_WAITING_MAX`].
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::Unavailable;
+use crate::alert::{ReceiverName, Timestamp};
+use crate::store::{Changes, RefusedBody, Saved, Store, StoreError, Told};
+
+/// Reads and other small matters that may wait for the thread; one more is refused.
+const READS_WAITING_MAX: usize = 64;
+
+type DigestsReply = oneshot::Sender<Result<Vec<Told>, Unavailable>>;
+
+/// The way to the store's thread. The thread ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Writer {
+    commands: mpsc::Sender<Command>,
+    reads: Arc<Semaphore>,
+}
+
+/// A commit that has ended.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// What was to be committed, given back when it was not.
+    pub(super) changes: Changes,
+    /// How many rows there were.
+    pub(super) rows: u64,
+    /// How long it took.
+    pub(super) result: Result<Duration, StoreError>,
+}
+
+impl Committed {
+    /// What a commit comes to when the thread has died.
+    pub(super) fn thread_is_gone() -> Self {
+        let detail = "the thread of the store has died".to_owned();
+        Self {
+            changes: Changes::default(),
+            rows: 0,
+            result: Err(StoreError::Other {
+                path: "store".to_owned(),
+                detail,
+            }),
+        }
+    }
+}
+
+enum Command {
+    Commit(Changes, oneshot::Sender<Committed>),
+    Load(oneshot::Sender<Result<Saved, StoreError>>),
+    Digests(Option<ReceiverName>, usize, DigestsReply, OwnedSemaphorePermit),
+    KeepRefused(RefusedBody, OwnedSemaphorePermit),
+    Prune(Timestamp),
+}
+
+impl Writer {
+    /// Moves the store to a thread.
+    pub(super) fn spawn(mut store: Box<dyn Store>) -> Self {
+        let (commands, inbox) = mpsc::channel();
+        std::thread::spawn(move || {
+            for command in inbox {
+                obey(store.as_mut(), command);
+            }
+        });
+        Self {
+            commands,
+            reads: Arc::new(Semaphore::new(READS_WAITING_MAX)),
+        }
+    }
+
+    pub(super) fn commit(&self, changes: Changes) -> oneshot::Receiver<Committed> {
+        let (reply, committed) = oneshot::channel();
+        self.give(Command::Commit(changes, reply));
+        committed
+    }
+
+    /// Everything an engine starts from, as it is on disk.
+    pub(super) async fn load(&self) -> Result<Saved, StoreError> {
+        let (reply, saved) = oneshot::channel();
+        self.give(Command::Load(reply));
+        saved
+            .await
+            .unwrap_or_else(|_| Committed::thread_is_gone().result.map(|_| Saved::default()))
+    }
+
+    pub(super) fn digests(&self, receiver: Option<ReceiverName>, limit: usize, reply: DigestsReply) {
+        match Arc::clone(&self.reads).try_acquire_owned() {
+            Ok(permit) => self.give(Command::Digests(receiver, limit, reply, permit)),
+            Err(_) => drop(reply.send(Err(Unavailable::InboxFull))),
+        }
+    }
+
+    /// Keeps a refused body, or drops it when the thread has too much to do.
+    pub(super) fn keep_refused(&self, body: RefusedBody) {
+        if let Ok(permit) = Arc::clone(&self.reads).try_acquire_owned() {
+            self.give(Command::KeepRefused(body, permit));
+        }
+    }
+
+    pub(super) fn prune(&self, before: Timestamp) {
+        self.give(Command::Prune(before));
+    }
+
+    fn give(&self, command: Command) {
+        // A thread that is gone drops the command's reply, which its asker notices.
+        let _gone = self.commands.send(command);
+    }
+}
+
+fn obey(store: &mut dyn Store, command: Command) {
+    match command {
+        Command::Commit(changes, reply) => {
+            let begun = Instant::now();
+            let rows = changes.rows();
+            let result = store.commit(&changes).map(|()| begun.elapsed());
+            drop(reply.send(Committed {
+                changes,
+                rows,
+                result,
+            }));
+        }
+        Command::Load(reply) => drop(reply.send(store.load())),
+        Command::Digests(receiver, limit, reply, _permit) => {
+            let found = store.digests(receiver.as_ref(), limit).map_err(|error| {
+                tracing::error!(%error, "the history cannot be read");
+                Unavailable::StoreFailed
+            });
+            drop(reply.send(found));
+        }
+        Command::KeepRefused(body, _permit) => {
+            if let Err(error) = store.keep_refused(&body) {
+                tracing::warn!(%error, source = %body.source, "a refused body could not be kept");
+            }
+        }
+        Command::Prune(before) => {
+            if let Err(error) = store.prune(before) {
+                tracing::warn!(%error, "old history could not be forgotten");
+            }
+        }
+    }
+}
