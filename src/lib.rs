@@ -1,6 +1,8 @@
 //! Alerts in, readable DingTalk digests out.
 
 pub mod alert;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod digest;
 pub mod dingtalk;

@@ -18,6 +18,7 @@ use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, BotView, Rec
 use crate::http::limits::{ANSWER_MILLIS_MAX, LISTED_DEFAULT, LISTED_MAX, RELOAD_MILLIS_MAX};
 use crate::http::reply::{Fault, body, json};
 use crate::http::{Call, answered, now};
+use crate::plan::matcher::Matcher;
 use crate::store;
 use crate::telemetry::Snapshot;
 
@@ -122,7 +123,7 @@ fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
         .repeated
         .iter()
         .map(|(_, text)| {
-            text.parse()
+            Matcher::parse(text)
                 .map_err(|why| Fault::BadQuery(format!("`filter={text}` is no matcher: {why}")))
         })
         .collect::<Result<_, _>>()?;

@@ -247,6 +247,7 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
     let Decoded {
         alerts,
         problems,
+        unusable,
         ignored,
         truncated,
     } = decoded;
@@ -269,7 +270,12 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
             alerts,
             status: source.busy_status,
         }),
-        _ => Ok(Taken::new(&tally, &problems, ignored, truncated)),
+        _ => Ok(Taken {
+            refused: unusable,
+            ignored,
+            truncated,
+            ..Taken::new(&tally, &problems)
+        }),
     }
 }
 
@@ -284,6 +290,8 @@ struct Taken {
     resolved: u32,
     /// Of them: known already.
     repeats: u32,
+    /// Elements left out because they could not be used; `problems` says why.
+    refused: usize,
     /// Elements that are not alerts.
     ignored: u32,
     /// Alerts the sender says it left out.
@@ -301,15 +309,16 @@ struct Told {
 }
 
 impl Taken {
-    fn new(tally: &BTreeMap<Verdict, u32>, problems: &[Problem], ignored: u32, truncated: u64) -> Self {
+    fn new(tally: &BTreeMap<Verdict, u32>, problems: &[Problem]) -> Self {
         let count = |verdicts: &[Verdict]| verdicts.iter().filter_map(|it| tally.get(it)).sum();
         Self {
             accepted: tally.values().sum(),
             new: count(&[Verdict::New, Verdict::Again]),
             resolved: count(&[Verdict::Resolved]),
             repeats: count(&[Verdict::Repeat]),
-            ignored,
-            truncated,
+            refused: 0,
+            ignored: 0,
+            truncated: 0,
             problems: problems
                 .iter()
                 .take(PROBLEMS_LISTED_MAX)

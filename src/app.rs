@@ -1,0 +1,330 @@
+//! Builds the daemon and runs it: what starts before what, and what ends after what.
+//!
+//! Start: configuration, store, engine, socket, then readiness. A reload does everything that can fail first and
+//! then swaps plan and renderer in one step; what cannot change while running is said. End: no more connections,
+//! requests under way are answered, messages on their way may arrive, everything is committed.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::alert::Timestamp;
+use crate::config::watch::{Changes, Watcher};
+use crate::config::{self, Loaded, Report};
+use crate::dingtalk::Client;
+use crate::dingtalk::client::ClientError;
+use crate::driver::{self, Driver, Prepared};
+use crate::http::limits::Limits;
+use crate::http::{self, Listener, PlanStatus, ReloadHandle, ReloadOutcome, Site};
+use crate::plan::Plan;
+use crate::store::StoreError;
+use crate::store::sqlite::SqliteStore;
+use crate::telemetry::Metrics;
+
+/// Questions that may wait for the driver; one more is answered "try again".
+const INBOX_MAX: usize = 1024;
+/// Requests for a reload that may wait; they are answered together.
+const RELOADS_WAITING_MAX: usize = 16;
+
+/// What the daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The configuration file; `None` runs on built-in defaults.
+    pub config: Option<PathBuf>,
+    /// Where state is kept when the configuration names a relative path.
+    pub state_dir: PathBuf,
+}
+
+/// Why the daemon could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration cannot be used; the report says why.
+    #[error("the configuration cannot be used")]
+    Config(Report),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no way to reach DingTalk.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on `{address}`: {error}; is another dingest running, or does `server.listen` need a change?"
+    )]
+    Listen {
+        /// The address as configured.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The system refused something it always grants.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the daemon until `stop`. `ready` is told the address once webhooks are taken (`None`: a Unix socket).
+pub async fn run(
+    setup: Setup,
+    stop: CancellationToken,
+    ready: oneshot::Sender<Option<SocketAddr>>,
+) -> Result<(), AppError> {
+    let started_at = now();
+    let loaded = config::load(setup.config.as_deref(), &setup.state_dir).map_err(AppError::Config)?;
+    let (watcher, changes) = Watcher::new(&loaded.files)?;
+    warn_of(&loaded.warnings);
+    let metrics = Arc::new(Metrics::new());
+    metrics.reloaded(true, started_at);
+    let prepared = Prepared {
+        plan: Arc::clone(&loaded.plan),
+        renderer: Arc::clone(&loaded.renderer),
+    };
+    let driver = start_driver(prepared, Arc::clone(&metrics)).await?;
+    let listener = listen(&loaded.plan).await?;
+    let address = listener.address();
+
+    let (inbox, asks) = mpsc::channel(INBOX_MAX);
+    let (plans, new_plans) = mpsc::channel(1);
+    let (reloads, reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
+    let (plan, current_plan) = watch::channel(Arc::clone(&loaded.plan));
+    let (status, plan_status) = watch::channel(PlanStatus {
+        file: setup.config.as_ref().map(|path| path.display().to_string()),
+        loaded_at: started_at,
+        error: None,
+    });
+    let site = Arc::new(Site {
+        plan: current_plan,
+        plan_status,
+        driver: driver::Handle::new(inbox),
+        reload: ReloadHandle::new(reloads),
+        metrics: Arc::clone(&metrics),
+        started_at,
+        limits: Limits::default(),
+    });
+    let reloader = Reloader {
+        setup,
+        watcher,
+        plan,
+        status,
+        plans,
+        metrics,
+    };
+    let drained = CancellationToken::new();
+    let driver = tokio::spawn(driver.run(asks, new_plans, drained.clone()));
+    let reloader = tokio::spawn(reloader.run(changes, reload_requests, stop.clone()));
+    let watchdog = tokio::spawn(feed_watchdog(site.driver.clone(), stop.clone()));
+
+    tell_systemd(&[NotifyState::Ready]);
+    match address {
+        Some(address) => tracing::info!(%address, "ready"),
+        None => tracing::info!("ready"),
+    }
+    // Nobody may want to know.
+    let _unwatched = ready.send(address);
+    let cut = http::serve(listener, site, stop.cancelled()).await;
+    tell_systemd(&[NotifyState::Stopping]);
+    if cut > 0 {
+        tracing::warn!(connections = cut, "connections cut that did not end in time");
+    }
+    drained.cancel();
+    for task in [driver, reloader, watchdog] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a task died");
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the store and loads it, away from the runtime's threads.
+async fn start_driver(prepared: Prepared, metrics: Arc<Metrics>) -> Result<Driver, AppError> {
+    let start = move || {
+        let store = SqliteStore::open(&prepared.plan.store.path)?;
+        let client = Client::new()?;
+        Ok(Driver::start(Box::new(store), prepared, client, metrics)?)
+    };
+    tokio::task::spawn_blocking(start)
+        .await
+        .map_err(std::io::Error::other)?
+}
+
+/// The socket systemd hands over, or the configured one.
+async fn listen(plan: &Plan) -> Result<Listener, AppError> {
+    if let Some(inherited) = Listener::inherited()? {
+        return Ok(inherited);
+    }
+    Listener::bind(&plan.server.listen)
+        .await
+        .map_err(|error| AppError::Listen {
+            address: plan.server.listen.to_string(),
+            error,
+        })
+}
+
+/// The one place where plans change.
+#[derive(Debug)]
+struct Reloader {
+    setup: Setup,
+    watcher: Watcher,
+    plan: watch::Sender<Arc<Plan>>,
+    status: watch::Sender<PlanStatus>,
+    plans: mpsc::Sender<Prepared>,
+    metrics: Arc<Metrics>,
+}
+
+impl Reloader {
+    /// Reloads when a file changes, on HUP and on request, until `stop`.
+    async fn run(
+        self,
+        mut changes: Changes,
+        mut requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
+        stop: CancellationToken,
+    ) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => Some(hangup),
+            Err(error) => {
+                tracing::warn!(%error, "HUP does not reload here");
+                None
+            }
+        };
+        loop {
+            let mut asked = Vec::new();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = changes.changed() => tracing::debug!("a configuration file has changed"),
+                () = next_signal(hangup.as_mut()) => tracing::debug!("asked to reload by HUP"),
+                request = requests.recv() => asked.extend(request),
+            }
+            // Whoever asks while we wait for a turn gets the outcome of this one.
+            while let Ok(request) = requests.try_recv() {
+                asked.push(request);
+            }
+            let outcome = self.reload().await;
+            for request in asked {
+                // Somebody who asked and went away is owed nothing.
+                let _gone = request.send(outcome.clone());
+            }
+        }
+    }
+
+    async fn reload(&self) -> ReloadOutcome {
+        tell_systemd(&[NotifyState::Reloading]);
+        let Setup { config, state_dir } = self.setup.clone();
+        let loaded = tokio::task::spawn_blocking(move || config::load(config.as_deref(), &state_dir)).await;
+        let outcome = match loaded {
+            Ok(Ok(loaded)) => self.adopt(&loaded).await,
+            Ok(Err(report)) => self.refuse(&report),
+            Err(error) => Err(format!("the configuration could not be loaded: {error}")),
+        };
+        tell_systemd(&[NotifyState::Ready]);
+        self.metrics.reloaded(outcome.is_ok(), now());
+        outcome
+    }
+
+    async fn adopt(&self, loaded: &Loaded) -> ReloadOutcome {
+        self.watcher.rearm(&loaded.files);
+        warn_of(&loaded.warnings);
+        let running = Arc::clone(&self.plan.borrow());
+        if running.server.listen != loaded.plan.server.listen || running.store.path != loaded.plan.store.path
+        {
+            tracing::warn!("`server.listen` and `store.path` take effect at the next start");
+        }
+        let prepared = Prepared {
+            plan: Arc::clone(&loaded.plan),
+            renderer: Arc::clone(&loaded.renderer),
+        };
+        if self.plans.send(prepared).await.is_err() {
+            return Err("shutting down".to_owned());
+        }
+        self.plan.send_replace(Arc::clone(&loaded.plan));
+        self.status.send_modify(|status| {
+            status.loaded_at = now();
+            status.error = None;
+        });
+        tracing::info!("configuration loaded");
+        Ok(())
+    }
+
+    /// Keeps the running plan. The same report is logged once, however often it comes up.
+    fn refuse(&self, report: &Report) -> ReloadOutcome {
+        self.watcher.rearm(report.files());
+        let text = report.render(false);
+        let known = self.status.borrow().error.as_deref() == Some(text.as_str());
+        if !known {
+            tracing::error!(
+                problems = report.problems().len(),
+                first = report.problems().first().map(|problem| problem.message.as_str()),
+                "configuration refused"
+            );
+        }
+        self.status
+            .send_modify(|status| status.error = Some(text.clone()));
+        Err(text)
+    }
+}
+
+async fn next_signal(signal: Option<&mut tokio::signal::unix::Signal>) {
+    match signal {
+        // `None` would mean that no further signal can come.
+        Some(signal) => match signal.recv().await {
+            Some(()) => {}
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn warn_of(warnings: &Report) {
+    for problem in warnings.problems() {
+        let place = problem
+            .line
+            .map(|line| format!("{}:{line}", problem.file))
+            .unwrap_or_default();
+        tracing::warn!(
+            place,
+            problem = problem.message,
+            help = problem.help,
+            "odd configuration"
+        );
+    }
+}
+
+/// Pings the service manager's watchdog for as long as the driver answers.
+async fn feed_watchdog(driver: driver::Handle, stop: CancellationToken) {
+    let Some(within) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut interval = tokio::time::interval(within / 3);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        if driver.health().await.is_ok() {
+            tell_systemd(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// Says something to the service manager, if there is one.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager cannot be told");
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Where state is kept when nothing says so: systemd's directory for it, or the working directory.
+pub fn default_state_dir() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| Path::new(".").to_owned(), PathBuf::from)
+}

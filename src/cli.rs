@@ -1,0 +1,176 @@
+//! The command line: one file per subcommand.
+//!
+//! Subcommands print to standard output what they were asked for and to standard error what went wrong; the exit
+//! code says which ([`Exit`]).
+
+mod check;
+mod demo;
+mod render;
+mod run;
+mod send;
+mod simulate;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::app::{self, AppError};
+use crate::config::{self, Loaded, Report};
+use crate::telemetry::{self, LogFormat};
+
+/// Alerts in, readable DingTalk digests out.
+///
+/// Takes alerts from Alertmanager, Grafana, Prometheus and any JSON webhook, keeps them durably, folds
+/// duplicates, and tells each DingTalk group only what changed, within DingTalk's limits.
+#[derive(Debug, Parser)]
+#[command(name = "dingest", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+    /// The form of log lines.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: Format,
+    /// Which events are logged, as in `RUST_LOG`: a level, or `target=level` pairs.
+    #[arg(long, global = true, env = "DINGEST_LOG", default_value = "info")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (the default).
+    Run(run::RunArgs),
+    /// Check a configuration and say everything that is wrong with it.
+    Check(check::CheckArgs),
+    /// Show the messages a webhook body would become.
+    Render(render::RenderArgs),
+    /// Send a test message through every bot of a receiver.
+    Send(send::SendArgs),
+    /// Run a local stand-in for DingTalk's webhook that enforces its rules and shows the group chat.
+    SimulateDingtalk(simulate::SimulateArgs),
+    /// Run the daemon and the stand-in together and play an incident.
+    Demo(demo::DemoArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people and the journal.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file. Without one, built-in defaults are used.
+    #[arg(short, long, value_name = "FILE", env = "DINGEST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where state is kept [default: systemd's state directory, or the working directory].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn setup(self) -> app::Setup {
+        app::Setup {
+            config: self.config,
+            state_dir: self.state_dir.unwrap_or_else(app::default_state_dir),
+        }
+    }
+
+    fn load(self) -> Result<Loaded, Failure> {
+        let setup = self.setup();
+        Ok(config::load(setup.config.as_deref(), &setup.state_dir).map_err(AppError::Config)?)
+    }
+}
+
+/// Why a subcommand could not do what it was asked.
+type Failure = Box<dyn std::error::Error>;
+
+/// How a subcommand ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// It did what it was asked.
+    Done,
+    /// It did not; standard error says why.
+    Failed,
+    /// The configuration cannot be used (`EX_CONFIG`): starting again will not help.
+    BadConfig,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::BadConfig => Self::from(78),
+        }
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = match cli.log_format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    };
+    match telemetry::init(format, &cli.log)
+        .map_err(Failure::from)
+        .and_then(|()| perform(cli))
+    {
+        Ok(exit) => exit.into(),
+        Err(failure) => complain(failure.as_ref()).into(),
+    }
+}
+
+fn perform(cli: Cli) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
+            Command::Run(args) => run::run(args).await,
+            Command::Check(args) => check::run(args),
+            Command::Render(args) => render::run(args),
+            Command::Send(args) => send::run(args).await,
+            Command::SimulateDingtalk(args) => simulate::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+        }
+    })
+}
+
+/// Prints what was asked for.
+#[expect(
+    clippy::print_stdout,
+    reason = "the answer of a subcommand goes to standard output"
+)]
+fn say(text: impl std::fmt::Display) {
+    println!("{text}");
+}
+
+/// Prints what went wrong, causes included.
+#[expect(clippy::print_stderr, reason = "what went wrong goes to standard error")]
+fn complain(failure: &(dyn std::error::Error + 'static)) -> Exit {
+    if let Some(AppError::Config(report)) = failure.downcast_ref() {
+        complain_of_config(report);
+        return Exit::BadConfig;
+    }
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    eprintln!("dingest: {text}");
+    Exit::Failed
+}
+
+/// Prints a report on a configuration.
+#[expect(clippy::print_stderr, reason = "what went wrong goes to standard error")]
+fn complain_of_config(report: &Report) {
+    eprint!("{}", report.render(std::io::stderr().is_terminal()));
+}

@@ -1,0 +1,77 @@
+//! `dingest send`: a test message through every bot of a receiver, without the daemon.
+
+use clap::Args;
+
+use super::{ConfigArgs, Exit, Failure, say};
+use crate::app::now;
+use crate::dingtalk::message::{self, At, Shape};
+use crate::dingtalk::{Client, errcode};
+use crate::engine::Outcome;
+use crate::plan::{Bot, Channel, MessageKind, Plan, Receiver};
+
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// The receiver.
+    receiver: String,
+    /// The text, in markdown.
+    #[arg(long, default_value = "This is a test message; nothing is wrong.")]
+    text: String,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
+    let plan = args.config.load()?.plan;
+    let receiver = plan.receivers.get(args.receiver.as_str()).ok_or_else(|| {
+        let known: Vec<&str> = plan.receivers.keys().map(|name| name.as_str()).collect();
+        format!(
+            "there is no receiver `{}`; there are `{}`",
+            args.receiver,
+            known.join("`, `")
+        )
+    })?;
+    let Channel::Bots(bots) = &receiver.channel else {
+        say(&args.text);
+        return Ok(Exit::Done);
+    };
+    let client = Client::new()?;
+    let mut exit = Exit::Done;
+    for bot in bots.iter().filter_map(|name| plan.bots.get(name)) {
+        if !send(&client, &plan, receiver, bot, &args.text).await {
+            exit = Exit::Failed;
+        }
+    }
+    Ok(exit)
+}
+
+/// Sends through one bot and says what came of it.
+async fn send(client: &Client, plan: &Plan, receiver: &Receiver, bot: &Bot, text: &str) -> bool {
+    let keyword = bot.keyword.as_deref().unwrap_or_default();
+    let title = format!("dingest {keyword}");
+    let text = if text.contains(keyword) {
+        text.to_owned()
+    } else {
+        format!("{text}\n\n{keyword}")
+    };
+    let shape = match receiver.message {
+        MessageKind::Text => Shape::Text,
+        MessageKind::Markdown | MessageKind::ActionCard => Shape::Markdown,
+    };
+    let uuid = format!("dingest-test-{:x}", now().0);
+    let body = message::body(shape, title.trim_end(), &text, &At::default(), &uuid);
+    let answer = client.send(&plan.dingtalk, bot, body.into(), now()).await;
+    let delivered = answer.outcome == Outcome::Delivered;
+    let code = answer.errcode.filter(|_| !delivered);
+    let shown = code.map_or(String::new(), |code| format!(" (errcode {code})"));
+    say(format!(
+        "{}: {}{shown} {}",
+        bot.name,
+        answer.outcome.as_str(),
+        answer.detail
+    )
+    .trim_end());
+    if let Some(known) = code.and_then(errcode::lookup) {
+        say(format!("  {}", known.advice));
+    }
+    delivered
+}
