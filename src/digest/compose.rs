@@ -6,6 +6,7 @@
 //! a view lists become values of their own. No language, no markdown, no clock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use jiff::tz::TimeZone;
@@ -454,12 +455,9 @@ fn group(entries: &[Entry]) -> (Vec<Group<'_>>, Vec<usize>) {
             }
             GroupBy::Labels(names) => {
                 for name in names.iter() {
-                    // Neither byte occurs in UTF-8 text's separators by accident often enough to matter: U+0000
-                    // and U+0001 are no label characters of any sender.
-                    key.push('\0');
-                    key.push_str(name);
-                    key.push('\u{1}');
-                    key.push_str(entry.labels.get(name).unwrap_or(""));
+                    let value = entry.labels.get(name).unwrap_or("");
+                    // With their lengths, so that no value can pass for a separator. Writing to a String cannot fail.
+                    let _infallible = write!(key, "{}:{name}{}:{value}", name.len(), value.len());
                 }
             }
         }
@@ -923,19 +921,28 @@ pub(crate) fn is_web_address(text: &str) -> bool {
 
 /// Counts the values of the labels in which alerts differ, and picks the most telling ones.
 fn tallies(entries: &[&Entry], shared: &[Pair<'_>], labels_max: usize, chars_max: usize) -> Vec<Top> {
-    // `None` for a label that is not counted, so that the question is asked once per label.
-    let mut tallied: BTreeMap<&str, Option<Tally<'_>>> = BTreeMap::new();
+    // `None` for a label that is not counted, so that the question is asked once per label. Alerts of one kind
+    // have the same labels in the same order, so the next label is nearly always the next of the list.
+    let mut tallied: Vec<(&str, Option<Tally<'_>>)> = Vec::new();
     for entry in entries {
+        let mut next = 0;
         for (name, value) in &entry.labels {
-            let tally = tallied.entry(name).or_insert_with(|| {
+            let index = if tallied.get(next).is_some_and(|(known, _)| *known == name) {
+                next
+            } else if let Some(index) = tallied.iter().position(|(known, _)| *known == name) {
+                index
+            } else {
                 let counted = (is_rule_name(name) || !is_noise(name)) && find(shared, name).is_none();
-                counted.then(Tally::default)
-            });
-            if let Some(tally) = tally {
+                tallied.push((name, counted.then(Tally::default)));
+                tallied.len() - 1
+            };
+            next = index + 1;
+            if let Some(tally) = &mut tallied[index].1 {
                 tally.add(value);
             }
         }
     }
+    tallied.sort_unstable_by_key(|(name, _)| *name);
     let total = entries.len() as u64;
     let mut kept: Vec<(&str, Vec<(&str, u64)>)> = tallied
         .into_iter()
@@ -976,7 +983,10 @@ fn tallies(entries: &[&Entry], shared: &[Pair<'_>], labels_max: usize, chars_max
 /// How often each value of one label occurs, as long as there are not too many.
 #[derive(Debug, Default)]
 struct Tally<'a> {
-    counts: HashMap<&'a str, u64>,
+    counts: Vec<(&'a str, u64)>,
+    places: HashMap<&'a str, usize>,
+    /// The place of the value before: neighbours often have the same.
+    last: usize,
     full: bool,
 }
 
@@ -985,13 +995,24 @@ impl<'a> Tally<'a> {
         if self.full {
             return;
         }
-        *self.counts.entry(value).or_default() += 1;
-        self.full = self.counts.len() > TALLIED_VALUES_MAX;
+        if self
+            .counts
+            .get(self.last)
+            .is_none_or(|(before, _)| *before != value)
+        {
+            self.last = *self.places.entry(value).or_insert(self.counts.len());
+        }
+        if let Some((_, count)) = self.counts.get_mut(self.last) {
+            *count += 1;
+        } else {
+            self.counts.push((value, 1));
+            self.full = self.counts.len() > TALLIED_VALUES_MAX;
+        }
     }
 
     /// The values, most frequent first; `None` when there are too many to say anything.
     fn sorted(self) -> Option<Vec<(&'a str, u64)>> {
-        let mut values: Vec<_> = self.counts.into_iter().collect();
+        let mut values = self.counts;
         values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         (!self.full).then_some(values)
     }

@@ -212,6 +212,7 @@ struct Registered {
 }
 
 /// One call of a function.
+#[derive(Debug)]
 pub struct Call<'a> {
     arguments: Vec<&'a Value>,
     named: Vec<(&'a str, &'a Value)>,

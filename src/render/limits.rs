@@ -35,7 +35,7 @@ pub const DIGEST_TOP_LABELS_MAX: usize = 5;
 pub const TOP_VALUES_MAX: usize = 3;
 
 /// A label with more values than this names single things and is not counted.
-pub const TALLIED_VALUES_MAX: usize = 1024;
+pub const TALLIED_VALUES_MAX: usize = 256;
 
 /// Most alerts that a folded line names.
 pub const LINE_NAMES_MAX: usize = 6;

@@ -250,7 +250,6 @@ impl<'a> Survey<'a> {
         for (index, element) in template.elements.iter().enumerate() {
             let place = template.mapping.get(index).map(|mapping| (mapping.0, mapping.1));
             loops = loops.max(match element {
-                TemplateElement::RawString(_) | TemplateElement::Comment(_) => 0,
                 TemplateElement::Expression(call)
                 | TemplateElement::HtmlExpression(call)
                 | TemplateElement::HelperBlock(call) => self.call(call, place),
@@ -264,8 +263,8 @@ impl<'a> Survey<'a> {
                     );
                     0
                 }
-                // The enum is open; a new element of a newer handlebars is no loop.
-                _ => 0,
+                // Text and comments; and the enum is open: a new element of a newer handlebars is no loop.
+                TemplateElement::RawString(_) | TemplateElement::Comment(_) | _ => 0,
             });
         }
         loops

@@ -14,7 +14,7 @@ use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, Severity, Sp
 use crate::digest::{Change, Detail, Entry, Fit, Message, Notice};
 use crate::plan::{
     Bot, Channel, DingTalk, GroupBy, Listen, Locale, Mention, MentionOn, MessageKind, Receiver, Route,
-    Routes, Server, Store,
+    Routes, Server,
 };
 use crate::secret::Secret;
 
@@ -446,7 +446,7 @@ const SCENES: [Scene; 15] = [
     ("one_critical", one_critical),
     ("mixed", mixed),
     ("twelve_pods", twelve_pods),
-    ("storm", || storm(20_000)),
+    ("storm", || storm(5_000)),
     ("all_clear", all_clear),
     ("reminders", reminders),
     ("flapping", flapping),
@@ -528,11 +528,11 @@ fn digests_read_as_they_should() {
 
 #[test]
 fn a_storm_is_one_message_whatever_it_must_fit_into() {
-    let renderer = renderer(plan(Locale::Chinese));
+    let chinese = renderer(plan(Locale::Chinese));
     let mut draft = storm(2000);
     for bytes in [18_000, 4000, 1500] {
         draft.fit.message_bytes_max = bytes;
-        let rendered = renderer.render(&draft);
+        let rendered = chinese.render(&draft);
         check(&draft, &rendered);
         assert_eq!(
             (rendered.detail, rendered.messages.len()),
@@ -711,18 +711,18 @@ fn the_keyword_is_in_title_and_text_once() {
         assert!(message.text.contains(keyword) && message.title.chars().count() <= TITLE_CHARS_MAX);
     }
     let message = told(&mixed(), |_, bot| bot.keyword = Some("监控".into()));
-    insta::assert_snapshot!(message.title, @"");
+    assert_eq!(message.title, "🔴 2 new, ✅ 3 resolved · 监控");
     assert!(message.text.ends_with(" · 监控"), "{}", message.text);
 }
 
 #[test]
 fn other_shapes_of_message_and_the_console_carry_the_same_digest() {
     let text = told(&one_critical(), |receiver, _| {
-        receiver.message = MessageKind::Text
+        receiver.message = MessageKind::Text;
     });
     insta::assert_snapshot!("as_text", String::from_utf8_lossy(&text.body));
     let card = told(&one_critical(), |receiver, _| {
-        receiver.message = MessageKind::ActionCard
+        receiver.message = MessageKind::ActionCard;
     });
     let body: Value = serde_json::from_slice(&card.body).expect("JSON");
     assert_eq!(body["msgtype"], "actionCard");
@@ -765,12 +765,16 @@ fn a_digest_of_nothing_or_for_an_unknown_receiver_is_still_a_message() {
     check(&draft, &rendered);
 }
 
+thread_local! {
+    static CHINESE: Renderer = renderer(plan(Locale::Chinese));
+}
+
 fn change() -> impl Strategy<Value = Change> {
     prop::sample::select(&Change::ALL[..])
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
-    let text = "[a-z]{1,4}|\\PC{0,30}|[x长]{2000,9000}";
+    let text = "[a-z]{1,4}|\\PC{0,30}|[x长]{800,3000}";
     (
         change(),
         0..5000_i64,
@@ -795,17 +799,17 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_draft_is_told_whole_within_its_frame(
-        entries in prop::collection::vec(any_entry(), 1..70),
+        entries in prop::collection::vec(any_entry(), 1..60),
         messages_max in 0..4_u8,
         message_bytes_max in 1100..20_000_usize,
         detail_max in prop::sample::select(&[Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub][..]),
     ) {
         let mut draft = draft(entries, [3, 2, 1]);
         draft.fit = Fit { messages_max, message_bytes_max, detail_max };
-        let rendered = renderer(plan(Locale::Chinese)).render(&draft);
+        let rendered = CHINESE.with(|chinese| chinese.render(&draft));
         check(&draft, &rendered);
         prop_assert_eq!(&rendered.template_error, &None);
         prop_assert!(rendered.detail >= detail_max);
@@ -815,7 +819,7 @@ proptest! {
     }
 
     #[test]
-    fn every_level_counts_every_alert(entries in prop::collection::vec(any_entry(), 0..600)) {
+    fn every_level_counts_every_alert(entries in prop::collection::vec(any_entry(), 0..450)) {
         let draft = draft(entries, [0; 3]);
         let settings = Settings { timezone: TimeZone::UTC, external_url: None };
         for detail in [Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub] {
@@ -840,11 +844,11 @@ proptest! {
 #[test]
 #[ignore = "a measurement"]
 fn how_long_storms_take() {
-    let renderer = renderer(plan(Locale::Chinese));
+    let chinese = renderer(plan(Locale::Chinese));
     for size in [COMPACT_ALERTS_MAX, 10_000, 100_000] {
         let draft = storm(u32::try_from(size).expect("small") * 50 / 51);
         let begin = std::time::Instant::now();
-        let rendered = renderer.render(&draft);
+        let rendered = chinese.render(&draft);
         println!(
             "{} changes: {:?} as {:?}",
             draft.entries.len(),
