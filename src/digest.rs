@@ -1,6 +1,6 @@
 //! What one receiver is told at one moment.
 //!
-//! The engine makes a [`Draft`]: the changes, each with cheap handles on what it is about. [`compose`] turns it
+//! The engine makes a [`Draft`]: the changes, each with cheap handles on what it is about. [`compose()`] turns it
 //! into a [`Digest`], the plain value a template sees: sections, counts, common and differing labels. Composing
 //! is pure and runs beside the engine, so a large digest never delays intake.
 //!

@@ -1,6 +1,6 @@
 //! From a draft to the value a template sees.
 //!
-//! An [`Outline`] sorts the entries into sections once; [`Outline::digest`] then makes the value for one view
+//! An `Outline` sorts the entries into sections once; `Outline::digest` then makes the value for one view
 //! of it — a level of detail, a range of alerts, a length of texts — so that fitting can try several without
 //! sorting again. Ten thousand entries cost a few milliseconds: labels are walked in place, and only alerts that
 //! a view lists become values of their own. No language, no markdown, no clock.

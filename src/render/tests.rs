@@ -711,7 +711,7 @@ fn the_keyword_is_in_title_and_text_once() {
         assert!(message.text.contains(keyword) && message.title.chars().count() <= TITLE_CHARS_MAX);
     }
     let message = told(&mixed(), |_, bot| bot.keyword = Some("监控".into()));
-    assert_eq!(message.title, "🔴 2 new, ✅ 3 resolved · 监控");
+    assert_eq!(message.title, "🔴 2 new, ✅ 3 resolved · DiskFull +1 · 监控");
     assert!(message.text.ends_with(" · 监控"), "{}", message.text);
 }
 
