@@ -112,13 +112,13 @@ impl fmt::Debug for Head {
 impl Head {
     /// A header's text.
     fn text(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
     }
 
     /// Whether it is a program of this machine that asks, on its own behalf: not a proxy for somebody else,
     /// not a browser for a page it shows.
     fn is_local(&self) -> bool {
-        let own = ["forwarded", "x-forwarded-for", "origin"]
+        let own = ["forwarded", "x-forwarded-for", "x-real-ip", "origin"]
             .iter()
             .all(|name| !self.headers.contains_key(*name));
         own && self

@@ -178,3 +178,37 @@ fn fresh(text: Option<&str>, now: Timestamp) -> Result<&str, Fault> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4231, case 2.
+    #[test]
+    fn a_signature_is_hmac_sha256_in_hexadecimal_digits() {
+        let digits = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let secret = Secret::new("Jefe");
+        let admission = || Admission::Signed {
+            secret: &secret,
+            signature: signature(digits).expect("64 digits"),
+            timestamp: None,
+        };
+        assert!(admission().confirm(b"what do ya want for nothing?").is_ok());
+        assert!(admission().confirm(b"what do ya want for nothing!").is_err());
+    }
+
+    #[test]
+    fn what_is_not_64_hexadecimal_digits_is_no_signature() {
+        for text in [
+            "",
+            "5b",
+            &"5".repeat(63),
+            &"5".repeat(65),
+            &"g".repeat(64),
+            &"é".repeat(32),
+        ] {
+            assert_eq!(signature(text), None, "{text}");
+        }
+        assert_eq!(signature(&"0A".repeat(32)), Some([10; 32]));
+    }
+}

@@ -17,7 +17,7 @@ use crate::http::reply::Fault;
 #[derive(Debug)]
 pub(crate) struct Body<S> {
     stream: S,
-    /// Whether there may be more to come.
+    /// Whether its sender may be in the middle of writing it.
     open: bool,
 }
 
@@ -26,9 +26,12 @@ where
     S: Stream<Item = Result<B, E>> + Send + Unpin + 'static,
     B: Buf,
 {
-    /// Nothing is read yet.
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, open: true }
+    /// Nothing is read yet. A sender that `expects` to be told to go on has not begun to write.
+    pub(crate) fn new(stream: S, expects: bool) -> Self {
+        Self {
+            stream,
+            open: !expects,
+        }
     }
 
     /// Reads it whole. `declared` is its `Content-Length`.
@@ -41,6 +44,7 @@ where
         if declared.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |bytes| bytes > limit_bytes)) {
             return Err(Fault::TooLarge { limit_bytes });
         }
+        self.open = true;
         let end = Instant::now() + Duration::from_millis(limits.body_read_millis_max);
         let idle = Duration::from_millis(limits.body_idle_millis_max);
         let mut whole = Pieces::default();

@@ -15,7 +15,7 @@ use tracing::warn;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::alert::{SourceName, Timestamp};
+use crate::alert::Timestamp;
 use crate::engine::Verdict;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
@@ -116,7 +116,7 @@ where
 {
     let plan = call.plan();
     let metrics = &call.site.metrics;
-    let mut body = Body::new(stream);
+    let mut body = Body::new(stream, call.head.text("expect").is_some());
     let source = match target.source(&plan) {
         Ok(source) => source,
         Err(fault) => {
@@ -244,20 +244,16 @@ fn excerpt(body: &[u8]) -> Vec<u8> {
 
 /// Hands the alerts over and waits until they are durable.
 async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, Fault> {
-    let Decoded {
-        alerts,
-        problems,
-        unusable,
-        ignored,
-        truncated,
-    } = decoded;
     let metrics = &call.site.metrics;
-    metrics.received(&source.name, u64::try_from(alerts.len()).unwrap_or(u64::MAX));
-    let tally = if alerts.is_empty() {
+    metrics.received(
+        &source.name,
+        u64::try_from(decoded.alerts.len()).unwrap_or(u64::MAX),
+    );
+    let tally = if decoded.alerts.is_empty() {
         BTreeMap::new()
     } else {
         let status = source.busy_status;
-        let durable = call.site.driver.accept(SourceName::clone(&source.name), alerts);
+        let durable = call.site.driver.accept(source.name.clone(), decoded.alerts);
         timeout(Duration::from_millis(call.site.limits.accept_millis_max), durable)
             .await
             .map_err(|_| Fault::SlowStore { status })?
@@ -271,10 +267,10 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
             status: source.busy_status,
         }),
         _ => Ok(Taken {
-            refused: unusable,
-            ignored,
-            truncated,
-            ..Taken::new(&tally, &problems)
+            refused: decoded.unusable,
+            ignored: decoded.ignored,
+            truncated: decoded.truncated,
+            ..Taken::new(&tally, &decoded.problems)
         }),
     }
 }

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -43,13 +44,16 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens where the configuration says. The file of a Unix socket that nobody answers at is replaced.
+    /// Listens where the configuration says. A Unix socket that nobody answers at is replaced,
+    /// another file never is.
     pub async fn bind(listen: &Listen) -> io::Result<Self> {
         match listen {
             Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Listen::Unix(path) => match UnixListener::bind(path) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    if tokio::net::UnixStream::connect(path).await.is_ok() {
+                    let stale = std::fs::symlink_metadata(path)?.file_type().is_socket()
+                        && tokio::net::UnixStream::connect(path).await.is_err();
+                    if !stale {
                         return Err(error);
                     }
                     std::fs::remove_file(path)?;
@@ -157,7 +161,9 @@ async fn accept(listener: &Listener) -> io::Result<Accepted> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
-            stream.set_nodelay(true)?;
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "connection without TCP_NODELAY");
+            }
             Ok(Accepted::Tcp(stream, peer))
         }
         Listener::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),

@@ -1,0 +1,107 @@
+//! The read API and the reload.
+
+use super::*;
+
+#[tokio::test]
+async fn a_reload_tells_what_came_of_it() {
+    let (server, _seen) = running().await;
+    check(
+        "good",
+        &talk(server.address, &request("POST /-/reload", &[], b"")).await,
+        200,
+        None,
+    );
+    let reply = talk(server.address, &request("PUT /-/reload", &[], b"")).await;
+    check("bad", &reply, 422, Some("bad_configuration"));
+    assert_eq!(reply.json()["error"], "no such key `sourcs` in line 3");
+}
+
+#[tokio::test]
+async fn the_read_api_has_its_public_names() {
+    let (server, _seen) = running().await;
+    let mut all = String::new();
+    for path in ["alerts", "receivers", "digests", "status"] {
+        let reply = talk(server.address, &request(&format!("GET /api/v1/{path}"), &[], b"")).await;
+        check(path, &reply, 200, None);
+        let pretty = serde_json::to_string_pretty(&reply.json()).unwrap();
+        all.extend([
+            "GET /api/v1/",
+            path,
+            "
+",
+            &pretty,
+            "
+
+",
+        ]);
+    }
+    insta::assert_snapshot!(all.trim_end());
+}
+
+#[tokio::test]
+async fn a_query_reaches_the_engine_as_it_was_asked() {
+    let (to, asked) = std_mpsc::channel();
+    let driver = handle_that(move |ask| match ask {
+        Ask::Alerts { query, reply } => {
+            to.send(format!("{query:?}")).unwrap();
+            reply.send(alert_list()).unwrap();
+        }
+        Ask::Digests {
+            receiver,
+            limit,
+            reply,
+        } => {
+            to.send(format!("{receiver:?} {limit}")).unwrap();
+            reply.send(Ok(Vec::new())).unwrap();
+        }
+        Ask::Accept { .. } | Ask::Health { .. } | Ask::KeepRefused(_) => {}
+    });
+    let server = run(plan(), Limits::default(), driver).await;
+    let cases = [
+        (
+            "alerts",
+            "AlertQuery { source: None, state: None, receiver: None, matchers: [], limit: 100 }",
+        ),
+        (
+            "alerts?source=a%20b&status=expired&receiver=ops&limit=0",
+            r#"AlertQuery { source: Some("a b"), state: Some(Expired), receiver: Some("ops"), matchers: [], limit: 0 }"#,
+        ),
+        ("digests?receiver=&limit=3", "None 3"),
+        ("digests?receiver=ops", r#"Some("ops") 100"#),
+    ];
+    for (path, expected) in cases {
+        let reply = talk(server.address, &request(&format!("GET /api/v1/{path}"), &[], b"")).await;
+        check(path, &reply, 200, None);
+        assert_eq!(asked.recv().unwrap(), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_makes_no_sense_is_refused_by_name() {
+    let (server, _seen) = running().await;
+    let cases = [
+        (
+            "alerts?colour=red",
+            "there is no parameter `colour` here; there is `source`, `status`, `receiver`, `limit`, `filter`",
+        ),
+        (
+            "alerts?status=broken",
+            "`status=broken` is none of `firing`, `resolved`, `expired`",
+        ),
+        ("alerts?limit=10001", "`limit=10001` is no number from 0 to 10000"),
+        ("digests?limit=-1", "`limit=-1` is no number from 0 to 10000"),
+        ("alerts?source=a&source=b", "parameter `source` is given twice"),
+        ("status?x", "there is no parameter `x` here; there is none"),
+    ];
+    for (path, error) in cases {
+        let reply = talk(server.address, &request(&format!("GET /api/v1/{path}"), &[], b"")).await;
+        check(path, &reply, 400, Some("bad_query"));
+        assert_eq!(reply.json()["error"], error, "{path}");
+    }
+    let reply = talk(
+        server.address,
+        &request("GET /api/v1/alerts?filter=%3D%3D", &[], b""),
+    )
+    .await;
+    check("filter", &reply, 400, Some("bad_query"));
+}
