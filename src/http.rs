@@ -32,6 +32,7 @@ use warp::reply::Response;
 
 use crate::alert::Timestamp;
 use crate::driver;
+use crate::http::body::Room;
 use crate::http::intake::Target;
 use crate::http::limits::Limits;
 use crate::http::reply::Fault;
@@ -131,6 +132,7 @@ impl Head {
 #[derive(Debug)]
 pub(crate) struct Call {
     site: Arc<Site>,
+    room: Room,
     method: Method,
     head: Arc<Head>,
 }
@@ -185,11 +187,17 @@ impl FromStr for Segment {
 fn routes(
     site: Arc<Site>,
 ) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
+    let room = Room::new(&site.limits);
     let call = warp::any()
         .map(move || Arc::clone(&site))
         .and(warp::method())
         .and(warp::ext::get::<Arc<Head>>())
-        .map(|site, method, head| Call { site, method, head });
+        .map(move |site, method, head| Call {
+            site,
+            room: room.clone(),
+            method,
+            head,
+        });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
 
     let webhooks = hooks()

@@ -16,6 +16,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::alert::Timestamp;
+use crate::driver::Unavailable;
 use crate::engine::Verdict;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
@@ -165,9 +166,18 @@ where
         now,
     )?;
     let coding = Coding::of(head.text("content-encoding"))?;
-    let declared = head.text("content-length").and_then(|it| it.parse().ok());
     let limit_bytes = plan.server.body_limit_bytes;
-    let received = body.read(declared, limit_bytes, &call.site.limits).await?;
+    let declared = declared(head.text("content-length"), limit_bytes)?;
+    let inflated = if coding == Coding::Plain { declared } else { None };
+    let room = call
+        .room
+        .take(inflated.unwrap_or(limit_bytes))
+        .await
+        .ok_or(Fault::Unavailable {
+            why: Unavailable::InboxFull,
+            status: source.busy_status,
+        })?;
+    let received = body.read(limit_bytes, &call.site.limits).await?;
     admission.confirm(&received)?;
     let content_type = head.text("content-type");
     let decoded = open(source, coding, content_type, received, limit_bytes, now).await;
@@ -180,7 +190,19 @@ where
         });
         unusable.fault
     })?;
+    drop(room);
     keep(call, source, decoded).await
+}
+
+/// The length a request declares, unless that is too much already.
+fn declared(content_length: Option<&str>, limit_bytes: usize) -> Result<Option<usize>, Fault> {
+    let Some(bytes) = content_length.and_then(|it| it.parse::<u64>().ok()) else {
+        return Ok(None);
+    };
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes <= limit_bytes => Ok(Some(bytes)),
+        _ => Err(Fault::TooLarge { limit_bytes }),
+    }
 }
 
 /// A body in which nothing could be used.

@@ -157,3 +157,30 @@ async fn the_same_body_twice_at_once_is_taken_twice() {
     assert_eq!((one.status(), two.status()), (200, 200));
     assert_eq!(seen.try_iter().count(), 2, "the engine folds them, not we");
 }
+
+#[tokio::test]
+async fn bodies_wait_unread_while_others_fill_the_room() {
+    let (to, seen) = std_mpsc::channel();
+    let limits = Limits {
+        bodies_bytes_max: 1024,
+        room_millis_max: 50,
+        ..Limits::default()
+    };
+    let server = run(plan(), limits, handle_that(answers(to))).await;
+    let whole = request("POST /v1/hooks/alertmanager", &[], FIRING.as_bytes());
+    let (begin, end) = whole.split_at(whole.len() - 1);
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(begin).await.unwrap();
+    // Once the other is refused for want of room, the first has all of it.
+    loop {
+        let other = talk(server.address, &whole).await;
+        if other.status() == 503 {
+            check("no room", &other, 503, Some("inbox_full"));
+            break;
+        }
+    }
+    first.write_all(end).await.unwrap();
+    check("the first", &read(&mut first).await, 200, None);
+    check("room again", &talk(server.address, &whole).await, 200, None);
+    assert!(seen.try_iter().count() >= 2);
+}
