@@ -242,11 +242,14 @@ pub fn schema() -> serde_json::Value {
     let mut definitions = serde_json::Map::new();
     raw::Root::schema(&mut definitions);
     raw::Included::schema(&mut definitions);
+    // Only an included file has `routes` at its top; without them its keys are a part of the main file's.
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dingest configuration",
-        "anyOf": [{"$ref": "#/$defs/Root"}, {"$ref": "#/$defs/Included"}],
-        "$defs": definitions,
+        "if": {"required": ["routes"]},
+        "then": {"$ref": "#/definitions/Included"},
+        "else": {"$ref": "#/definitions/Root"},
+        "definitions": definitions,
     })
 }
 

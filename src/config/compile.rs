@@ -84,10 +84,13 @@ pub(crate) fn compile(written: &Written, state_dir: &Path, findings: &mut Findin
     } else {
         plan.receivers = receivers::receivers(written, &plan, &mut bot_names, &mut receiver_names, findings);
         plan.routes = routes::routes(written, &mut receiver_names, &mut interval_names, findings);
-        receiver_names.warn_of_unused("is on no route and nobody's fallback", findings);
     }
-    bot_names.warn_of_unused("belongs to no receiver", findings);
-    interval_names.warn_of_unused("is not used by any route", findings);
+    // What is misspelt elsewhere would seem unused here.
+    if !findings.failed() {
+        receiver_names.warn_of_unused("is on no route and nobody's fallback", findings);
+        bot_names.warn_of_unused("belongs to no receiver", findings);
+        interval_names.warn_of_unused("is not used by any route", findings);
+    }
     plan
 }
 
@@ -112,14 +115,11 @@ impl Names {
     fn define<'a>(&mut self, name: &'a Given<String>, findings: &mut Findings) -> Option<&'a str> {
         let At { value, place } = name.get()?;
         if let Some(first) = self.places.get(value) {
-            let here = findings.locate(*first);
             findings
                 .error(*place, format!("there are two {}s named `{value}`", self.kind))
                 .label("second")
                 .also(*first, "first")
-                .help(format!(
-                    "rename or remove one of them; the first stands at {here}"
-                ));
+                .help("rename or remove one of them");
             return None;
         }
         self.places.insert(value.clone(), *place);

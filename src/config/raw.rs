@@ -188,7 +188,7 @@ mapping! {
 
     /// DingTalk itself.
     "`dingtalk`" DingTalk {
-        /// Where the webhook API is. Default: https://oapi.dingtalk.com.
+        /// Where the webhook API is. Default: oapi.dingtalk.com by https.
         [optional] base_url: String,
         /// Sends a month allows the organisation; 0 is no limit. Default: 3000.
         [optional] monthly_quota: Number<0, 1_000_000_000>,
@@ -250,7 +250,7 @@ mapping! {
         [optional] matchers: Vec<At<String>>,
         /// Go on with the next sibling after a match. Default: false.
         [optional] r#continue: bool,
-        /// Labels that make a section of a digest; a lone '...' is all of them. Inherited; default: [alertname].
+        /// Labels that make a section of a digest; a lone ... is all of them. Inherited; default: alertname.
         [optional] group_by: Vec<At<String>>,
         /// How long the first change waits for company. Inherited; default: 10s.
         [optional] group_wait: Span,

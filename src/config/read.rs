@@ -334,7 +334,10 @@ impl<'a> Keys<'a> {
             // `server:` with nothing below is an empty section, as people leave it when they comment keys out.
             Value::Empty => &[],
             Value::Text { .. } | Value::List(_) => {
-                expected(node, what, findings);
+                let keys = known.first().map_or("`{}`".to_owned(), |key| {
+                    format!("a mapping with keys such as `{key}`")
+                });
+                expected(node, &keys, findings);
                 return None;
             }
         };
@@ -463,7 +466,7 @@ macro_rules! mapping {
                     }
                     defs.insert(stringify!($name).to_owned(), schema);
                 }
-                serde_json::json!({"$ref": concat!("#/$defs/", stringify!($name))})
+                serde_json::json!({"$ref": concat!("#/definitions/", stringify!($name))})
             }
         }
     )*};

@@ -339,13 +339,6 @@ impl Findings {
         }
     }
 
-    /// `file:line:column` of a place.
-    pub(crate) fn locate(&self, place: Place) -> String {
-        let source = &self.sources[place.file.0];
-        let (line, column) = line_and_column(&source.text, place.start);
-        format!("{}:{line}:{column}", source.name)
-    }
-
     /// Notes a problem at a place.
     pub(crate) fn error(&mut self, place: Place, message: impl Into<String>) -> &mut Finding {
         self.add(Severity::Error, Some(place), String::new(), message.into())

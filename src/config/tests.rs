@@ -163,6 +163,33 @@ fn the_shipped_schema_is_that_of_this_version() {
 }
 
 #[test]
+fn the_full_example_shows_every_key() {
+    let full = include_str!("../../examples/full.yaml");
+    let schema = schema();
+    let definitions = schema["definitions"].as_object().unwrap();
+    assert!(definitions.len() > 15);
+    for (name, definition) in definitions.iter().filter(|(name, _)| *name != "Included") {
+        let keys: Vec<&str> = definition["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        for key in &keys {
+            // Of a secret's three keys the one for a file is shown.
+            let base = key.trim_end_matches("_env");
+            let is_secret = keys.contains(&format!("{base}_env").as_str());
+            let shown = if is_secret {
+                format!("{base}_file:")
+            } else {
+                format!("{key}:")
+            };
+            assert!(full.contains(&shown), "`{shown}` of {name} is not in full.yaml");
+        }
+    }
+}
+
+#[test]
 fn no_edit_of_a_file_makes_loading_panic_or_show_a_secret() {
     use proptest::prelude::*;
     let directory = tempfile::tempdir().unwrap();
@@ -233,23 +260,7 @@ fn outline(loaded: &Loaded) -> String {
         .values()
         .for_each(|source| outline_source(source, &mut text));
     plan.bots.values().for_each(|bot| outline_bot(bot, &mut text));
-    for receiver in plan.receivers.values() {
-        let channel = match &receiver.channel {
-            Channel::Bots(bots) => format!("{bots:?}"),
-            Channel::Console => "console".to_owned(),
-        };
-        writeln!(
-            text,
-            "receiver {} {channel} template={} {:?} max={} fallback={:?} {:?}",
-            receiver.name,
-            receiver.template,
-            receiver.message,
-            receiver.max_messages,
-            receiver.fallback,
-            receiver.mention
-        )
-        .unwrap();
-    }
+    outline_receivers(plan, &mut text);
     outline_route(plan, RouteId(0), 0, &mut text);
     for (name, intervals) in &plan.intervals {
         for interval in intervals {
@@ -316,6 +327,26 @@ fn outline_bot(bot: &Bot, text: &mut String) {
         bot.per_minute
     )
     .unwrap();
+}
+
+fn outline_receivers(plan: &Plan, text: &mut String) {
+    for receiver in plan.receivers.values() {
+        let channel = match &receiver.channel {
+            Channel::Bots(bots) => format!("{bots:?}"),
+            Channel::Console => "console".to_owned(),
+        };
+        writeln!(
+            text,
+            "receiver {} {channel} template={} {:?} max={} fallback={:?} {:?}",
+            receiver.name,
+            receiver.template,
+            receiver.message,
+            receiver.max_messages,
+            receiver.fallback,
+            receiver.mention
+        )
+        .unwrap();
+    }
 }
 
 fn outline_route(plan: &Plan, id: RouteId, depth: usize, text: &mut String) {

@@ -95,6 +95,7 @@ pub(crate) fn parse(file: FileNo, findings: &mut Findings) -> Option<Node> {
         )
         .peekable(),
         file,
+        text: &text,
         anchors: BTreeMap::new(),
         nodes_left: NODES_MAX,
         depth: 0,
@@ -111,6 +112,7 @@ pub(crate) fn parse(file: FileNo, findings: &mut Findings) -> Option<Node> {
                 }
             }
             hide_secrets(&mut root, false, findings);
+            hide_secrets_in_comments(file, &text, findings);
             Some(root)
         }
         Err(stop) => {
@@ -133,6 +135,7 @@ struct Stop {
 struct Reader<'a> {
     events: Peekable<Parser<'a, StrInput<'a>>>,
     file: FileNo,
+    text: &'a str,
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes_left: usize,
     depth: usize,
@@ -143,10 +146,13 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn place(&self, span: YamlSpan) -> Place {
         let start = span.start.byte_offset().unwrap_or(0);
+        let end = span.end.byte_offset().unwrap_or(start);
+        // A block's span reaches to where the next key begins.
+        let written = self.text.get(start..end).unwrap_or("").trim_end();
         Place {
             file: self.file,
             start,
-            end: span.end.byte_offset().unwrap_or(start).max(start),
+            end: start + written.len(),
         }
     }
 
@@ -189,18 +195,20 @@ impl<'a> Reader<'a> {
         let mut root = None;
         loop {
             let (event, place) = self.next()?;
-            match event {
-                Event::StreamEnd => break,
-                Event::DocumentStart(..) if root.is_some() => {
-                    return Err(Stop {
-                        place,
-                        message: "a second document begins here; a configuration is one document".to_owned(),
-                        help: Some("put the other part into its own file and name it under `include`"),
-                    });
-                }
-                Event::DocumentStart(..) => root = Some(self.node(&Arc::from(""))?),
-                _ => {}
+            if event == Event::StreamEnd {
+                break;
             }
+            if !matches!(event, Event::DocumentStart(..)) {
+                continue;
+            }
+            if root.is_some() {
+                return Err(Stop {
+                    place,
+                    message: "a second document begins here; a configuration is one document".to_owned(),
+                    help: Some("put the other part into its own file and name it under `include`"),
+                });
+            }
+            root = Some(self.node(&Arc::from(""))?);
         }
         Ok(root.unwrap_or_else(|| {
             let place = Place {
@@ -208,17 +216,8 @@ impl<'a> Reader<'a> {
                 start: 0,
                 end: 0,
             };
-            self.make(Value::Empty, place, &Arc::from(""))
+            node(Value::Empty, place, &Arc::from(""))
         }))
-    }
-
-    fn make(&self, value: Value, place: Place, key: &Arc<str>) -> Node {
-        Node {
-            value,
-            place,
-            key: Arc::clone(key),
-            secret: false,
-        }
     }
 
     fn spend(&mut self, nodes: usize, place: Place) -> Result<(), Stop> {
@@ -235,6 +234,10 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the parser may get more events; none but these begins a node"
+    )]
     fn node(&mut self, key: &Arc<str>) -> Result<Node, Stop> {
         let before = self.nodes_left;
         let (event, place) = self.next()?;
@@ -253,7 +256,7 @@ impl<'a> Reader<'a> {
                 } else {
                     Value::Text { text, plain }
                 };
-                (self.make(value, place, key), anchor)
+                (node(value, place, key), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 if tag.is_some_and(|tag| tag.is_custom()) {
@@ -267,7 +270,7 @@ impl<'a> Reader<'a> {
                 }
                 (self.nested(place, |reader| reader.map(place, key))?, anchor)
             }
-            _ => (self.make(Value::Empty, place, key), 0),
+            _ => (node(Value::Empty, place, key), 0),
         };
         self.spend(1, place)?;
         if anchor != 0 {
@@ -325,7 +328,7 @@ impl<'a> Reader<'a> {
         }
         let (_, end) = self.next()?;
         let place = enclosing(start, items.first().map(|item| item.place), end);
-        Ok(self.make(Value::List(items), place, key))
+        Ok(node(Value::List(items), place, key))
     }
 
     fn map(&mut self, start: Place, key: &Arc<str>) -> Result<Node, Stop> {
@@ -359,7 +362,7 @@ impl<'a> Reader<'a> {
         let (_, end) = self.next()?;
         let place = enclosing(start, entries.first().map(|(key, _)| key.place), end);
         self.merge(&mut entries, merges);
-        Ok(self.make(Value::Map(entries), place, key))
+        Ok(node(Value::Map(entries), place, key))
     }
 
     /// YAML's merge key: entries of other mappings, where the mapping itself does not have them.
@@ -381,6 +384,15 @@ impl<'a> Reader<'a> {
                 )),
             }
         }
+    }
+}
+
+fn node(value: Value, place: Place, key: &Arc<str>) -> Node {
+    Node {
+        value,
+        place,
+        key: Arc::clone(key),
+        secret: false,
     }
 }
 
@@ -442,32 +454,56 @@ fn holds_secret(text: &str) -> bool {
             .is_some_and(|(word, rest)| !rest.trim().is_empty() && SECRET_KEYS.contains(&word))
 }
 
+/// Something that looks like the key of a secret, and what stands between it and its value.
+static SECRET_KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?i)[a-z_-]*(token|secret|passw|url|webhook|auth|basic)[a-z_-]*["']?\s*[:=]?[ \t]*"#).ok()
+});
+
+/// A line that begins with a key.
+static KEY_LINE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"^[\s\-?{\[]*["']?[\w.-]+["']?\s*:(\s|$)"#).ok());
+
+/// Where a secret may begin in a piece of text: behind the first of its keys that `counts`.
+fn secret_in(text: &str, counts: fn(&str) -> bool) -> Option<usize> {
+    let names_its_place = |key: &str| key.contains("_file") || key.contains("_env");
+    SECRET_KEY
+        .as_ref()?
+        .find_iter(text)
+        .find(|key| !names_its_place(key.as_str()) && counts(key.as_str()))
+        .map(|key| key.end().min(text.trim_end().len()))
+}
+
+/// Settings are commented out with their values.
+fn hide_secrets_in_comments(file: FileNo, text: &str, findings: &mut Findings) {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some((before, comment)) = line.split_once('#')
+            && let Some(from) = secret_in(comment, |key| key.contains([':', '=']))
+        {
+            findings.hide(Place {
+                file,
+                start: offset + before.len() + 1 + from,
+                end: offset + line.trim_end().len(),
+            });
+        }
+        offset += line.len();
+    }
+}
+
 /// In a text that is not YAML there are no values: from every key that looks like a secret's to the end of the
 /// line, and from there to the next line that begins with a key and is not indented more, nothing is shown.
 fn hide_secrets_of_broken_text(file: FileNo, text: &str, findings: &mut Findings) {
-    static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"(?i)[a-z_-]*(token|secret|passw|url|webhook|auth|basic)[a-z_-]*["']?\s*[:=]?[ \t]*"#)
-            .ok()
-    });
-    static KEY: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"^[\s\-?{\[]*["']?[\w.-]+["']?\s*:(\s|$)"#).ok());
-    let (Some(secret), Some(key)) = (SECRET.as_ref(), KEY.as_ref()) else {
-        return;
-    };
+    let Some(key_line) = KEY_LINE.as_ref() else { return };
     let mut offset = 0;
     let mut inside: Option<usize> = None;
     for line in text.split_inclusive('\n') {
         let content = line.trim_end();
         let indent = line.len() - line.trim_start_matches([' ', '-', '?']).len();
-        let continues = inside.is_some_and(|outer| indent > outer || !key.is_match(line));
+        let continues = inside.is_some_and(|outer| indent > outer || !key_line.is_match(line));
         let from = if continues {
             Some(indent.min(content.len()))
         } else {
-            let shown = |word: &str| word.contains("_file") || word.contains("_env");
-            secret
-                .find_iter(line)
-                .find(|found| !shown(found.as_str()))
-                .map(|found| found.end().min(content.len()))
+            secret_in(line, |_| true)
         };
         inside = if continues { inside } else { from.map(|_| indent) };
         if let Some(from) = from {

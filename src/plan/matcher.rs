@@ -157,11 +157,10 @@ fn anchored(value: &str, offset: usize) -> Result<Regex, MatcherError> {
     build(value)
         .and_then(|_| build(&format!("^(?:{value})$")))
         .map_err(|problem| {
-            let text = match problem {
-                regex::Error::CompiledTooBig(_) => {
-                    "it compiles to more than 1 MiB; make it simpler".to_owned()
-                }
-                other => last_line(&other.to_string()),
+            let text = if let regex::Error::CompiledTooBig(_) = problem {
+                "it compiles to more than 1 MiB; make it simpler".to_owned()
+            } else {
+                last_line(&problem.to_string())
             };
             error(offset, format!("`{value}` is not a regular expression: {text}"))
         })
@@ -396,15 +395,15 @@ mod tests {
             (r#"  severity  !=  "critical"  "#, r#"severity!="critical""#),
             (r#"{a="b",c=~"d"}"#, r#"a="b" & c=~"d""#),
             (r#"a="b", c!~d|e,"#, r#"a="b" & c!~"d|e""#),
-            (r#"{ a = b , }"#, r#"a="b""#),
+            (r"{ a = b , }", r#"a="b""#),
             ("{}", ""),
             (r#""名 称"="值""#, r#""名 称"="值""#),
-            (r#"环境=生产"#, r#"环境="生产""#),
+            (r"环境=生产", r#"环境="生产""#),
             (r#""a\"b"="c\\d\n\t""#, r#""a\"b"="c\\d\n\t""#),
             (r#"a="\x41\102\u4e2d\U0001F525""#, r#"a="AB中🔥""#),
             (r#"a="\xe4\xb8\xad""#, r#"a="中""#),
             (r#"a="""#, r#"a="""#),
-            (r#"foo.bar/baz:qux-1=x.y|z*"#, r#"foo.bar/baz:qux-1="x.y|z*""#),
+            (r"foo.bar/baz:qux-1=x.y|z*", r#"foo.bar/baz:qux-1="x.y|z*""#),
         ];
         for (text, expected) in cases {
             check(text, expected);

@@ -24,7 +24,13 @@ pub(super) fn zone(given: &Given<String>, default: &TimeZone, findings: &mut Fin
         findings
             .error(at.place, format!("there is no time zone `{}`", at.value))
             .help("write a name such as `Asia/Shanghai` or `UTC`")
-            .maybe_help(suggest::did_you_mean(&at.value, names.iter().map(String::as_str)));
+            .maybe_help(suggest::did_you_mean(&at.value, names.iter().map(String::as_str)))
+            .maybe_help(
+                names
+                    .iter()
+                    .find(|name| name.rsplit('/').next() == Some(&at.value))
+                    .map(|name| format!("did you mean `{name}`?")),
+            );
         default.clone()
     })
 }
