@@ -270,16 +270,10 @@ impl<T: Read> Read for Vec<T> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         match &node.value {
             Value::List(items) => Some(items.iter().filter_map(|item| T::read(item, findings)).collect()),
-            Value::Text { .. } => {
-                let help = format!(
-                    "put it in brackets: `[{}]`",
-                    if node.secret {
-                        "…".to_owned()
-                    } else {
-                        node.kind().replace('`', "")
-                    }
-                );
-                expected(node, "a list", findings).help(help);
+            Value::Text { text, .. } => {
+                let shown = !node.secret && !text.is_empty() && text.chars().count() <= 40;
+                let text = if shown { text } else { "…" };
+                expected(node, "a list", findings).help(format!("put it in brackets: `[{text}]`"));
                 None
             }
             Value::Map(_) => {
@@ -319,6 +313,8 @@ impl std::fmt::Debug for SecretText {
 pub(crate) struct Keys<'a> {
     entries: &'a [(Key, Node)],
     place: Place,
+    /// Keys that misspelt ones probably mean: they are not missing.
+    meant: Vec<&'static str>,
 }
 
 impl<'a> Keys<'a> {
@@ -341,16 +337,17 @@ impl<'a> Keys<'a> {
                 return None;
             }
         };
-        for (key, _) in entries {
-            if !known.contains(&&*key.text) {
-                findings
-                    .error(key.place, format!("{what} has no key `{}`", key.text))
-                    .maybe_help(suggest::did_you_mean_or_list(&key.text, known.iter().copied()));
-            }
+        let mut meant = Vec::new();
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
+            meant.extend(suggest::nearest(&key.text, known.iter().copied()));
+            findings
+                .error(key.place, format!("{what} has no key `{}`", key.text))
+                .maybe_help(suggest::did_you_mean_or_list(&key.text, known.iter().copied()));
         }
         Some(Self {
             entries,
             place: node.place,
+            meant,
         })
     }
 
@@ -364,6 +361,7 @@ impl<'a> Keys<'a> {
     /// The value of a key that may be absent.
     pub(crate) fn optional<T: Read>(&self, name: &str, findings: &mut Findings) -> Given<T> {
         match self.find(name) {
+            None if self.meant.contains(&name) => Given::Unreadable,
             None => Given::Absent,
             Some(node) => At::read(node, findings).map_or(Given::Unreadable, Given::Is),
         }
@@ -381,7 +379,12 @@ impl<'a> Keys<'a> {
 
     /// A secret under one of its three keys.
     pub(crate) fn secret(&self, names: [&str; 3], findings: &mut Findings) -> Given<SecretText> {
-        let mut found: Given<SecretText> = Given::Absent;
+        let misspelt = names.iter().any(|name| self.meant.contains(name));
+        let mut found: Given<SecretText> = if misspelt {
+            Given::Unreadable
+        } else {
+            Given::Absent
+        };
         let wraps: [fn(String) -> SecretText; 3] = [SecretText::Inline, SecretText::File, SecretText::Env];
         for (name, wrap) in names.into_iter().zip(wraps) {
             let Some(node) = self.find(name) else { continue };

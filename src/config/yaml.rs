@@ -72,6 +72,7 @@ impl Node {
     pub(crate) fn kind(&self) -> String {
         match &self.value {
             Value::Empty => "nothing".to_owned(),
+            Value::Text { text, .. } if text.is_empty() => "an empty text".to_owned(),
             Value::Text { text, .. } if !self.secret && text.chars().count() <= 40 => format!("`{text}`"),
             Value::Text { .. } => "a text".to_owned(),
             Value::List(_) => "a list".to_owned(),
