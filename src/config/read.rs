@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::report::{Findings, Place};
 use super::suggest;
-use super::yaml::{Key, Node, Value};
+use super::yaml::{Key, Node, SECRET_KEYS, Value, hide};
 use crate::alert::Span;
 
 /// A type that can be read from a tree and described by a schema.
@@ -338,7 +338,12 @@ impl<'a> Keys<'a> {
             }
         };
         let mut meant = Vec::new();
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
+        let with_secrets = known.iter().any(|key| SECRET_KEYS.contains(key));
+        for (key, value) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
+            // Whatever stands among secrets under a strange name may be one.
+            if with_secrets {
+                hide(value, findings);
+            }
             meant.extend(suggest::nearest(&key.text, known.iter().copied()));
             findings
                 .error(key.place, format!("{what} has no key `{}`", key.text))

@@ -101,9 +101,12 @@ pub(crate) fn parse(file: FileNo, findings: &mut Findings) -> Option<Node> {
         nodes_left: NODES_MAX,
         depth: 0,
         found: Vec::new(),
+        dropped: Vec::new(),
     };
     let result = reader.document();
-    let found = reader.found;
+    let Reader {
+        found, mut dropped, ..
+    } = reader;
     match result {
         Ok(mut root) => {
             for (place, message, other) in found {
@@ -113,6 +116,9 @@ pub(crate) fn parse(file: FileNo, findings: &mut Findings) -> Option<Node> {
                 }
             }
             hide_secrets(&mut root, false, findings);
+            for (node, secret) in &mut dropped {
+                hide_secrets(node, *secret, findings);
+            }
             hide_secrets_in_comments(file, &text, findings);
             Some(root)
         }
@@ -142,6 +148,8 @@ struct Reader<'a> {
     depth: usize,
     /// Problems that do not end the reading: place, message, another place.
     found: Vec<(Place, String, Option<Place>)>,
+    /// Values that are not part of the tree and may hold secrets all the same, or certainly are to be hidden.
+    dropped: Vec<(Node, bool)>,
 }
 
 impl<'a> Reader<'a> {
@@ -340,7 +348,8 @@ impl<'a> Reader<'a> {
             let Value::Text { text, plain } = name.value else {
                 self.found
                     .push((name.place, "a key must be a text".to_owned(), None));
-                self.node(key)?;
+                let value = self.node(key)?;
+                self.dropped.extend([(name, true), (value, true)]);
                 continue;
             };
             let text: Arc<str> = text.into();
@@ -355,6 +364,7 @@ impl<'a> Reader<'a> {
             if let Some((first, _)) = entries.iter().find(|(key, _)| key.text == text) {
                 let message = format!("`{text}` stands here twice");
                 self.found.push((name.place, message, Some(first.place)));
+                self.dropped.push((value, is_secret_key(&text)));
                 continue;
             }
             let place = name.place;
@@ -372,17 +382,19 @@ impl<'a> Reader<'a> {
             match node.value {
                 Value::Map(others) => {
                     for (key, value) in others {
-                        if !entries.iter().any(|(known, _)| known.text == key.text) {
+                        if entries.iter().any(|(known, _)| known.text == key.text) {
+                            self.dropped.push((value, is_secret_key(&key.text)));
+                        } else {
                             entries.push((key, value));
                         }
                     }
                 }
                 Value::List(nodes) => self.merge(entries, nodes),
-                Value::Empty | Value::Text { .. } => self.found.push((
-                    node.place,
-                    "`<<` takes a mapping or a list of mappings, such as `*defaults`".to_owned(),
-                    None,
-                )),
+                Value::Empty | Value::Text { .. } => {
+                    let message = "`<<` takes a mapping or a list of mappings, such as `*defaults`";
+                    self.found.push((node.place, message.to_owned(), None));
+                    self.dropped.push((node, true));
+                }
             }
         }
     }
@@ -413,7 +425,7 @@ fn hide_secrets(node: &mut Node, secret: bool, findings: &mut Findings) {
     match &mut node.value {
         Value::Empty => {}
         Value::Text { text, .. } => {
-            if secret || holds_secret(text) {
+            if secret || holds_secret(text, &node.key) {
                 node.secret = true;
                 findings.hide(node.place);
             }
@@ -432,6 +444,16 @@ fn hide_secrets(node: &mut Node, secret: bool, findings: &mut Findings) {
     }
 }
 
+/// Hides every text of a value.
+pub(crate) fn hide(node: &Node, findings: &mut Findings) {
+    match &node.value {
+        Value::Empty => {}
+        Value::Text { .. } => findings.hide(node.place),
+        Value::List(items) => items.iter().for_each(|item| hide(item, findings)),
+        Value::Map(entries) => entries.iter().for_each(|(_, value)| hide(value, findings)),
+    }
+}
+
 /// Whether a key is that of a secret, or a misspelt one.
 fn is_secret_key(key: &str) -> bool {
     let key = key.to_lowercase().replace('-', "_");
@@ -447,12 +469,19 @@ fn is_secret_key(key: &str) -> bool {
         || suggest::nearest(&key, SECRET_KEYS).is_some()
 }
 
-/// Whether a text holds a pasted webhook URL, or a key and its secret with the colon forgotten.
-fn holds_secret(text: &str) -> bool {
-    text.contains("access_token=")
-        || text
-            .split_once(char::is_whitespace)
+/// Whether a text holds a pasted webhook URL, or keys and secrets that a slip made a part of it: a forgotten
+/// colon, a stray quote or `>` before them. In jq expressions such words are labels.
+fn holds_secret(text: &str, key: &str) -> bool {
+    let jq = matches!(
+        key,
+        "alerts" | "identity" | "status" | "labels" | "annotations" | "starts_at" | "ends_at" | "link"
+    );
+    let key_and_value = || {
+        text.split_once(char::is_whitespace)
             .is_some_and(|(word, rest)| !rest.trim().is_empty() && SECRET_KEYS.contains(&word))
+    };
+    let keys = || secret_in(text, |key| key.contains([':', '='])).is_some();
+    text.contains("access_token=") || (!jq && (key_and_value() || keys()))
 }
 
 /// Something that looks like the key of a secret, and what stands between it and its value.
