@@ -120,10 +120,7 @@ pub async fn run(
     let watchdog = tokio::spawn(feed_watchdog(site.driver.clone(), stop.clone()));
 
     tell_systemd(&[NotifyState::Ready]);
-    match address {
-        Some(address) => tracing::info!(%address, "ready"),
-        None => tracing::info!("ready"),
-    }
+    tracing::info!(address = address.map(tracing::field::display), "ready");
     // Nobody may want to know.
     let _unwatched = ready.send(address);
     let cut = http::serve(listener, site, stop.cancelled()).await;
@@ -258,7 +255,7 @@ impl Reloader {
         if !known {
             tracing::error!(
                 problems = report.problems().len(),
-                first = report.problems().first().map(|problem| problem.message.as_str()),
+                first = report.problems().first().map(config::Problem::summary),
                 "configuration refused"
             );
         }

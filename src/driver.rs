@@ -171,7 +171,7 @@ const REQUESTS_AT_ONCE_MAX: usize = 64;
 /// How long to wait before a store that failed is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// How often old history is forgotten.
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How long messages on their way may take to end when we shut down.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
 
@@ -215,7 +215,7 @@ enum Mode {
     /// It does not.
     Degraded {
         /// What it has to catch up with.
-        backlog: Changes,
+        backlog: Box<Changes>,
         /// The next try.
         retry_at: Instant,
         /// The running try.
@@ -516,7 +516,7 @@ impl Driver {
                 *running = None;
                 self.metrics.committed(rows, took);
                 // What came about while this one ran goes into the next commit, which is an ordinary one.
-                let rest = std::mem::take(backlog);
+                let rest = std::mem::take(backlog.as_mut());
                 tracing::info!("the store takes writes again");
                 self.mode = Mode::Durable(None);
                 if !rest.is_empty() {
@@ -535,7 +535,7 @@ impl Driver {
             ) => {
                 *running = None;
                 *retry_at = Instant::now() + STORE_RETRY;
-                let newer = std::mem::replace(backlog, changes);
+                let newer = std::mem::replace(backlog.as_mut(), changes);
                 backlog.merge(newer);
                 self.metrics.commit_failed();
                 tracing::debug!(%error, "the store still takes no writes");
@@ -557,7 +557,7 @@ impl Driver {
             Err(error) => tracing::error!(%error, "the store cannot be read either; going on from memory"),
         }
         self.mode = Mode::Degraded {
-            backlog: Changes::default(),
+            backlog: Box::default(),
             retry_at: Instant::now() + STORE_RETRY,
             running: None,
         };
@@ -572,7 +572,7 @@ impl Driver {
 
     fn retry_store(&mut self) {
         if let Mode::Degraded { backlog, running, .. } = &mut self.mode {
-            *running = Some(self.writer.commit(std::mem::take(backlog)));
+            *running = Some(self.writer.commit(std::mem::take(backlog.as_mut())));
         }
     }
 
@@ -696,3 +696,6 @@ fn report(metrics: &Metrics, event: Event) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

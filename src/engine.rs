@@ -107,7 +107,7 @@ pub enum Verdict {
     Again,
     /// The end of the episode.
     Resolved,
-    /// Known, with other labels, annotations or links.
+    /// Known, with other labels or annotations.
     Updated,
     /// Nothing that was not known.
     Repeat,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, say};
-use crate::alert::{Now, RequestId, Span, Tick, Timestamp};
+use crate::alert::{Now, RequestId, SourceName, Span, Tick, Timestamp};
 use crate::app::now;
 use crate::config::Loaded;
 use crate::digest::{Draft, Rendered};
@@ -35,7 +35,7 @@ pub(super) struct RenderArgs {
 pub(super) fn run(args: RenderArgs) -> Result<Exit, Failure> {
     let loaded = args.config.load()?;
     let source = loaded.plan.sources.get(args.source.as_str()).ok_or_else(|| {
-        let known: Vec<&str> = loaded.plan.sources.keys().map(|name| name.as_str()).collect();
+        let known: Vec<&str> = loaded.plan.sources.keys().map(SourceName::as_str).collect();
         format!(
             "there is no source `{}`; there are `{}`",
             args.source,
@@ -86,7 +86,7 @@ impl<'a> Preview<'a> {
         }
     }
 
-    fn post(&mut self, source: crate::alert::SourceName, decoded: Decoded) {
+    fn post(&mut self, source: SourceName, decoded: Decoded) {
         let alerts = Input::Alerts {
             request: RequestId(0),
             source,

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, say};
+use crate::alert::ReceiverName;
 use crate::app::now;
 use crate::dingtalk::message::{self, At, Shape};
 use crate::dingtalk::{Client, errcode};
@@ -23,7 +24,7 @@ pub(super) struct SendArgs {
 pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
     let plan = args.config.load()?.plan;
     let receiver = plan.receivers.get(args.receiver.as_str()).ok_or_else(|| {
-        let known: Vec<&str> = plan.receivers.keys().map(|name| name.as_str()).collect();
+        let known: Vec<&str> = plan.receivers.keys().map(ReceiverName::as_str).collect();
         format!(
             "there is no receiver `{}`; there are `{}`",
             args.receiver,

@@ -211,15 +211,15 @@ impl Record {
                 .unwrap_or(now.plus(expire_after))
                 .max(row.expires_at);
         }
-        // Measured values change with every evaluation; alone they are no news.
+        // Measured values change with every evaluation, and two replicas of a sender link to different places:
+        // neither is news, the newest is simply the one shown.
         row.values = alert.values;
-        let updated =
-            row.labels != alert.labels || row.annotations != alert.annotations || row.links != alert.links;
+        row.links = alert.links;
+        let updated = row.labels != alert.labels || row.annotations != alert.annotations;
         if updated {
             self.severity = Severity::of(&alert.labels);
             row.labels = alert.labels;
             row.annotations = alert.annotations;
-            row.links = alert.links;
         }
         updated
     }

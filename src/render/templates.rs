@@ -84,7 +84,7 @@ impl Templates {
                 }
                 Err(error) => {
                     let (line, column) = error.pos().unzip();
-                    let message = format!("cannot read template `{name}`: {}", error.reason());
+                    let message = error.reason().to_string();
                     problems.push(TemplateProblem {
                         name,
                         line,

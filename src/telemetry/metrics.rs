@@ -228,7 +228,7 @@ impl Metrics {
         for (verdict, count) in tally {
             let labels = SourceVerdict {
                 source: source.clone(),
-                verdict: verdict_name(*verdict),
+                verdict: verdict.as_str(),
             };
             self.verdicts.get_or_create(&labels).inc_by(u64::from(*count));
         }
@@ -442,20 +442,6 @@ fn classic(open_metrics: &str) -> String {
 
 fn seconds(at: Timestamp) -> f64 {
     Duration::from_millis(u64::try_from(at.0).unwrap_or(0)).as_secs_f64()
-}
-
-/// The stable name of a verdict in metrics.
-const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::New => "new",
-        Verdict::Again => "again",
-        Verdict::Resolved => "resolved",
-        Verdict::Updated => "updated",
-        Verdict::Repeat => "repeat",
-        Verdict::Late => "late",
-        Verdict::Stale => "stale",
-        Verdict::OverLimit => "over_limit",
-    }
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ async fn what_was_taken_is_told_and_a_ruler_is_told_nothing() {
         &request("POST /v1/hooks/alertmanager", &[], FIRING.as_bytes()),
     )
     .await;
-    let expected = r#"{"accepted":1,"new":1,"resolved":0,"repeats":0,"ignored":0,"truncated":0,"problems":[],"more_problems":0}"#;
+    let expected = r#"{"accepted":1,"new":1,"resolved":0,"repeats":0,"refused":0,"ignored":0,"truncated":0,"problems":[],"more_problems":0}"#;
     assert_eq!(reply.body(), format!("{expected}\n"));
     assert_eq!(seen.recv().unwrap(), Seen::Accepted("alertmanager".to_owned(), 1));
     let ruler = talk(
