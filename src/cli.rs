@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand.
 //!
 //! Subcommands print to standard output what they were asked for and to standard error what went wrong; the exit
-//! code says which ([`Exit`]).
+//! code says which: 0 done, 1 failed, 78 (`EX_CONFIG`) for a configuration that cannot be used.
 
 mod check;
 mod demo;

@@ -1,13 +1,13 @@
 //! The one loop: inputs into the engine, its changes into the store, its effects into the world — in this order.
 //!
 //! One task owns the engine. It waits for whatever happens next, lets the engine decide, and keeps every effect
-//! behind the [`gate::Gate`] until the rows it depends on are on disk; whatever arrives while one commit runs goes
+//! behind a gate until the rows it depends on are on disk; whatever arrives while one commit runs goes
 //! into the next. Drafts are composed and rendered, and messages sent, by tasks of their own that come back as
 //! inputs.
 //!
 //! **Invariants:** no webhook is answered 2xx and no message is sent before its commit. When the store fails,
 //! the engine is put back to what is durable: from then on nothing new is taken, what is durable is still told,
-//! and what is told is kept in memory and written as soon as the store is back ([`Mode::Degraded`]). The driver
+//! and what is told is kept in memory and written as soon as the store is back (`Mode::Degraded`). The driver
 //! decides nothing about alerts.
 
 mod clock;

@@ -8,133 +8,54 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::num::NonZeroU8;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::outcome::{Refused, Rejected};
 use super::*;
-use crate::alert::{Fingerprint, IntervalName, Labels, Status};
+use crate::alert::{Fingerprint, Labels, Status};
 use crate::digest::{Entry, Message};
-use crate::plan::calendar::{TimeInterval, TimeRange};
-use crate::plan::matcher::Matcher;
-use crate::plan::{
-    Bot, Channel, DingTalk, GroupBy, Listen, Locale, MessageKind, Receiver, Route, Routes, Server, Source,
-    SourceKind, Store,
-};
-use crate::secret::Secret;
+use crate::plan::{Route, Routes};
 
 /// 2026-03-02 00:00:00 UTC, a Monday.
 const EPOCH: i64 = 1_772_409_600_000;
 
-/// The plan most scripts use: `ops` (bots `a` and `b`) hears everything, `severity=critical` urgently; alerts with
-/// `team=db` go to `db` (bot `c`, fallback `ops`) too; `quiet=yes` goes to `ops` but never between 01:00 and 02:00.
+/// The plan most scripts use: `ops` hears everything, what is critical urgently; what is the database's goes to
+/// `db` too; what is quiet waits while it is night.
+const PLAN: &str = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0 }
+sources:
+  - { name: am, type: alertmanager, expire_after: 24h }
+  - { name: other, type: alertmanager, expire_after: 24h }
+bots:
+  - { name: a, access_token: t, per_minute: 5 }
+  - { name: b, access_token: t, per_minute: 5 }
+  - { name: c, access_token: t, per_minute: 5 }
+receivers:
+  - { name: ops, bots: [a, b] }
+  - { name: db, bots: [c], fallback: ops }
+route:
+  receiver: ops
+  group_by: [alertname]
+  routes:
+    - { matchers: ['team=db'], receiver: db, continue: true }
+    - { matchers: ['severity=critical'], urgent: true }
+    - { matchers: ['quiet=yes'], mute_time_intervals: [nights] }
+    - { matchers: ['silent=yes'], send_resolved: false }
+time_intervals:
+  - { name: nights, time_intervals: [{ times: [{ start_time: '01:00', end_time: '02:00' }] }] }
+";
+
 fn plan() -> Plan {
-    let route = |receiver: &str, matchers: &[&str]| Route {
-        receiver: receiver.into(),
-        matchers: matchers
-            .iter()
-            .map(|text| Matcher::parse(text).unwrap())
-            .collect(),
-        continue_matching: false,
-        group_by: GroupBy::Labels(Arc::from([Arc::from("alertname")])),
-        group_wait: Span::seconds(10),
-        group_interval: Span::minutes(1),
-        repeat_interval: Span::hours(4),
-        urgent: false,
-        send_resolved: true,
-        mute: Vec::new(),
-        active: Vec::new(),
-        children: Vec::new(),
-    };
-    let mut root = route("ops", &[]);
-    root.children = (1..=4).map(RouteId).collect();
-    let urgent = Route {
-        urgent: true,
-        ..route("ops", &["severity=critical"])
-    };
-    let db = Route {
-        continue_matching: true,
-        ..route("db", &["team=db"])
-    };
-    let quiet = Route {
-        mute: vec!["nights".into()],
-        ..route("ops", &["quiet=yes"])
-    };
-    let silent = Route {
-        send_resolved: false,
-        ..route("ops", &["silent=yes"])
-    };
-    let receiver = |name: &str, bots: &[&str], fallback: Option<&str>| Receiver {
-        name: name.into(),
-        channel: Channel::Bots(bots.iter().map(|bot| (*bot).into()).collect()),
-        template: "digest".to_owned(),
-        message: MessageKind::Markdown,
-        mention: Default::default(),
-        max_messages: NonZeroU8::new(3).unwrap(),
-        fallback: fallback.map(Into::into),
-    };
-    let bot = |name: &str| Bot {
-        name: name.into(),
-        access_token: Secret::new("t"),
-        secret: None,
-        base_url: None,
-        keyword: None,
-        per_minute: 5,
-    };
-    let source = |name: &str| Source {
-        name: name.into(),
-        kind: SourceKind::Alertmanager,
-        auth: crate::plan::Auth::None,
-        expire_after: Span::hours(24),
-        busy_status: 503,
-        timezone: jiff::tz::TimeZone::UTC,
-    };
-    let night = TimeInterval {
-        times: vec![TimeRange::new(60, 120).unwrap()],
-        weekdays: Vec::new(),
-        days_of_month: Vec::new(),
-        months: Vec::new(),
-        years: Vec::new(),
-        location: jiff::tz::TimeZone::UTC,
-    };
-    Plan {
-        server: Server {
-            listen: Listen::Unix("unused".into()),
-            external_url: None,
-            body_limit_bytes: 1,
-            allow_unauthenticated: false,
-        },
-        store: Store {
-            path: "unused".into(),
-            history: Span::days(30),
-        },
-        locale: Locale::English,
-        timezone: jiff::tz::TimeZone::UTC,
-        templates: BTreeMap::new(),
-        sources: ["am", "other"]
-            .into_iter()
-            .map(|name| (name.into(), source(name)))
-            .collect(),
-        dingtalk: DingTalk {
-            base_url: String::new(),
-            monthly_quota: None,
-        },
-        bots: ["a", "b", "c"]
-            .into_iter()
-            .map(|name| (name.into(), bot(name)))
-            .collect(),
-        receivers: [
-            receiver("ops", &["a", "b"], None),
-            receiver("db", &["c"], Some("ops")),
-        ]
-        .into_iter()
-        .map(|receiver| (receiver.name.clone(), receiver))
-        .collect(),
-        routes: Routes::new(vec![root, db, urgent, quiet, silent]),
-        intervals: [(IntervalName::from("nights"), vec![night])]
-            .into_iter()
-            .collect(),
-    }
+    static COMPILED: LazyLock<Plan> = LazyLock::new(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("dingest.yaml");
+        std::fs::write(&file, PLAN).unwrap();
+        let loaded = crate::config::load(Some(&file), directory.path());
+        Plan::clone(&loaded.unwrap_or_else(|report| panic!("{report}")).plan)
+    });
+    COMPILED.clone()
 }
 
 /// Plans by name, for the command `plan`.
@@ -312,11 +233,12 @@ impl Stage {
                     .join(", ");
                 let urgent = if draft.urgent { "urgent" } else { "" };
                 let bot = draft.bot.as_ref().map_or("-", |bot| bot.as_str());
-                let notices: String = draft
+                let notices: Vec<String> = draft
                     .notices
                     .iter()
                     .map(|notice| format!(" [{notice:?}]"))
                     .collect();
+                let notices = notices.concat();
                 let detail = match draft.fit.detail_max {
                     Detail::Full => "",
                     poorer @ (Detail::Compact | Detail::Rollup | Detail::Stub) => poorer.as_str(),

@@ -1,3 +1,5 @@
+//! Decoding as a whole: fixtures of every shape, the traps of hostile bodies, and properties.
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};

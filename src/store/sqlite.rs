@@ -7,9 +7,9 @@
 //! is space again, or the disk can be written, the next one succeeds.
 //!
 //! **Invariants:** the file is locked from [`SqliteStore::open`] until the process ends, however it ends, also
-//! against readers, so what is in memory (names, next numbers) is what is on disk. Numbers of alerts and digests never go back.
-//! [`Store::load`] reads every page of every table the engine starts from, which finds damage as early as a
-//! check of its own would; damage in the history is found when that is read.
+//! against readers, so what is in memory (names, next numbers) is what is on disk. Numbers of alerts and digests
+//! never go back. [`Store::load`] reads every page of every table the engine starts from, which finds damage as
+//! early as a check of its own would; damage in the history is found when that is read.
 //!
 //! This module decides nothing about alerts and knows neither engine nor plan.
 
