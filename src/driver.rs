@@ -563,7 +563,11 @@ impl Driver {
         };
     }
 
-    fn put_back(&mut self, saved: Saved) {
+    fn put_back(&mut self, mut saved: Saved) {
+        // Renderings and answers under way still come in; their numbers must not mean something else by then.
+        let (alert, digest) = self.engine.next_numbers();
+        saved.next_alert = saved.next_alert.max(alert);
+        saved.next_digest = saved.next_digest.max(digest);
         self.engine = Engine::new(Arc::clone(&self.prepared.plan), saved, self.clock.now());
         if self.draining {
             self.input(Input::Drain);

@@ -360,9 +360,9 @@ impl Engine {
         [ageing, reminder, receiver].into_iter().flatten().min()
     }
 
-    /// Whether a message is on its way or a digest is being composed.
-    pub fn is_sending(&self) -> bool {
-        self.desks.values().any(|desk| desk.under_way.is_some())
+    /// The numbers the next alert and the next digest will have.
+    pub fn next_numbers(&self) -> (AlertNo, DigestId) {
+        (self.next_alert, self.next_digest)
     }
 
     /// The desk of a receiver, set up at its first use.
