@@ -1,0 +1,87 @@
+//! The group chat: the stand-in, and how to read what was said there.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use dingest::dingtalk::simulator::rules::Call;
+use dingest::dingtalk::simulator::{SimulatedBot, Simulator, SimulatorSettings};
+use tokio::net::TcpListener;
+
+use crate::PATIENCE;
+
+/// A stand-in that knows bots of these names, with the tokens and secrets [`bots`] gives them. All are in one
+/// group.
+pub(crate) async fn chat(names: &[&str]) -> Simulator {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    chat_on(names, listener)
+}
+
+/// The same on a given socket.
+pub(crate) fn chat_on(names: &[&str], listener: TcpListener) -> Simulator {
+    let bots = names.iter().map(|name| bot(name)).collect();
+    let settings = SimulatorSettings {
+        bots,
+        accept_any_token: false,
+        time_scale: NonZeroU32::MIN,
+        ..SimulatorSettings::default()
+    };
+    Simulator::start(settings, listener).expect("the stand-in starts")
+}
+
+fn bot(name: &str) -> SimulatedBot {
+    format!("{name}@group:token-{name}:SEC{name}")
+        .parse()
+        .expect("a bot's description")
+}
+
+/// The configuration's lines for the same bots.
+pub(crate) fn bots(names: &[&str]) -> String {
+    let lines = names
+        .iter()
+        .map(|name| format!("  - {{ name: {name}, access_token: token-{name}, secret: SEC{name} }}\n"));
+    format!("bots:\n{}", lines.collect::<String>())
+}
+
+/// Waits until the ledger satisfies `enough`; `what` is said when it never does.
+pub(crate) async fn heard(chat: &Simulator, what: &str, enough: impl Fn(&[Call]) -> bool) -> Vec<Call> {
+    match tokio::time::timeout(PATIENCE, chat.wait_for(enough)).await {
+        Ok(ledger) => ledger,
+        Err(_) => panic!(
+            "waited {PATIENCE:?} in vain for this: {what}; {}",
+            gist(&chat.ledger())
+        ),
+    }
+}
+
+/// The words of a text that begin with `prefix`: the nodes it is about.
+pub(crate) fn names(text: &str, prefix: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| word.starts_with(prefix))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every node the group was told of, once for every message shown that tells of it.
+pub(crate) fn told(chat: &Simulator, prefix: &str) -> Vec<String> {
+    chat.messages()
+        .iter()
+        .flat_map(|call| names(&call.content.text, prefix))
+        .collect()
+}
+
+/// A ledger in a few lines, for the message of a failed test.
+pub(crate) fn gist(ledger: &[Call]) -> String {
+    let lines = ledger.iter().map(|call| {
+        format!(
+            "\n#{} {} fault {:?} errcode {:?} uuid {:?} duplicate of {:?}: {}",
+            call.number,
+            call.bot,
+            call.fault,
+            call.errcode,
+            call.msg_uuid,
+            call.duplicate_of,
+            call.content.title
+        )
+    });
+    format!("the ledger:{}", lines.collect::<String>())
+}
