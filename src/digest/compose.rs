@@ -314,7 +314,7 @@ impl<'a> Outline<'a> {
         let shared = Shared::of(entries);
         let several = entries.len() > 1;
         let summary = summary_of(|name| find(&shared.annotations, name)).filter(|_| several);
-        let head = Head::of(group, entries, &shared, &view.texts);
+        let head = Head::of(group, entries, &shared, view);
         let folded = fold(&self.order[shown.clone()], group.state, view.detail, &shared);
         let telling = Telling {
             head: &head,
@@ -394,7 +394,7 @@ impl<'a> Outline<'a> {
     /// Where a group is, in one value: the smallest thing its head names, or else its first alert's name.
     fn place(&self, group: &Group<'a>, view: &View) -> Option<String> {
         let entries = &self.order[group.range.clone()];
-        let mut head = Head::of(group, entries, &Shared::of(entries), &view.texts);
+        let mut head = Head::of(group, entries, &Shared::of(entries), view);
         head.place.pop().or_else(|| {
             let first: Vec<Pair<'_>> = entries
                 .first()?
@@ -616,10 +616,13 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn of(group: &Group<'a>, entries: &[&'a Entry], shared: &Shared<'a>, texts: &TextLimits) -> Self {
+    fn of(group: &Group<'a>, entries: &[&'a Entry], shared: &Shared<'a>, view: &View) -> Self {
         let rule = rule_name(|name| find(&shared.labels, name));
+        let line_says_summary =
+            entries.len() == 1 && group.state == State::Firing && view.detail <= Detail::Compact;
         let summary = entries
             .first()
+            .filter(|_| line_says_summary)
             .and_then(|entry| summary_of(|name| entry.annotations.get(name)));
         // Whoever groups by everything means every alert for itself, not twenty labels in the head.
         let keys = match entries.first().map(|entry| &entry.group_by) {
@@ -640,7 +643,7 @@ impl<'a> Head<'a> {
                 !pairs.contains(&(*name, *value)) && pairs.iter().all(|(_, known)| known != value)
             })
             // A line's text that names it already need not be preceded by it.
-            .filter(|(_, value)| entries.len() > 1 || !summary.is_some_and(|text| text.contains(*value)))
+            .filter(|(_, value)| !summary.is_some_and(|text| text.contains(*value)))
             .collect();
         pairs.extend(telling(&others, room));
         let name = rule.or_else(|| (!pairs.is_empty()).then(|| pairs.remove(0).1));
@@ -648,7 +651,7 @@ impl<'a> Head<'a> {
             name,
             place: pairs
                 .iter()
-                .map(|(name, value)| value_text(name, value, texts.name))
+                .map(|(name, value)| value_text(name, value, view.texts.name))
                 .collect(),
             shown: pairs.iter().map(|(name, _)| *name).collect(),
         }
