@@ -388,7 +388,7 @@ async fn what_dingtalk_refuses_for_its_size_is_told_in_less() {
     let home = Home::with(&chat, &one_bot());
     let daemon = Daemon::start(&home).await;
     chat.inject(Injection::next(errcode(460_101)));
-    let alerts: Vec<Value> = (0..100)
+    let alerts: Vec<Value> = (0..300)
         .map(|number| firing(&format!("node-{number:03}")))
         .collect();
     daemon.post(&alerts).await;
@@ -402,7 +402,7 @@ async fn what_dingtalk_refuses_for_its_size_is_told_in_less() {
         gist(&ledger)
     );
     assert!(
-        shown[0].content.text.contains("100 new"),
+        shown[0].content.text.contains("300 new"),
         "{}",
         shown[0].content.text
     );
