@@ -527,6 +527,30 @@ fn digests_read_as_they_should() {
 }
 
 #[test]
+fn a_lone_alert_names_its_place_wherever_its_summary_is_not_shown() {
+    let lone = |change, name| {
+        let mut entry = entry(change, 6, &[("alertname", name), ("host", "db-07")]);
+        entry.annotations = Labels::from_pairs([("summary", "db-07 does not answer")]);
+        entry
+    };
+    let text = |draft: &Draft| {
+        let rendered = renderer(plan(Locale::English)).render(draft);
+        check(draft, &rendered);
+        rendered.messages[0].text.clone()
+    };
+    let firing = text(&draft(vec![lone(Change::New, "HostDown")], [0, 1, 0]));
+    assert_eq!(firing.matches("db-07").count(), 1, "{firing}");
+    let over = text(&draft(vec![lone(Change::Resolved, "HostDown")], [0; 3]));
+    assert!(over.contains("**HostDown** · db-07 — lasted"), "{over}");
+    let mut storm = storm(2000);
+    storm.entries.push(lone(Change::New, "CoreDown"));
+    storm.entries[2000].severity = Severity::Critical;
+    let draft = draft(storm.entries, [1, 2000, 0]);
+    let storm = text(&draft);
+    assert!(storm.contains("**CoreDown** · db-07 · 1"), "{storm}");
+}
+
+#[test]
 fn a_storm_is_one_message_whatever_it_must_fit_into() {
     let chinese = renderer(plan(Locale::Chinese));
     let mut draft = storm(2000);

@@ -44,13 +44,14 @@ pub(crate) fn bots(names: &[&str]) -> String {
 
 /// Waits until the ledger satisfies `enough`; `what` is said when it never does.
 pub(crate) async fn heard(chat: &Simulator, what: &str, enough: impl Fn(&[Call]) -> bool) -> Vec<Call> {
-    match tokio::time::timeout(PATIENCE, chat.wait_for(enough)).await {
-        Ok(ledger) => ledger,
-        Err(_) => panic!(
-            "waited {PATIENCE:?} in vain for this: {what}; {}",
-            gist(&chat.ledger())
-        ),
-    }
+    tokio::time::timeout(PATIENCE, chat.wait_for(enough))
+        .await
+        .unwrap_or_else(|_| {
+            panic!(
+                "waited {PATIENCE:?} in vain for this: {what}; {}",
+                gist(&chat.ledger())
+            )
+        })
 }
 
 /// The words of a text that begin with `prefix`: the nodes it is about.

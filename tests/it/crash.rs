@@ -127,9 +127,9 @@ fn judge(chat: &Simulator, promised: &BTreeSet<String>) {
             "shown other than once; {}",
             gist(&ledger)
         );
-        let last = calls.last().expect("a call");
+        let settled = calls.last().expect("a call");
         assert_eq!(
-            (last.errcode, last.fault),
+            (settled.errcode, settled.fault),
             (Some(0), None),
             "a message without a known outcome was not sent again; {}",
             gist(&ledger)

@@ -1,7 +1,7 @@
 //! The program as a child process: a directory it lives in, its log, its webhooks and its API.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -257,6 +257,10 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
+    #[expect(
+        clippy::print_stderr,
+        reason = "what a failed test prints is kept with its failure"
+    )]
     fn drop(&mut self) {
         // It may have ended already; a failing test shows what it had to say.
         let _ended = self.child.kill();
@@ -292,21 +296,6 @@ impl Poster {
         response.bytes().await.ok()?;
         Some(status)
     }
-}
-
-/// Whether a file that SQLite keeps for the store holds these bytes.
-pub(crate) fn holds(directory: &Path, needle: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).expect("a directory");
-    let files = entries.map(|entry| entry.expect("an entry").path());
-    files
-        .filter(|path| path.to_string_lossy().contains(".db"))
-        .filter(|path| {
-            let bytes = std::fs::read(path).expect("a file");
-            bytes
-                .windows(needle.len())
-                .any(|window| window == needle.as_bytes())
-        })
-        .collect()
 }
 
 fn hold(log: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {

@@ -47,29 +47,17 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 100ms, group_interva
     let mut took = Vec::new();
     let mut in_force = "witness-1";
     for number in 0..RELOADS {
-        let valid = ["witness-2", "broken", "witness-1", "broken"][number % 4];
+        let next = ["witness-2", "broken", "witness-1", "broken"][number % 4];
         let begun = Instant::now();
-        if valid == "broken" {
+        if next == "broken" {
             home.configure(&broken);
             ask(&daemon, number).await;
-            let error = eventually("the broken file is reported", async || {
-                daemon.api("/api/v1/status").await["plan"]["error"]
-                    .as_str()
-                    .map(str::to_owned)
-            })
-            .await;
-            let place = format!("dingest.yaml:{line}:");
-            assert!(error.contains(&place) && error.contains("nobody"), "{error}");
-            assert_eq!(successful(&daemon).await, 0);
+            is_reported(&daemon, line).await;
         } else {
-            home.configure(&plan(valid));
+            home.configure(&plan(next));
             ask(&daemon, number).await;
-            eventually("the new file is in force", async || {
-                let status = daemon.api("/api/v1/status").await;
-                (status["plan"]["error"].is_null() && has_receiver(&daemon, valid).await).then_some(())
-            })
-            .await;
-            in_force = valid;
+            is_in_force(&daemon, next).await;
+            in_force = next;
         }
         took.push(begun.elapsed());
         assert!(has_receiver(&daemon, in_force).await, "the running plan stays");
@@ -110,18 +98,45 @@ async fn ask(daemon: &Daemon, number: usize) {
     }
 }
 
+/// Waits until the mistake in this line is reported, with file, line and column.
+async fn is_reported(daemon: &Daemon, line: usize) {
+    let error = eventually("the broken file is reported", async || {
+        daemon.api("/api/v1/status").await["plan"]["error"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    let place = format!("dingest.yaml:{line}:");
+    let column = error.split(&place).nth(1).unwrap_or_default();
+    assert!(
+        column.starts_with(|c: char| c.is_ascii_digit()) && error.contains("nobody"),
+        "{error}"
+    );
+    assert_eq!(successful(daemon).await, 0);
+}
+
+/// Waits until the plan with this receiver is in force.
+async fn is_in_force(daemon: &Daemon, witness: &str) {
+    eventually("the new file is in force", async || {
+        let status = daemon.api("/api/v1/status").await;
+        (status["plan"]["error"].is_null() && has_receiver(daemon, witness).await).then_some(())
+    })
+    .await;
+    assert_eq!(successful(daemon).await, 1);
+}
+
 /// Posts new alerts, with breaks, and returns their nodes.
 async fn post_while(poster: Poster, number: usize, go_on: Arc<AtomicBool>) -> Vec<String> {
-    let mut posted = Vec::new();
+    let mut taken = Vec::new();
     while go_on.load(Ordering::Relaxed) {
-        let node = format!("node-{number}-{:04}", posted.len());
+        let node = format!("node-{number}-{:04}", taken.len());
         assert_eq!(poster.post(&[firing(&node)]).await, Some(200));
-        posted.push(node.clone());
+        taken.push(node.clone());
         // A repeat is no news under any plan.
         assert_eq!(poster.post(&[firing(&node)]).await, Some(200));
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    posted
+    taken
 }
 
 async fn has_receiver(daemon: &Daemon, name: &str) -> bool {

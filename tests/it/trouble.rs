@@ -281,11 +281,6 @@ route: {{ receiver: ops, group_wait: 20ms, group_interval: 20ms }}
             [("ops-1".to_owned(), false), ("ops-2".to_owned(), true)],
             "{reason}"
         );
-        assert_eq!(
-            chat.messages()[0].content.mentions_all,
-            false,
-            "a takeover is no alarm"
-        );
         let receiver = daemon.receiver("ops").await;
         assert_eq!(receiver["bots"][0]["reason"], reason);
         assert_eq!(receiver["bots"][1]["reason"], json!(null));
@@ -328,12 +323,10 @@ route:
         let shown = chat.messages();
         assert_eq!(shown.len(), 1, "{reason}: {}", gist(&chat.ledger()));
         assert_eq!(shown[0].bot, "lobby", "{reason}");
-        let text = &shown[0].content.text;
+        // As people read it: without the marks that keep an underscore from being markdown.
+        let text = shown[0].content.text.replace('\\', "");
         let said = format!("bot ops is paused ({reason})");
-        assert!(
-            text.contains("node-1") && text.contains(&said.replace('_', r"\_")) || text.contains(&said),
-            "{text}"
-        );
+        assert!(text.contains("node-1") && text.contains(&said), "{text}");
         chat.clear_faults();
     }
 
