@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
@@ -100,6 +100,9 @@ fn eyes(mailbox: Sender<Message>) -> Option<RecommendedWatcher> {
         // Looking at files makes events of its own, which must not lead to another look.
         let own = event.is_ok_and(|event| match event.kind {
             EventKind::Access(kind) => kind != AccessKind::Close(AccessMode::Write),
+            // A store or a log beside the files is written all the time, and would put the look off. Linux says
+            // so when a file that was written is closed, which they never are.
+            EventKind::Modify(ModifyKind::Data(_)) => cfg!(target_os = "linux"),
             EventKind::Any
             | EventKind::Create(_)
             | EventKind::Modify(_)
