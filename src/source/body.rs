@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::source::{Refusal, quote};
 
+/// Levels of the deepest JSON that is read; the limit of its readers.
+const LEVELS_MAX: usize = 128;
+
 /// The body as JSON text: as it came, or made from a form. Whether it is JSON at all, its reader finds out.
 pub(super) fn text<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Cow<'a, str>, Refusal> {
     let content_type = content_type.unwrap_or("");
@@ -24,9 +27,7 @@ pub(super) fn text<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Cow
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         let fields = form_urlencoded::parse(text.trim().as_bytes());
-        Ok(Cow::Owned(object_of(
-            fields.map(|(name, value)| (name.into_owned(), value.into_owned())),
-        )))
+        object_of(fields.map(|(name, value)| (name.into_owned(), value.into_owned()))).map(Cow::Owned)
     } else if media_type.eq_ignore_ascii_case("multipart/form-data") {
         multipart(content_type, text).map(Cow::Owned)
     } else {
@@ -109,9 +110,32 @@ fn parameter<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// JSON text of an object of texts; of a repeated name the last value stays.
-fn object_of(fields: impl Iterator<Item = (String, String)>) -> String {
-    let object: Map<String, Value> = fields.map(|(name, value)| (name, value.into())).collect();
-    Value::Object(object).to_string()
+fn object_of(fields: impl Iterator<Item = (String, String)>) -> Result<String, Refusal> {
+    let mut object = Map::new();
+    for (name, value) in fields {
+        if is_too_deep(&value) {
+            return Err(Refusal::NotJson(format!(
+                "the field `{}` of the form is nested more than {LEVELS_MAX} levels deep",
+                quote(&name)
+            )));
+        }
+        object.insert(name, value.into());
+    }
+    Ok(Value::Object(object).to_string())
+}
+
+/// Whether a field of a form, which may hold JSON, is nested deeper than any JSON is read here. Brackets inside
+/// its texts are counted too: nobody writes that many of them.
+fn is_too_deep(text: &str) -> bool {
+    let mut levels = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => levels += 1,
+            b']' | b'}' => levels = levels.saturating_sub(1),
+            _ => {}
+        }
+        levels > LEVELS_MAX
+    })
 }
 
 /// The fields of a multipart form (RFC 7578). Texts only: the charset and encoding of a part are not looked at.
@@ -129,7 +153,7 @@ fn multipart(content_type: &str, text: &str) -> Result<String, Refusal> {
     // What stands before the first delimiter is a preamble; `--` after the last one ends the form.
     for part in text.split(&delimiter).skip(1) {
         if part.starts_with("--") {
-            return Ok(object_of(fields.into_iter()));
+            return object_of(fields.into_iter());
         }
         let (head, value) = part
             .split_once("\r\n\r\n")
@@ -182,6 +206,18 @@ mod tests {
             Some("application/x-www-form-urlencoded; charset=UTF-8"),
             "name=%E7%A3%81%E7%9B%98+a%26b&level=WARN&level=CRITICAL&empty=".as_bytes(),
             r#"{"empty":"","level":"CRITICAL","name":"磁盘 a&b"}"#,
+        );
+    }
+
+    #[test]
+    fn a_field_nested_deeper_than_json_is_read_is_refused() {
+        let form = |levels: usize| format!("note=%5Bdb-1%5D&data={}", "%5B%7B".repeat(levels / 2));
+        let form_type = Some("application/x-www-form-urlencoded");
+        assert!(text(form_type, form(128).as_bytes()).is_ok());
+        check(
+            form_type,
+            form(130).as_bytes(),
+            "refused: the field `data` of the form is nested more than 128 levels deep",
         );
     }
 
