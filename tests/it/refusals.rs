@@ -14,8 +14,6 @@ use crate::daemon::{Daemon, Home, configuration};
 const AM: &str = "/v1/hooks/alertmanager";
 const JSON: &str = "/v1/hooks/json";
 const V2: &str = "/api/v2/alerts";
-/// A source whose mapping reads JSON out of a field of a form.
-const FORM: &str = "/v1/hooks/form";
 
 /// A body that cannot be used.
 struct Bad {
@@ -155,7 +153,7 @@ fn hostile() -> Vec<Bad> {
             headers: &[("content-type", "application/x-www-form-urlencoded")],
             ..bad(
                 "100,000 levels in a form",
-                FORM,
+                JSON,
                 format!("payload={}", "%5B".repeat(100_000)),
             )
         },
@@ -190,12 +188,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 async fn a_body_that_cannot_be_used_gets_a_reason_and_changes_nothing() {
     let chat = chat(&["ops"]).await;
     let rest = format!(
-        "sources:
-  - {{ name: alertmanager, type: alertmanager }}
-  - {{ name: prometheus, type: prometheus }}
-  - {{ name: json, type: json }}
-  - {{ name: form, type: json, mapping: {{ alerts: '.payload | fromjson' }} }}
-{}receivers:
+        "{}receivers:
   - {{ name: ops, bots: [ops] }}
 route: {{ receiver: ops, group_wait: 1h }}
 ",
