@@ -1,0 +1,17 @@
+//! The whole way with real peers: Debian's Prometheus and Alertmanager, the built daemon, and the stand-in for
+//! DingTalk inside the test.
+//!
+//! Ignored by plain `cargo test`, since the peers may not be installed; with `--ignored` a missing one is a failure.
+//! Every process listens on loopback, works in a directory of its own and ends with its test. Events are awaited,
+//! never a span of time; that nothing was said is seen from what came before and after it.
+
+mod alertmanager;
+mod daemon;
+mod examples;
+mod exporter;
+mod metrics;
+mod pair;
+mod peer;
+mod process;
+mod prometheus;
+mod world;
