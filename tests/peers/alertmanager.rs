@@ -32,13 +32,13 @@ async fn an_alert_that_fires_is_repeated_and_resolves_is_told_twice() {
             "prometheus.example.com%2Fgraph",
         ],
     );
-    dingest.judged(&world, "repeat", 2.0).await;
+    dingest.judged(&world, "repeat", 2).await;
     world.told_only(1);
 
     disk.fill(50);
     says(&world.told(2).await, &["✅", "DiskFull"]);
-    assert_eq!(dingest.verdicts(&world, "new").await, 1.0);
-    assert_eq!(dingest.verdicts(&world, "resolved").await, 1.0);
+    assert_eq!(dingest.verdicts(&world, "new").await, 1);
+    assert_eq!(dingest.verdicts(&world, "resolved").await, 1);
     dingest.has_told_all(&world).await;
     world.told_only(2);
 }
@@ -101,7 +101,7 @@ async fn alertmanager_presents_the_credentials_a_source_wants() {
         ("token", "{ authorization: { credentials: wrong } }", false),
         (
             "token",
-            "{ authorization: { type: Basic, credentials: t0ken } }",
+            "{ authorization: { type: Token, credentials: t0ken } }",
             false,
         ),
     ];
@@ -122,13 +122,13 @@ async fn alertmanager_presents_the_credentials_a_source_wants() {
         } else {
             refused += 1;
             let failures = "alertmanager_notifications_failed_total";
-            world.counted(&alertmanager.url, failures, &[WEBHOOK], 1.0).await;
+            world.counted(&alertmanager.url, failures, &[WEBHOOK], 1).await;
         }
         drop(alertmanager);
     }
     let unauthorized = ["status=\"401\""];
     world
-        .counted(&dingest.url, "dingest_webhook_requests_total", &unauthorized, 4.0)
+        .counted(&dingest.url, "dingest_webhook_requests_total", &unauthorized, 4)
         .await;
     world.told_only(2);
     for secret in ["pa:ss", "t0ken", "token-of-ops", "SEC0123456789", "wrong"] {
@@ -147,12 +147,12 @@ async fn what_fires_while_dingest_is_down_is_told_once_it_runs() {
         .post(&world, &alert("DiskFull", "db-1", "97 % full", Status::Firing))
         .await;
     let attempts = "alertmanager_notification_requests_failed_total";
-    world.counted(&alertmanager.url, attempts, &[WEBHOOK], 2.0).await;
+    world.counted(&alertmanager.url, attempts, &[WEBHOOK], 2).await;
     world.told_only(0);
 
     let dingest = Daemon::start_on(&world, port, SOURCE).await;
     says(&world.told(1).await, &["DiskFull", "97 % full"]);
-    dingest.judged(&world, "repeat", 2.0).await;
+    dingest.judged(&world, "repeat", 2).await;
     dingest.has_told_all(&world).await;
     world.told_only(1);
 }
@@ -168,17 +168,19 @@ async fn what_resolves_while_dingest_is_dead_is_told_after_its_restart() {
     for firing in both(Status::Firing) {
         alertmanager.post(&world, &firing).await;
     }
-    dingest.judged(&world, "new", 2.0).await;
+    dingest.judged(&world, "new", 2).await;
     drop(dingest);
     let [first, _] = both(Status::Resolved);
     alertmanager.post(&world, &first).await;
     let attempts = "alertmanager_notification_requests_failed_total";
-    world.counted(&alertmanager.url, attempts, &[WEBHOOK], 1.0).await;
+    world.counted(&alertmanager.url, attempts, &[WEBHOOK], 1).await;
 
     let dingest = Daemon::start_on(&world, port, SOURCE).await;
-    dingest.judged(&world, "resolved", 1.0).await;
-    dingest.judged(&world, "repeat", 2.0).await;
-    assert_eq!(dingest.verdicts(&world, "new").await, 0.0, "both were durable");
+    dingest.judged(&world, "resolved", 1).await;
+    dingest.judged(&world, "repeat", 2).await;
+    assert_eq!(dingest.verdicts(&world, "new").await, 0, "both were durable");
+    dingest.has_told_all(&world).await;
+    world.told_in_all(&["db-1", "db-2", "✅"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +197,7 @@ async fn an_alertmanager_that_lost_its_memory_makes_nobody_hear_twice() {
     let repeats = dingest.verdicts(&world, "repeat").await;
     let alertmanager = Alertmanager::start(&world, dingest.hook("alertmanager")).await;
     alertmanager.post(&world, &firing).await;
-    dingest.judged(&world, "repeat", repeats + 1.0).await;
+    dingest.judged(&world, "repeat", repeats + 1).await;
     dingest.has_told_all(&world).await;
     world.told_only(1);
     alertmanager
@@ -255,6 +257,8 @@ async fn an_alert_that_is_inhibited_is_told_as_alertmanager_lets_it_through() {
     alertmanager
         .post(&world, &of_host("NodeDown", Status::Resolved))
         .await;
-    dingest.judged(&world, "resolved", 1.0).await;
-    dingest.judged(&world, "new", 2.0).await;
+    dingest.judged(&world, "resolved", 1).await;
+    dingest.judged(&world, "new", 2).await;
+    dingest.has_told_all(&world).await;
+    world.told_in_all(&["**DiskFull**", "✅"]);
 }

@@ -1,5 +1,7 @@
 //! The daemon under test.
 
+use serde_json::Value;
+
 use crate::process::{Process, free_port, until};
 use crate::world::{World, text};
 
@@ -54,7 +56,7 @@ impl Daemon {
     }
 
     /// Waits until this many alerts got a verdict.
-    pub(crate) async fn judged(&self, world: &World, verdict: &str, least: f64) {
+    pub(crate) async fn judged(&self, world: &World, verdict: &str, least: u64) {
         let label = format!("verdict=\"{verdict}\"");
         world
             .counted(&self.url, "dingest_alert_verdicts_total", &[&label], least)
@@ -62,17 +64,21 @@ impl Daemon {
     }
 
     /// How many alerts got a verdict.
-    pub(crate) async fn verdicts(&self, world: &World, verdict: &str) -> f64 {
+    pub(crate) async fn verdicts(&self, world: &World, verdict: &str) -> u64 {
         let label = format!("verdict=\"{verdict}\"");
         world
             .metric(&self.url, "dingest_alert_verdicts_total", &[&label])
             .await
     }
 
-    /// Wants that nobody waits to be told anything.
+    /// Waits until nobody waits to be told anything.
     pub(crate) async fn has_told_all(&self, world: &World) {
-        let pending = world.metric(&self.url, "dingest_changes_pending", &[]).await;
-        assert!(pending.abs() < 0.5, "{pending} changes are pending");
+        until("no change is pending", async || {
+            let status = world.get(&format!("{}/api/v1/status", self.url)).await?;
+            let status: Value = serde_json::from_str(&status).ok()?;
+            (status["changes"] == 0).then_some(())
+        })
+        .await;
     }
 
     /// What it has logged.

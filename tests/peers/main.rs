@@ -4,6 +4,10 @@
 //! Ignored by plain `cargo test`, since the peers may not be installed; with `--ignored` a missing one is a failure.
 //! Every process listens on loopback, works in a directory of its own and ends with its test. Events are awaited,
 //! never a span of time; that nothing was said is seen from what came before and after it.
+#![expect(
+    clippy::print_stderr,
+    reason = "what was told, and the logs of the processes, are shown when a test fails"
+)]
 
 mod alertmanager;
 mod daemon;

@@ -22,7 +22,7 @@ async fn two_alertmanagers_that_do_not_know_of_each_other_are_told_as_one() {
     }
     says(&world.told(1).await, &["DiskFull", "db-1"]);
     for alertmanager in &pair {
-        alertmanager.notified(&world, 2.0).await;
+        alertmanager.notified(&world, 2).await;
     }
     world.told_only(1);
 
@@ -77,7 +77,7 @@ async fn a_cluster_tells_once_and_goes_on_when_one_of_it_dies() {
         alertmanager.post(&world, &firing).await;
     }
     says(&world.told(1).await, &["DiskFull", "db-1"]);
-    dingest.judged(&world, "repeat", 2.0).await;
+    dingest.judged(&world, "repeat", 2).await;
     world.told_only(1);
 
     drop(first);

@@ -100,14 +100,14 @@ impl Alertmanager {
     }
 
     /// Waits until it has posted this many notifications.
-    pub(crate) async fn notified(&self, world: &World, least: f64) {
+    pub(crate) async fn notified(&self, world: &World, least: u64) {
         world.counted(&self.url, NOTIFICATIONS, &[WEBHOOK], least).await;
     }
 
     /// Waits until that many more notifications than so far were posted.
     pub(crate) async fn notifies_again(&self, world: &World) {
         let so_far = world.metric(&self.url, NOTIFICATIONS, &[WEBHOOK]).await;
-        self.notified(world, so_far + 2.0).await;
+        self.notified(world, so_far + 2).await;
     }
 
     /// What `amtool` says when run against it.
@@ -181,14 +181,14 @@ scrape_configs:
             text(&rules)
         );
         for target in targets {
-            write!(
+            writeln!(
                 config,
-                "  - {{ job_name: '{target}', static_configs: [{{ targets: ['{target}'] }}] }}\n"
+                "  - {{ job_name: '{target}', static_configs: [{{ targets: ['{target}'] }}] }}"
             )
             .expect("writing to a string");
         }
         if !alertmanagers.is_empty() {
-            write!(config, "alerting: {{ alertmanagers: [{alertmanagers}] }}\n")
+            writeln!(config, "alerting: {{ alertmanagers: [{alertmanagers}] }}")
                 .expect("writing to a string");
         }
         let config = world.write(&format!("{name}.yml"), &config);

@@ -37,13 +37,13 @@ async fn tells_firing_and_resolved(prefix: &str) {
         ],
     );
     // The lease of four seconds is renewed every second: six renewals outlive it.
-    dingest.judged(&world, "repeat", 6.0).await;
+    dingest.judged(&world, "repeat", 6).await;
     world.told_only(1);
 
     disk.fill(50);
     says(&world.told(2).await, &["✅", "DiskFull"]);
     let repeats = dingest.verdicts(&world, "repeat").await;
-    dingest.judged(&world, "repeat", repeats + 2.0).await;
+    dingest.judged(&world, "repeat", repeats + 2).await;
     dingest.has_told_all(&world).await;
     world.told_only(2);
 }
@@ -77,16 +77,16 @@ async fn a_prometheus_that_restarts_within_the_lease_is_not_heard_twice() {
     let prometheus = Prometheus::start(&world, first, &[&disk.address], &entry).await;
     world.told(1).await;
     // The other one of a pair is there when the first goes.
-    let _other = Prometheus::start(&world, second, &[&disk.address], &entry).await;
+    let other = Prometheus::start(&world, second, &[&disk.address], &entry).await;
     let sent = "prometheus_notifications_sent_total";
-    world.counted(&_other.url, sent, &[], 2.0).await;
+    world.counted(&other.url, sent, &[], 2).await;
     drop(prometheus);
     let repeats = dingest.verdicts(&world, "repeat").await;
-    dingest.judged(&world, "repeat", repeats + 6.0).await;
+    dingest.judged(&world, "repeat", repeats + 6).await;
     world.told_only(1);
     let _prometheus = Prometheus::start(&world, first, &[&disk.address], &entry).await;
     let repeats = dingest.verdicts(&world, "repeat").await;
-    dingest.judged(&world, "repeat", repeats + 4.0).await;
+    dingest.judged(&world, "repeat", repeats + 4).await;
     dingest.has_told_all(&world).await;
     world.told_only(1);
 }

@@ -54,7 +54,8 @@ impl World {
         path
     }
 
-    /// The `dingtalk`, `bots`, `receivers` and `route` of a configuration with which everything is told at once to one group.
+    /// The `dingtalk`, `bots`, `receivers` and `route` of a configuration with which one group is told everything at
+    /// once.
     pub(crate) fn one_group(&self) -> String {
         format!(
             "locale: en
@@ -89,19 +90,19 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 100ms, group_interva
     }
 
     /// The sum of the samples of a metric that have all these labels, each written `name="value"`.
-    pub(crate) async fn metric(&self, base_url: &str, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) async fn metric(&self, base_url: &str, name: &str, labels: &[&str]) -> u64 {
         let text = self.get(&format!("{base_url}/metrics")).await.unwrap_or_default();
         let samples = text.lines().filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or_default();
             rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
         });
         samples
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
     }
 
     /// Waits until a metric is at least `least`.
-    pub(crate) async fn counted(&self, base_url: &str, name: &str, labels: &[&str], least: f64) {
+    pub(crate) async fn counted(&self, base_url: &str, name: &str, labels: &[&str], least: u64) {
         let what = format!("`{name}` {labels:?} of {base_url} at {least}");
         until(&what, async || {
             (self.metric(base_url, name, labels).await >= least).then_some(())
@@ -121,6 +122,20 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 100ms, group_interva
             self.told_only(count);
             self.dingtalk.messages().pop().expect("at least one message")
         }
+    }
+
+    /// Wants every one of `parts` in what the group was told since the start, and nothing said twice.
+    #[track_caller]
+    pub(crate) fn told_in_all(&self, parts: &[&str]) {
+        let mut messages: Vec<_> = self.dingtalk.messages().iter().map(read).collect();
+        let text = messages.join("\n----\n");
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+        let count = messages.len();
+        messages.sort();
+        messages.dedup();
+        assert_eq!(messages.len(), count, "something was said twice:\n{text}");
     }
 
     /// Wants exactly `count` messages in the group, and no call that was refused.
