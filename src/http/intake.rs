@@ -282,6 +282,13 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
             .map_err(|why| Fault::Unavailable { why, status })?
     };
     metrics.verdicts(&source.name, &tally);
+    tell_of_gaps(
+        call,
+        source,
+        &decoded.problems,
+        decoded.unusable,
+        decoded.truncated,
+    );
     match tally.get(&Verdict::OverLimit) {
         // A 2xx would promise what there is no room for.
         Some(&alerts) if alerts > 0 => Err(Fault::NoRoom {
@@ -295,6 +302,24 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
             ..Taken::new(&tally, &decoded.problems)
         }),
     }
+}
+
+/// Says that a body was taken without some of its alerts: few senders show anybody the answer that says so too.
+fn tell_of_gaps(call: &Call, source: &Source, problems: &[Problem], unusable: usize, cut_off: u64) {
+    if unusable == 0 && cut_off == 0 {
+        return;
+    }
+    call.site
+        .metrics
+        .left_out(&source.name, u64::try_from(unusable).unwrap_or(u64::MAX), cut_off);
+    warn!(
+        source = source.name.as_str(),
+        peer = call.head.peer.map(tracing::field::display),
+        unusable,
+        cut_off,
+        first = problems.first().map(|problem| problem.text.as_str()),
+        "webhook taken without some of its alerts"
+    );
 }
 
 /// The answer to a body that was taken.

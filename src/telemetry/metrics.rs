@@ -38,6 +38,7 @@ pub struct Metrics {
     refusals: Family<SourceReason, Counter>,
     unrouted: Counter,
     received: Family<OfSource, Counter>,
+    left_out: Family<SourceReason, Counter>,
     verdicts: Family<SourceVerdict, Counter>,
     connections: Gauge,
     connections_waited: Counter,
@@ -149,6 +150,7 @@ impl Metrics {
             refusals: Family::default(),
             unrouted: Counter::default(),
             received: Family::default(),
+            left_out: Family::default(),
             verdicts: Family::default(),
             connections: Gauge::default(),
             connections_waited: Counter::default(),
@@ -175,6 +177,7 @@ impl Metrics {
         to.register("webhook_refusals", "Requests to a source that were not taken, by reason", self.refusals.clone());
         to.register("webhook_unrouted", "Requests to a path or source that does not exist", self.unrouted.clone());
         to.register("alerts_received", "Alerts decoded from requests, repeats included", self.received.clone());
+        to.register("alerts_left_out", "Alerts missing from requests that were taken, by reason", self.left_out.clone());
         to.register("alert_verdicts", "What received alerts meant", self.verdicts.clone());
         to.register("http_connections", "Open connections", self.connections.clone());
         to.register("http_connections_waited", "Times at which the limit of connections kept others waiting", self.connections_waited.clone());
@@ -216,6 +219,18 @@ impl Metrics {
                 reason,
             })
             .inc();
+    }
+
+    /// Alerts are missing from a request that was taken: `unusable` ones, and those the sender had cut off.
+    pub fn left_out(&self, source: &SourceName, unusable: u64, cut_off: u64) {
+        for (reason, count) in [("unusable", unusable), ("cut_off", cut_off)] {
+            if count > 0 {
+                let source = source.clone();
+                self.left_out
+                    .get_or_create(&SourceReason { source, reason })
+                    .inc_by(count);
+            }
+        }
     }
 
     /// A request went nowhere.
@@ -486,6 +501,7 @@ mod tests {
         metrics.received(&source, 20);
         metrics.request(&source, 200);
         metrics.refused(&source, "not_json");
+        metrics.left_out(&source, 1, 2);
         metrics.unrouted();
         metrics.verdicts(
             &source,

@@ -262,3 +262,25 @@ async fn an_alert_that_is_inhibited_is_told_as_alertmanager_lets_it_through() {
     dingest.has_told_all(&world).await;
     world.told_in_all(&["**DiskFull**", "✅"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Debian's prometheus-alertmanager"]
+async fn alerts_that_alertmanager_cuts_off_do_not_go_unnoticed() {
+    let world = World::new().await;
+    let dingest = Daemon::start(&world, SOURCE).await;
+    let setup = AlertmanagerSetup {
+        max_alerts: 1,
+        ..AlertmanagerSetup::posting_to(dingest.hook("alertmanager"))
+    };
+    let alertmanager = setup.start(&world).await;
+    for host in ["db-1", "db-2", "db-3"] {
+        let firing = alert("DiskFull", host, "97 % full", Status::Firing);
+        alertmanager.post(&world, &firing).await;
+    }
+    let cut_off = ["reason=\"cut_off\""];
+    world
+        .counted(&dingest.url, "dingest_alerts_left_out_total", &cut_off, 2)
+        .await;
+    let log = dingest.log();
+    assert!(log.contains("set its `max_alerts` to 0"), "{log}");
+}

@@ -20,8 +20,10 @@ pub(crate) struct Alertmanager {
 pub(crate) struct AlertmanagerSetup {
     /// Where it posts.
     pub(crate) hook: String,
-    /// More of the webhook's configuration, in flow style.
+    /// The webhook's `http_config`, in flow style.
     pub(crate) http_config: &'static str,
+    /// Most alerts of one webhook; 0 is no limit.
+    pub(crate) max_alerts: u32,
     /// More of the configuration.
     pub(crate) more: &'static str,
     /// Its port; with it come its store of notifications and silences.
@@ -35,6 +37,7 @@ impl AlertmanagerSetup {
         Self {
             hook,
             http_config: "{}",
+            max_alerts: 0,
             more: "",
             port: free_port(),
             cluster: vec!["--cluster.listen-address=".to_owned()],
@@ -46,6 +49,7 @@ impl AlertmanagerSetup {
         let Self {
             hook,
             http_config,
+            max_alerts,
             more,
             port,
             cluster,
@@ -60,7 +64,7 @@ impl AlertmanagerSetup {
 receivers:
   - name: dingest
     webhook_configs:
-      - {{ url: '{hook}', send_resolved: true, http_config: {http_config} }}
+      - {{ url: '{hook}', send_resolved: true, http_config: {http_config}, max_alerts: {max_alerts} }}
 {more}"
         );
         let name = format!("alertmanager-{port}");
