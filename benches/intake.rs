@@ -1,2 +1,0 @@
-//! Intake.
-fn main() {}
