@@ -35,7 +35,7 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value = "127.0.0.1:8070")]
     chat: SocketAddr,
     /// Language of the digests.
-    #[arg(long, value_enum, default_value = "zh-cn")]
+    #[arg(long, value_enum, default_value = "zh-CN")]
     locale: DemoLocale,
     /// End when everything has been told, instead of waiting to be stopped.
     #[arg(long)]
@@ -44,6 +44,7 @@ pub(super) struct DemoArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum DemoLocale {
+    #[value(name = "zh-CN")]
     ZhCn,
     En,
 }

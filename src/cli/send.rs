@@ -6,7 +6,7 @@ use super::{ConfigArgs, Exit, Failure, say};
 use crate::alert::ReceiverName;
 use crate::app::now;
 use crate::dingtalk::message::{self, At, Shape};
-use crate::dingtalk::{Client, errcode};
+use crate::dingtalk::Client;
 use crate::engine::Outcome;
 use crate::plan::{Bot, Channel, MessageKind, Plan, Receiver};
 
@@ -62,17 +62,7 @@ async fn send(client: &Client, plan: &Plan, receiver: &Receiver, bot: &Bot, text
     let body = message::body(shape, title.trim_end(), &text, &At::default(), &uuid);
     let answer = client.send(&plan.dingtalk, bot, body.into(), now()).await;
     let delivered = answer.outcome == Outcome::Delivered;
-    let code = answer.errcode.filter(|_| !delivered);
-    let shown = code.map_or(String::new(), |code| format!(" (errcode {code})"));
-    say(format!(
-        "{}: {}{shown} {}",
-        bot.name,
-        answer.outcome.as_str(),
-        answer.detail
-    )
-    .trim_end());
-    if let Some(known) = code.and_then(errcode::lookup) {
-        say(format!("  {}", known.advice));
-    }
+    // The detail holds DingTalk's code, what it means and what to do.
+    say(format!("{}: {} {}", bot.name, answer.outcome.as_str(), answer.detail).trim_end());
     delivered
 }
