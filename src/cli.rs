@@ -25,7 +25,12 @@ use crate::telemetry::{self, LogFormat};
 /// Takes alerts from Alertmanager, Grafana, Prometheus and any JSON webhook, keeps them durably, folds
 /// duplicates, and tells each DingTalk group only what changed, within DingTalk's limits.
 #[derive(Debug, Parser)]
-#[command(name = "dingest", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "dingest",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -5,8 +5,8 @@ use clap::Args;
 use super::{ConfigArgs, Exit, Failure, say};
 use crate::alert::ReceiverName;
 use crate::app::now;
-use crate::dingtalk::message::{self, At, Shape};
 use crate::dingtalk::Client;
+use crate::dingtalk::message::{self, At, Shape};
 use crate::engine::Outcome;
 use crate::plan::{Bot, Channel, MessageKind, Plan, Receiver};
 
