@@ -1,0 +1,148 @@
+//! Holds the documents against the program: what they list is what there is.
+//!
+//! A test here fails when a helper, a field of a digest, a configuration key or a metric is added and not written
+//! down, or written down and gone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use dingest::render::helpers;
+use serde_json::Value;
+
+const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "README.zh-CN.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "packaging/README.md",
+    "docs/templates.md",
+];
+
+#[track_caller]
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The words in backticks.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn every_helper_stands_in_the_guide_with_its_example() {
+    let guide = read("docs/templates.md");
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', "\\n");
+    for helper in helpers::ALL {
+        let (does, example, writes) = (cell(helper.does), cell(helper.example), cell(helper.writes));
+        let row = format!("| `{}` | {does} | `{example}` | `{writes}` |", helper.name);
+        assert!(guide.contains(&row), "docs/templates.md lacks the line\n{row}");
+    }
+}
+
+#[test]
+fn every_field_of_a_digest_stands_in_the_guide() {
+    let (guide, source) = (read("docs/templates.md"), read("src/digest/value.rs"));
+    for declared in source.split("\npub struct ").skip(1) {
+        let (name, body) = declared.split_once(" {\n").expect("a struct has fields");
+        let (body, _) = body.split_once("\n}").expect("a struct ends");
+        let heading = if name == "Digest" {
+            "\n## The digest\n".to_owned()
+        } else {
+            format!("\n### {name}\n")
+        };
+        let (_, section) = guide.split_once(&heading).expect(&heading);
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let section = section.split("\n### ").next().unwrap_or_default();
+        let documented: BTreeSet<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let fields: BTreeSet<&str> = body
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next())
+            .collect();
+        assert_eq!(fields, documented, "the fields of `{name}`");
+    }
+}
+
+#[test]
+fn every_configuration_key_stands_in_the_readme() {
+    let schema: Value =
+        serde_json::from_str(&read("examples/dingest.schema.json")).expect("the schema is JSON");
+    let mut keys = BTreeSet::new();
+    collect_keys(&schema, &mut keys);
+    assert!(keys.len() > 50, "the schema names its keys: {keys:?}");
+    for path in READMES {
+        let text = read(path);
+        let words = quoted(&text);
+        let missing: Vec<&String> = keys.iter().filter(|key| !words.contains(key.as_str())).collect();
+        assert!(missing.is_empty(), "{path} lacks {missing:?}");
+    }
+}
+
+/// The keys of every mapping; a secret is one key, however it is given.
+fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for key in properties.into_iter().flatten().map(|(key, _)| key) {
+        let key = key
+            .strip_suffix("_file")
+            .or(key.strip_suffix("_env"))
+            .unwrap_or(key);
+        keys.insert(key.to_owned());
+    }
+    let below = [
+        schema.as_object().map(|it| it.values().collect()),
+        schema.as_array().map(|it| it.iter().collect()),
+    ];
+    for value in below.into_iter().flatten().flat_map(|values: Vec<&Value>| values) {
+        collect_keys(value, keys);
+    }
+}
+
+#[test]
+fn the_metrics_in_the_readme_are_those_there_are() {
+    let declared = read(concat!(
+        "src/telemetry/snapshots/",
+        "dingest__telemetry__metrics__tests__names_help_and_types_are_those_that_dashboards_were_built_on.snap",
+    ));
+    let declared: BTreeSet<&str> = declared
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    for path in READMES {
+        let text = read(path);
+        let named: BTreeSet<&str> = quoted(&text)
+            .into_iter()
+            .filter(|word| word.starts_with("dingest_") || word.starts_with("process_"))
+            .collect();
+        assert_eq!(named, declared, "{path}");
+    }
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        let directory = directory.parent().expect("a document is in a directory");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let pictures = text
+            .split("src=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
+        for target in links.chain(pictures) {
+            let local = !target.contains("://") && !target.starts_with('#');
+            let file = target.split('#').next().unwrap_or_default();
+            assert!(
+                !local || directory.join(file).exists(),
+                "{document} links to `{target}`"
+            );
+        }
+    }
+}
