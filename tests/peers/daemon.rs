@@ -22,7 +22,10 @@ impl Daemon {
     /// The same on a certain port: what starts again on the same port is the same daemon, with its store.
     pub(crate) async fn start_on(world: &World, port: u16, sources: &str) -> Self {
         let config = format!(
-            "server: {{ listen: '127.0.0.1:{port}', external_url: 'http://dingest.example.com' }}\n{}sources:\n{sources}\n",
+            "server: {{ listen: '127.0.0.1:{port}', external_url: 'http://dingest.example.com' }}
+{}sources:
+{sources}
+",
             world.one_group()
         );
         let name = format!("dingest-{port}");

@@ -57,7 +57,7 @@ async fn answer(mut connection: TcpStream, used_percent: u8) -> std::io::Result<
     let body = format!("disk_used_percent{{device=\"sda1\"}} {used_percent}\n");
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     connection.write_all(answer.as_bytes()).await
 }

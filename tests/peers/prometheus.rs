@@ -10,13 +10,13 @@ const SOURCE: &str = "  - { name: prometheus, type: prometheus }";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Debian's prometheus"]
-async fn under_the_path_of_a_source() {
+async fn prometheus_is_heard_under_the_path_of_a_source() {
     tells_firing_and_resolved(", path_prefix: /v1/hooks/prometheus").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Debian's prometheus"]
-async fn under_the_path_of_an_alertmanager() {
+async fn prometheus_is_heard_under_the_path_of_an_alertmanager() {
     tells_firing_and_resolved("").await;
 }
 
