@@ -111,8 +111,11 @@ pub enum Verdict {
     Updated,
     /// Nothing that was not known.
     Repeat,
-    /// About an older episode, or its end came already.
+    /// An end of an older episode.
     Late,
+    /// Firing, about an episode whose end has just come in: a straggler, or the end was wrong. It is believed unless
+    /// the end is said again within [`limits::LATE_MAX`].
+    Doubted,
     /// An end of an alert we never knew, without an episode of its own or long past.
     Stale,
     /// There is no room for another alert.
@@ -129,6 +132,7 @@ impl Verdict {
             Self::Updated => "updated",
             Self::Repeat => "repeat",
             Self::Late => "late",
+            Self::Doubted => "doubted",
             Self::Stale => "stale",
             Self::OverLimit => "over_limit",
         }
@@ -371,11 +375,7 @@ impl Engine {
     }
 
     fn accept(&mut self, request: RequestId, source: &SourceName, alerts: Vec<Alert>) {
-        let expire_after = self
-            .plan
-            .sources
-            .get(source)
-            .map_or(DEFAULT_EXPIRE_AFTER, |source| source.expire_after);
+        let expire_after = expire_after(&self.plan, source);
         let mut tally = BTreeMap::new();
         for alert in alerts {
             let verdict = match self.truth.find(source, alert.fingerprint) {
@@ -618,9 +618,10 @@ impl Engine {
         }
         record.filed_at = Tick(0);
         let before = (record.fires(), record.severity);
-        match record.age(now) {
+        let expire_after = expire_after(&self.plan, &record.row.source);
+        match record.age(expire_after, now) {
             Ageing::Later => self.watch_age(no),
-            Ageing::Expired | Ageing::Calm => {
+            Ageing::Expired | Ageing::Calm | Ageing::Believed => {
                 self.dirty.alerts.insert(no);
                 self.recount(no, before);
                 self.watch_age(no);
@@ -806,8 +807,12 @@ fn whole_second(tick: Tick) -> Tick {
     Tick(tick.0.div_ceil(1000) * 1000)
 }
 
-/// For alerts of a source that is no longer configured.
-const DEFAULT_EXPIRE_AFTER: Span = Span::days(15);
+/// How long an alert of this source may go unrepeated.
+fn expire_after(plan: &Plan, source: &SourceName) -> Span {
+    plan.sources
+        .get(source)
+        .map_or(limits::UNCONFIGURED_EXPIRE_AFTER, |source| source.expire_after)
+}
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,8 @@ pub struct AlertRow {
     pub recent: Vec<Timestamp>,
     /// Whether it counts as flapping.
     pub flapping: bool,
+    /// Whether it is over and a firing message about the same episode came in right after its end.
+    pub doubted: bool,
 }
 
 /// Where the truth about an alert stands.

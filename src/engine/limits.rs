@@ -11,9 +11,13 @@ pub const ALERTS_HELD_MAX: usize = 4_000_000;
 /// Prometheus repeats an end for 15 minutes (`inbound` 3.1).
 pub const OVER_KEPT: Span = Span::hours(1);
 
-/// How long after an end a firing message about the same episode counts as late and not as news. Peers of an
-/// Alertmanager cluster send up to some 15 s apart each; longer than this, believe the firing.
+/// How long after an end a firing message about the same episode is doubted: it may be a straggler (peers of an
+/// Alertmanager cluster send some 15 s apart each, and repeat the end soon), or the end was wrong (a sender that was
+/// cut off for a while comes back with the same `startsAt`). After that, believe the firing.
 pub const LATE_MAX: Span = Span::minutes(2);
+
+/// How long an alert may go unrepeated whose source is no longer configured.
+pub const UNCONFIGURED_EXPIRE_AFTER: Span = Span::days(15);
 
 /// After a restart no alert expires for this long: its sender gets the chance to repeat it.
 pub const RESTART_GRACE: Span = Span::minutes(5);
@@ -65,7 +69,7 @@ pub const QUERY_ALERTS_MAX: usize = 10_000;
 
 const _: () = assert!(
     LATE_MAX.0 < OVER_KEPT.0,
-    "a late message must find the alert it is late for"
+    "a late message must find the alert it is about"
 );
 const _: () = assert!(FLAPPING_CALM.0 < FLAPPING_WINDOW.0);
 const _: () = assert!(

@@ -642,17 +642,37 @@ fn a_late_message_about_an_older_episode_changes_nothing() {
         "0s fire disk start=0
          20s end disk start=0
          25s fire disk start=0
+         30s end disk start=0
          100s fire disk start=90
          110s end disk start=0 end=20
          1000s run",
         "0s reply new=1
          10s ops <-a- new disk
          20s reply resolved=1
-         25s reply late=1
+         25s reply doubted=1
+         30s reply resolved=1
          70s ops <-a- resolved disk
          100s reply again=1
          110s reply late=1
          130s ops <-a- again disk",
+    );
+}
+
+#[test]
+fn a_firing_message_right_after_the_end_is_believed_when_nobody_repeats_the_end() {
+    check(
+        "0s fire disk start=0
+         20s end disk start=0
+         25s fire disk start=0
+         80s restart
+         1000s alerts",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         25s reply doubted=1
+         70s ops <-a- resolved disk
+         150s ops <-a- again disk
+         1000s 1 known, 1 fire",
     );
 }
 

@@ -91,6 +91,7 @@ impl Record {
             episodes: 1,
             recent: Vec::new(),
             flapping: false,
+            doubted: false,
         };
         Ok((
             Self {
@@ -111,8 +112,7 @@ impl Record {
         self.row.state == State::Firing
     }
 
-    /// What a further message about it means. Only verdicts other than [`Verdict::Repeat`] and
-    /// [`Verdict::Late`] leave something to write, unless the second value says so.
+    /// What a further message about it means, and whether that leaves something to write.
     pub(super) fn hear(&mut self, alert: Alert, expire_after: Span, now: Timestamp) -> (Verdict, bool) {
         let verdict = match (self.row.state, alert.status) {
             (State::Firing, Status::Firing) => Verdict::Repeat,
@@ -124,8 +124,8 @@ impl Record {
                 Verdict::Resolved
             }
         };
-        if verdict == Verdict::Late {
-            return (verdict, false);
+        if matches!(verdict, Verdict::Late | Verdict::Doubted) {
+            return (verdict, verdict == Verdict::Doubted);
         }
         let updated = self.learn(alert, expire_after, now);
         let verdict = if verdict == Verdict::Repeat && updated {
@@ -154,13 +154,14 @@ impl Record {
         Verdict::Resolved
     }
 
-    /// A firing message about an alert that is over: the next episode, or a late word about the last one.
+    /// A firing message about an alert that is over: the next episode, or a doubtful word about the last one.
     fn hear_begin(&mut self, alert: &Alert, now: Timestamp) -> Verdict {
         let over_at = self.row.ends_at.unwrap_or(self.row.starts_at);
         let same_episode = alert.starts_at.is_some_and(|starts_at| starts_at <= over_at);
         let ended_lately = now.since(self.over_seen()) <= LATE_MAX;
         if same_episode && self.row.state == State::Resolved && ended_lately {
-            return Verdict::Late;
+            self.row.doubted = true;
+            return Verdict::Doubted;
         }
         self.begin(alert.starts_at.unwrap_or(now), now);
         Verdict::Again
@@ -174,6 +175,8 @@ impl Record {
                 self.end(State::Resolved, alert.ends_at.unwrap_or(now), now);
                 Verdict::Resolved
             }
+            // The end is said again: what was said against it was late.
+            _ if std::mem::take(&mut self.row.doubted) => Verdict::Resolved,
             _ => Verdict::Repeat,
         }
     }
@@ -189,6 +192,7 @@ impl Record {
         let surplus = row.recent.len().saturating_sub(RECENT_KEPT_MAX);
         row.recent.drain(..surplus);
         row.flapping |= row.recent.len() > FLAPPING_EPISODES_MAX;
+        row.doubted = false;
         row.state = State::Firing;
         row.starts_at = starts_at;
         row.ends_at = None;
@@ -196,6 +200,7 @@ impl Record {
     }
 
     fn end(&mut self, state: State, ends_at: Timestamp, now: Timestamp) {
+        self.row.doubted = false;
         self.row.state = state;
         self.row.ends_at = Some(ends_at);
         self.row.expires_at = now.plus(OVER_KEPT);
@@ -229,8 +234,15 @@ impl Record {
         Timestamp(self.row.expires_at.0.saturating_sub_unsigned(OVER_KEPT.0))
     }
 
-    /// What time does to the record: it expires, becomes calm, is to be forgotten, or is looked at again later.
-    pub(super) fn age(&mut self, now: Timestamp) -> Ageing {
+    /// What time does to the record: it expires, becomes calm, is believed to fire after all, is to be forgotten, or
+    /// is looked at again later.
+    pub(super) fn age(&mut self, expire_after: Span, now: Timestamp) -> Ageing {
+        if self.row.doubted && self.believed_at() <= now {
+            self.begin(self.row.starts_at, now);
+            self.row.expires_at = now.plus(expire_after);
+            self.saved_expires_at = self.row.expires_at;
+            return Ageing::Believed;
+        }
         if self.row.flapping && self.calm_at() <= now {
             self.row.flapping = false;
             self.row.recent.clear();
@@ -251,11 +263,16 @@ impl Record {
 
     /// When [`Record::age`] will next have something to say.
     pub(super) fn ages_at(&self) -> Timestamp {
-        if self.row.flapping {
-            self.calm_at().min(self.row.expires_at)
-        } else {
-            self.row.expires_at
-        }
+        let calm = self.row.flapping.then(|| self.calm_at());
+        let believed = self.row.doubted.then(|| self.believed_at());
+        [calm, believed]
+            .into_iter()
+            .flatten()
+            .fold(self.row.expires_at, Timestamp::min)
+    }
+
+    fn believed_at(&self) -> Timestamp {
+        self.over_seen().plus(LATE_MAX)
     }
 
     fn calm_at(&self) -> Timestamp {
@@ -281,6 +298,8 @@ pub(super) enum Ageing {
     Expired,
     /// It stopped flapping.
     Calm,
+    /// It fires after all: nobody has repeated its end.
+    Believed,
     /// It has been over for long enough.
     Forget,
 }

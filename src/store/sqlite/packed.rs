@@ -19,6 +19,7 @@ pub(super) struct Facts {
     pub(super) fingerprint: Fingerprint,
     pub(super) state: State,
     pub(super) flapping: bool,
+    pub(super) doubted: bool,
     pub(super) starts_at: Timestamp,
     pub(super) ends_at: Option<Timestamp>,
     pub(super) first_seen: Timestamp,
@@ -31,6 +32,7 @@ pub(super) struct Facts {
 /// The bit of a flag in the first byte of the facts, above the state's code.
 const FLAPPING: u8 = 0b0100;
 const ENDED: u8 = 0b1000;
+const DOUBTED: u8 = 0b1_0000;
 
 impl Facts {
     /// The facts of a row as a blob of about forty bytes.
@@ -38,7 +40,8 @@ impl Facts {
         let mut blob = Packer(Vec::with_capacity(64));
         let flapping = if row.flapping { FLAPPING } else { 0 };
         let ended = if row.ends_at.is_some() { ENDED } else { 0 };
-        blob.0.push(state_code(row.state) | flapping | ended);
+        let doubted = if row.doubted { DOUBTED } else { 0 };
+        blob.0.push(state_code(row.state) | flapping | ended | doubted);
         blob.0.extend_from_slice(&row.fingerprint.0.to_le_bytes());
         let start = row.starts_at;
         blob.time(start, Timestamp(0));
@@ -56,7 +59,7 @@ impl Facts {
     fn from_blob(blob: &[u8]) -> Option<Self> {
         let (&[first], rest) = blob.split_first_chunk()?;
         let (fingerprint, rest) = rest.split_first_chunk()?;
-        if first >= ENDED << 1 {
+        if first >= DOUBTED << 1 {
             return None;
         }
         let state = State::ALL
@@ -68,6 +71,7 @@ impl Facts {
             fingerprint: Fingerprint(u64::from_le_bytes(*fingerprint)),
             state,
             flapping: first & FLAPPING != 0,
+            doubted: first & DOUBTED != 0,
             starts_at: start,
             first_seen: rest.time(start)?,
             last_seen: rest.time(start)?,

@@ -47,6 +47,7 @@ impl Reader<'_> {
                 episodes: facts.episodes,
                 recent: facts.recent,
                 flapping: facts.flapping,
+                doubted: facts.doubted,
             };
             alerts.push((row.get(0)?, alert));
             Ok(())

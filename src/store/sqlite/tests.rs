@@ -48,6 +48,7 @@ fn alert(summary: &str) -> AlertRow {
         episodes: 1,
         recent: vec![Timestamp(1)],
         flapping: false,
+        doubted: false,
     }
 }
 
@@ -190,12 +191,12 @@ prop_compose! {
         (labels, annotations, links, values) in (labels(), labels(), labels(), labels()),
         (starts_at, ends_at, first_seen) in (time(), option::of(time()), time()),
         (last_seen, expires_at, recent) in (time(), time(), vec(time(), 0..5)),
-        (episodes, flapping) in any::<(u32, bool)>(),
+        (episodes, flapping, doubted) in any::<(u32, bool, bool)>(),
     ) -> AlertRow {
         AlertRow {
             source, fingerprint: Fingerprint(fingerprint), identity: identity.map(Into::into), state,
             labels, annotations, links, values, starts_at, ends_at, first_seen, last_seen, expires_at,
-            episodes, recent, flapping,
+            episodes, recent, flapping, doubted,
         }
     }
 }
