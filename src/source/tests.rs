@@ -224,7 +224,7 @@ fn nesting_beyond_every_limit_is_refused_and_never_overflows_the_stack() {
 }
 
 #[test]
-fn nesting_inside_a_text_or_a_form_that_a_mapping_unwraps_is_refused() {
+fn nesting_inside_a_form_or_inside_a_text_that_a_mapping_unwraps_is_refused() {
     let kind = mapping(&MappingText {
         alerts: Some(".data | fromjson".to_owned()),
         ..MappingText::default()
@@ -235,13 +235,15 @@ fn nesting_inside_a_text_or_a_form_that_a_mapping_unwraps_is_refused() {
         Err(Refusal::NothingUsable { count: 1, .. })
     ));
     let form = format!("data={}", "%5B".repeat(100_000));
-    let result = decode(
-        &source(kind),
-        Some("application/x-www-form-urlencoded"),
-        form.as_bytes(),
-        NOW,
-    );
-    assert!(matches!(result, Err(Refusal::NothingUsable { count: 1, .. })));
+    for kind in [kind, SourceKind::Json(Mapping::default_mapping().into())] {
+        let result = decode(
+            &source(kind),
+            Some("application/x-www-form-urlencoded"),
+            form.as_bytes(),
+            NOW,
+        );
+        assert!(matches!(result, Err(Refusal::NotJson(_))));
+    }
 }
 
 #[test]
