@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Timestamp;
-use crate::config::watch::{Changes, Watcher};
+use crate::config::watch::{Changes, Snapshot, Watcher};
 use crate::config::{self, Loaded, Report};
 use crate::dingtalk::Client;
 use crate::dingtalk::client::ClientError;
@@ -109,6 +109,7 @@ pub async fn run(
     let reloader = Reloader {
         setup,
         watcher,
+        files: loaded.files.clone(),
         plan,
         status,
         plans,
@@ -168,6 +169,8 @@ async fn listen(plan: &Plan) -> Result<Listener, AppError> {
 struct Reloader {
     setup: Setup,
     watcher: Watcher,
+    /// What is watched.
+    files: Vec<PathBuf>,
     plan: watch::Sender<Arc<Plan>>,
     status: watch::Sender<PlanStatus>,
     plans: mpsc::Sender<Prepared>,
@@ -177,7 +180,7 @@ struct Reloader {
 impl Reloader {
     /// Reloads when a file changes, on HUP and on request, until `stop`.
     async fn run(
-        self,
+        mut self,
         mut changes: Changes,
         mut requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
         stop: CancellationToken,
@@ -209,13 +212,24 @@ impl Reloader {
         }
     }
 
-    async fn reload(&self) -> ReloadOutcome {
+    async fn reload(&mut self) -> ReloadOutcome {
         tell_systemd(&[NotifyState::Reloading]);
         let Setup { config, state_dir } = self.setup.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(config.as_deref(), &state_dir)).await;
-        let outcome = match loaded {
-            Ok(Ok(loaded)) => self.adopt(&loaded).await,
-            Ok(Err(report)) => self.refuse(&report),
+        let files = self.files.clone();
+        let read = move || {
+            // Read first: what changes while it is loaded is loaded again.
+            let before = Snapshot::of(&files);
+            (before, config::load(config.as_deref(), &state_dir))
+        };
+        let outcome = match tokio::task::spawn_blocking(read).await {
+            Ok((before, Ok(loaded))) => {
+                self.rearm(&loaded.files, before);
+                self.adopt(&loaded).await
+            }
+            Ok((before, Err(report))) => {
+                self.rearm(report.files(), before);
+                self.refuse(&report)
+            }
             Err(error) => Err(format!("the configuration could not be loaded: {error}")),
         };
         tell_systemd(&[NotifyState::Ready]);
@@ -223,8 +237,12 @@ impl Reloader {
         outcome
     }
 
+    fn rearm(&mut self, files: &[PathBuf], before: Snapshot) {
+        files.clone_into(&mut self.files);
+        self.watcher.rearm(files, before);
+    }
+
     async fn adopt(&self, loaded: &Loaded) -> ReloadOutcome {
-        self.watcher.rearm(&loaded.files);
         warn_of(&loaded.warnings);
         let running = Arc::clone(&self.plan.borrow());
         if running.server.listen != loaded.plan.server.listen || running.store.path != loaded.plan.store.path
@@ -249,7 +267,6 @@ impl Reloader {
 
     /// Keeps the running plan. The same report is logged once, however often it comes up.
     fn refuse(&self, report: &Report) -> ReloadOutcome {
-        self.watcher.rearm(report.files());
         let text = report.render(false);
         let known = self.status.borrow().error.as_deref() == Some(text.as_str());
         if !known {

@@ -45,12 +45,38 @@ impl Changes {
     }
 }
 
+/// What files held at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Snapshot(BTreeMap<PathBuf, u64>);
+
+impl Snapshot {
+    /// Reads the files, and which files the patterns match.
+    pub fn of(files: &[PathBuf]) -> Self {
+        let hash = |pattern: &PathBuf| {
+            let mut hasher = DefaultHasher::new();
+            for path in glob::expand(pattern) {
+                path.hash(&mut hasher);
+                super::files::read_bytes(&path, yaml::FILE_BYTES_MAX)
+                    .ok()
+                    .hash(&mut hasher);
+            }
+            hasher.finish()
+        };
+        Self(
+            files
+                .iter()
+                .map(|pattern| (pattern.clone(), hash(pattern)))
+                .collect(),
+        )
+    }
+}
+
 /// What the watcher's thread is told.
 enum Message {
     /// Something happened in a watched directory.
     Event,
     /// Watch these from now on.
-    Files(Vec<PathBuf>),
+    Files(Vec<PathBuf>, Snapshot),
     /// The watcher was dropped.
     Stop,
 }
@@ -63,10 +89,11 @@ impl Watcher {
         Self::with(files, true, LOOK_EVERY)
     }
 
-    /// Watches other files from now on. Call it after a reload, also after a failed one.
-    pub fn rearm(&self, files: &[PathBuf]) {
+    /// Watches other files from now on. Call it after a reload, also after a failed one, with what the files held
+    /// just before: whatever differs from that, however often it was seen already, is a change.
+    pub fn rearm(&self, files: &[PathBuf], before: Snapshot) {
         // The thread ends only when this value does.
-        let _running = self.mailbox.send(Message::Files(files.to_vec()));
+        let _running = self.mailbox.send(Message::Files(files.to_vec(), before));
     }
 
     fn with(files: &[PathBuf], events: bool, look_every: Duration) -> std::io::Result<(Self, Changes)> {
@@ -76,11 +103,11 @@ impl Watcher {
             eyes: events.then(|| eyes(mailbox.clone())).flatten(),
             watched: BTreeSet::new(),
             files: files.to_vec(),
-            seen: BTreeMap::new(),
+            seen: Snapshot::default(),
             changed: Arc::clone(&changed),
             look_every,
         };
-        thread.arm();
+        thread.arm(Snapshot::default());
         std::thread::Builder::new()
             .name("config-watch".to_owned())
             .spawn(move || thread.run(&inbox))?;
@@ -124,8 +151,8 @@ struct Thread {
     eyes: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
-    /// What each file or pattern held at the last look, as a hash.
-    seen: BTreeMap<PathBuf, u64>,
+    /// What the files held when they were loaded or last looked at.
+    seen: Snapshot,
     changed: Arc<Notify>,
     look_every: Duration,
 }
@@ -139,9 +166,9 @@ impl Thread {
                         return;
                     }
                 }
-                Ok(Message::Files(files)) => {
+                Ok(Message::Files(files, before)) => {
                     self.files = files;
-                    self.arm();
+                    self.arm(before);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -156,9 +183,9 @@ impl Thread {
         while Instant::now() < end {
             match inbox.recv_timeout(QUIET) {
                 Ok(Message::Event) => {}
-                Ok(Message::Files(files)) => {
+                Ok(Message::Files(files, before)) => {
                     self.files = files;
-                    self.arm();
+                    self.arm(before);
                 }
                 Err(RecvTimeoutError::Timeout) => return true,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
@@ -169,24 +196,23 @@ impl Thread {
 
     fn look(&mut self) {
         self.watch_directories();
-        let now = contents(&self.files);
+        let now = Snapshot::of(&self.files);
         if now != self.seen {
             self.seen = now;
             self.changed.notify_one();
         }
     }
 
-    /// Takes up a new list of files. What was watched before keeps what was last seen of it: it may have changed
-    /// since it was loaded, and then the next look says so.
-    fn arm(&mut self) {
+    /// Takes up a new list of files. What they held before they were loaded counts: they may have changed since,
+    /// and then the next look says so.
+    fn arm(&mut self, before: Snapshot) {
         self.watch_directories();
-        let mut now = contents(&self.files);
-        for (file, hash) in &mut now {
-            if let Some(before) = self.seen.get(file) {
-                *hash = *before;
+        self.seen = Snapshot::of(&self.files);
+        for (file, hash) in before.0 {
+            if let Some(seen) = self.seen.0.get_mut(&file) {
+                *seen = hash;
             }
         }
-        self.seen = now;
     }
 
     /// Watches the directories in which something can happen to the files.
@@ -226,24 +252,6 @@ fn directories(file: &Path) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// One number for what each file holds, and for a pattern also which files it matches.
-fn contents(files: &[PathBuf]) -> BTreeMap<PathBuf, u64> {
-    let hash = |pattern: &PathBuf| {
-        let mut hasher = DefaultHasher::new();
-        for path in glob::expand(pattern) {
-            path.hash(&mut hasher);
-            super::files::read_bytes(&path, yaml::FILE_BYTES_MAX)
-                .ok()
-                .hash(&mut hasher);
-        }
-        hasher.finish()
-    };
-    files
-        .iter()
-        .map(|pattern| (pattern.clone(), hash(pattern)))
-        .collect()
 }
 
 #[cfg(test)]
@@ -373,7 +381,7 @@ mod tests {
         write(&old, "1");
         write(&new, "1");
         let (watcher, mut changes) = Watcher::with(std::slice::from_ref(&old), true, NEVER).unwrap();
-        watcher.rearm(&[old.clone(), new.clone()]);
+        watcher.rearm(&[old.clone(), new.clone()], Snapshot::default());
         // The mailbox is in order: once a change of the old file is seen, the new list has been taken up.
         write(&old, "2");
         expect_change(&mut changes).await;
@@ -390,17 +398,34 @@ mod tests {
             eyes: None,
             watched: BTreeSet::new(),
             files: vec![file.clone()],
-            seen: BTreeMap::new(),
+            seen: Snapshot::default(),
             changed: Arc::new(Notify::new()),
             look_every: NEVER,
         };
-        thread.arm();
-        let before = thread.seen.clone();
+        thread.arm(Snapshot::default());
+        let loaded = Snapshot::of(&thread.files);
+        assert_eq!(thread.seen, loaded);
         write(&file, "2");
-        thread.arm();
-        assert_eq!(thread.seen, before);
+        thread.arm(loaded.clone());
+        assert_eq!(thread.seen, loaded);
         thread.look();
-        assert_ne!(thread.seen, before);
+        assert_ne!(thread.seen, loaded);
+    }
+
+    #[tokio::test]
+    async fn a_change_back_to_what_was_last_seen_is_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        write(&file, "1");
+        let files = [file.clone()];
+        // No event, and no look but the one that follows the new list.
+        let (watcher, mut changes) = Watcher::with(&files, false, NEVER).unwrap();
+        write(&file, "2");
+        let before = Snapshot::of(&files);
+        // Here somebody loads 2 without waiting for the watcher to see it.
+        write(&file, "1");
+        watcher.rearm(&files, before);
+        expect_change(&mut changes).await;
     }
 
     #[tokio::test]
@@ -418,21 +443,21 @@ mod tests {
     fn only_content_and_names_make_a_difference() {
         let directory = tempfile::tempdir().unwrap();
         let files = [directory.path().join("a.yaml"), directory.path().join("d/*.yaml")];
-        let mut states = vec![contents(&files)];
+        let mut states = vec![Snapshot::of(&files)];
         write(&files[0], "1");
-        states.push(contents(&files));
+        states.push(Snapshot::of(&files));
         write(&directory.path().join("d/x.yaml"), "1");
-        states.push(contents(&files));
+        states.push(Snapshot::of(&files));
         write(&directory.path().join("d/x.yaml"), "2");
-        states.push(contents(&files));
+        states.push(Snapshot::of(&files));
         let distinct: BTreeSet<_> = states.iter().collect();
         assert_eq!(distinct.len(), states.len());
 
-        let last = contents(&files);
+        let last = Snapshot::of(&files);
         write(&directory.path().join("d/x.yaml"), "2");
         write(&directory.path().join("d/other.txt"), "2");
         assert_eq!(
-            contents(&files),
+            Snapshot::of(&files),
             last,
             "the same content again, and a file of no concern"
         );
