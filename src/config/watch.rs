@@ -381,7 +381,8 @@ mod tests {
         write(&old, "1");
         write(&new, "1");
         let (watcher, mut changes) = Watcher::with(std::slice::from_ref(&old), true, NEVER).unwrap();
-        watcher.rearm(&[old.clone(), new.clone()], Snapshot::default());
+        let files = [old.clone(), new.clone()];
+        watcher.rearm(&files, Snapshot::of(&files));
         // The mailbox is in order: once a change of the old file is seen, the new list has been taken up.
         write(&old, "2");
         expect_change(&mut changes).await;
