@@ -198,7 +198,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Reads the words of `inbound` senders, whatever their case. Unknown words are [`Severity::Info`].
+    /// Reads the words of every sender we know, whatever their case. Unknown words are [`Severity::Info`].
     pub fn of(labels: &Labels) -> Self {
         let word = ["severity", "level", "priority"]
             .iter()
@@ -452,7 +452,8 @@ pub struct Alert {
 mod tests {
     use super::*;
 
-    /// The vectors of `inbound.md` section 7.1 that have no hidden label.
+    /// As a stock Alertmanager sent them, and as the tests of `grafana/alerting` have them
+    /// (`receivers/webhook/v1/webhook_test.go`).
     #[test]
     fn fingerprints_are_those_prometheus_computes() {
         let cases: [(&[(&str, &str)], &str); 6] = [

@@ -203,7 +203,7 @@ pub struct Changes {
     pub in_flight: BTreeMap<MessageId, Option<InFlightRow>>,
     /// Budgets.
     pub bots: BTreeMap<BotName, BotRow>,
-    /// When each receiver was last sent a digest that was not only urgent.
+    /// When each receiver was last sent a digest.
     pub served: BTreeMap<ReceiverName, Timestamp>,
     /// History.
     pub digests: BTreeMap<DigestId, DigestRow>,
@@ -299,8 +299,7 @@ pub trait Store: Send + 'static {
     /// Everything the engine starts from.
     fn load(&mut self) -> Result<Saved, StoreError>;
     /// Commits all rows or none; they are on disk when this returns. Without rows it tries whether the disk can be
-    /// written. After an error none of them is, and the
-    /// same call may be made again later.
+    /// written. After an error none of them is, and the same call may be made again later.
     fn commit(&mut self, changes: &Changes) -> Result<(), StoreError>;
     /// The newest digests first, at most `limit`, of one receiver or of all.
     fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError>;

@@ -8,7 +8,7 @@ use crate::alert::Span;
 pub const ALERTS_HELD_MAX: usize = 4_000_000;
 
 /// How long an alert that is over is remembered, so that late and repeated ends of it are known as such.
-/// Prometheus repeats an end for 15 minutes (`inbound` 3.1).
+/// Prometheus repeats an end for 15 minutes (`resolvedRetention` in its `rules/alerting.go`).
 pub const OVER_KEPT: Span = Span::hours(1);
 
 /// How long after an end a firing message about the same episode is doubted: it may be a straggler (peers of an
