@@ -338,7 +338,7 @@ impl Driver {
                     self.prepared = prepared.clone();
                     self.input(Input::Plan(prepared.plan));
                 }
-                Happened::Deadline => self.input(Input::Timer),
+                Happened::Deadline => self.wake(),
                 Happened::StoreRetry => self.retry_store(),
                 Happened::Prune => {
                     let history = self.prepared.plan.store.history;
@@ -364,6 +364,14 @@ impl Driver {
         self.engine
             .deadline()
             .map(|(tick, _)| self.clock.instant_of(tick))
+    }
+
+    /// The engine's deadline has come.
+    fn wake(&mut self) {
+        if let Some((_, reason)) = self.engine.deadline() {
+            tracing::trace!(reason = reason.as_str(), "deadline");
+        }
+        self.input(Input::Timer);
     }
 
     fn input(&mut self, input: Input) {

@@ -199,6 +199,17 @@ pub enum Reason {
     Receiver,
 }
 
+impl Reason {
+    /// The stable name in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ageing => "ageing",
+            Self::Reminder => "reminder",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
 /// What must be written, by key.
 #[derive(Debug, Default)]
 struct Dirty {

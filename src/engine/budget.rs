@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 
+use super::Outcome;
 use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, URGENT_RESERVE};
+use super::outcome::Refused;
 use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::store::BotRow;
 
@@ -37,8 +39,8 @@ pub(super) enum PauseReason {
     Blocked,
     /// The quota is used up.
     Quota,
-    /// An operator must act; the name says on what.
-    Refused(&'static str),
+    /// An operator must act.
+    Refused(Refused),
 }
 
 impl PauseReason {
@@ -48,23 +50,17 @@ impl PauseReason {
             Self::Limited => "limited",
             Self::Blocked => "blocked",
             Self::Quota => "quota",
-            Self::Refused(what) => what,
+            Self::Refused(what) => Outcome::Refused(what).as_str(),
         }
     }
 
     /// The reason of that name, as the store kept it.
     fn named(name: &str) -> Self {
-        match name {
-            "limited" => Self::Limited,
-            "blocked" => Self::Blocked,
-            "quota" => Self::Quota,
-            "refused_token" => Self::Refused("refused_token"),
-            "refused_signature" => Self::Refused("refused_signature"),
-            "refused_clock" => Self::Refused("refused_clock"),
-            "refused_keyword" => Self::Refused("refused_keyword"),
-            "refused_address" => Self::Refused("refused_address"),
-            _ => Self::Refused("refused_other"),
-        }
+        [Self::Limited, Self::Blocked, Self::Quota]
+            .into_iter()
+            .chain(Refused::ALL.map(Self::Refused))
+            .find(|reason| reason.as_str() == name)
+            .unwrap_or(Self::Refused(Refused::Other))
     }
 
     /// Whether it will not pass by itself soon, so that everything goes to the fallback and not only the urgent.

@@ -577,7 +577,7 @@ impl Engine {
             Outcome::Limited(span) => (PauseReason::Limited, span),
             Outcome::Blocked(span) => (PauseReason::Blocked, span),
             Outcome::Quota => (PauseReason::Quota, QUOTA_PAUSE),
-            Outcome::Refused(_) => (PauseReason::Refused(answer.outcome.as_str()), REFUSED_PAUSE),
+            Outcome::Refused(what) => (PauseReason::Refused(what), REFUSED_PAUSE),
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
         };
         let now = self.now.tick;

@@ -55,6 +55,18 @@ pub enum Refused {
     Other,
 }
 
+impl Refused {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Token,
+        Self::Signature,
+        Self::Clock,
+        Self::Keyword,
+        Self::Address,
+        Self::Other,
+    ];
+}
+
 /// Why a message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rejected {
