@@ -42,6 +42,8 @@ pub struct Decoded {
     pub alerts: Vec<Alert>,
     /// What was wrong with the others, or odd about these; at most [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
+    /// Problems for which there was no place in `problems`.
+    pub problems_more: usize,
     /// Elements left out because of a problem, those without a place in `problems` included.
     pub unusable: usize,
     /// Elements that are neither firing nor resolved, or events a mapping passes over.
@@ -65,6 +67,8 @@ impl Decoded {
     fn add(&mut self, index: Option<usize>, fatal: bool, text: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem { index, fatal, text });
+        } else {
+            self.problems_more += 1;
         }
     }
 

@@ -299,7 +299,7 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
             refused: decoded.unusable,
             ignored: decoded.ignored,
             truncated: decoded.truncated,
-            ..Taken::new(&tally, &decoded.problems)
+            ..Taken::new(&tally, &decoded.problems, decoded.problems_more)
         }),
     }
 }
@@ -352,7 +352,7 @@ struct Told {
 }
 
 impl Taken {
-    fn new(tally: &BTreeMap<Verdict, u32>, problems: &[Problem]) -> Self {
+    fn new(tally: &BTreeMap<Verdict, u32>, problems: &[Problem], unworded: usize) -> Self {
         let count = |verdicts: &[Verdict]| verdicts.iter().filter_map(|it| tally.get(it)).sum();
         Self {
             accepted: tally.values().sum(),
@@ -370,7 +370,7 @@ impl Taken {
                     error: problem.text.clone(),
                 })
                 .collect(),
-            more_problems: problems.len().saturating_sub(PROBLEMS_LISTED_MAX),
+            more_problems: problems.len().saturating_sub(PROBLEMS_LISTED_MAX) + unworded,
         }
     }
 

@@ -262,6 +262,7 @@ fn a_body_of_nothing_but_nonsense_costs_a_bounded_number_of_words() {
     );
     let decoded = decode_text(SourceKind::Alertmanager, &body).unwrap();
     assert_eq!((decoded.unusable, decoded.problems.len()), (5001, PROBLEMS_MAX));
+    assert_eq!(decoded.problems_more, 5001 - PROBLEMS_MAX);
 }
 
 #[test]
