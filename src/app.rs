@@ -66,6 +66,9 @@ pub enum AppError {
     /// The system refused something it always grants.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// A part of the daemon panicked, which is a bug; what was durable by then is not lost.
+    #[error("the daemon stopped because a part of it died ({0}); start it again, and report what the log says")]
+    Died(tokio::task::JoinError),
 }
 
 /// Runs the daemon until `stop`. `ready` is told the address once webhooks are taken (`None`: a Unix socket).
@@ -116,8 +119,8 @@ pub async fn run(
         metrics,
     };
     let drained = CancellationToken::new();
-    let driver = tokio::spawn(driver.run(asks, new_plans, drained.clone()));
-    let reloader = tokio::spawn(reloader.run(changes, reload_requests, stop.clone()));
+    let driver = tokio::spawn(vital(driver.run(asks, new_plans, drained.clone()), &stop));
+    let reloader = tokio::spawn(vital(reloader.run(changes, reload_requests, stop.clone()), &stop));
     let watchdog = tokio::spawn(feed_watchdog(site.driver.clone(), stop.clone()));
 
     tell_systemd(&[NotifyState::Ready]);
@@ -130,13 +133,25 @@ pub async fn run(
         tracing::warn!(connections = cut, "connections cut that did not end in time");
     }
     drained.cancel();
+    let mut died = None;
     for task in [driver, reloader, watchdog] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task died");
+            died = died.or(Some(error));
         }
     }
     tracing::info!("stopped");
-    Ok(())
+    died.map_or(Ok(()), |error| Err(AppError::Died(error)))
+}
+
+/// A task the daemon is nothing without: however it ends, the daemon ends, so that whoever started it can start
+/// it again.
+fn vital<T: Future>(task: T, stop: &CancellationToken) -> impl Future<Output = T::Output> + use<T> {
+    let ends = stop.clone().drop_guard();
+    async move {
+        let _ends = ends;
+        task.await
+    }
 }
 
 /// Opens the store and loads it, away from the runtime's threads.
@@ -341,4 +356,17 @@ pub(crate) fn now() -> Timestamp {
 /// Where state is kept when nothing says so: systemd's directory for it, or the working directory.
 pub fn default_state_dir() -> PathBuf {
     std::env::var_os("STATE_DIRECTORY").map_or_else(|| Path::new(".").to_owned(), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_vital_part_that_dies_stops_the_daemon() {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(vital(async { panic!("a bug") }, &stop));
+        stop.cancelled().await;
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+    }
 }

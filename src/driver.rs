@@ -609,9 +609,7 @@ impl Waiting {
 async fn running_commit(mode: &mut Mode) -> writer::Committed {
     let (Mode::Durable(running) | Mode::Degraded { running, .. }) = mode;
     match running {
-        Some(running) => running
-            .await
-            .unwrap_or_else(|_| writer::Committed::thread_is_gone()),
+        Some(running) => running.await.expect(writer::THREAD_LIVES),
         None => std::future::pending().await,
     }
 }

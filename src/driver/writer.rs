@@ -35,20 +35,9 @@ pub(super) struct Committed {
     pub(super) result: Result<Duration, StoreError>,
 }
 
-impl Committed {
-    /// What a commit comes to when the thread has died.
-    pub(super) fn thread_is_gone() -> Self {
-        let detail = "the thread of the store has died".to_owned();
-        Self {
-            changes: Changes::default(),
-            rows: 0,
-            result: Err(StoreError::Other {
-                path: "store".to_owned(),
-                detail,
-            }),
-        }
-    }
-}
+/// The thread ends before the driver only by a panic: a bug after which a new process, from what is durable, is
+/// the only way back.
+pub(super) const THREAD_LIVES: &str = "the store's thread has not panicked";
 
 enum Command {
     Commit(Changes, oneshot::Sender<Committed>),
@@ -83,9 +72,7 @@ impl Writer {
     pub(super) async fn load(&self) -> Result<Saved, StoreError> {
         let (reply, saved) = oneshot::channel();
         self.give(Command::Load(reply));
-        saved
-            .await
-            .unwrap_or_else(|_| Committed::thread_is_gone().result.map(|_| Saved::default()))
+        saved.await.expect(THREAD_LIVES)
     }
 
     pub(super) fn digests(&self, receiver: Option<ReceiverName>, limit: usize, reply: DigestsReply) {
