@@ -1,4 +1,4 @@
-//! Signatures and webhook URLs: pure functions of secret, token and time.
+//! Signatures and signed URLs: pure functions of secret, token and time.
 //!
 //! A signature is base64 of HMAC-SHA256 over `<milliseconds>\n<secret>`, keyed by the secret as written, `SEC`
 //! included. It is good for one hour around its timestamp, so it is made afresh for every attempt. A bot
@@ -52,47 +52,6 @@ pub fn signed_url(
 /// A text as the value of a query parameter.
 pub(crate) fn percent_encoded(text: &str) -> String {
     utf8_percent_encode(text, QUERY_VALUE).to_string()
-}
-
-/// Why a pasted webhook URL cannot be used. The sentences never repeat the URL: it holds the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WebhookUrlError {
-    /// Not a URL at all.
-    #[error("the webhook URL is not a URL; copy it from the bot's settings, from `https://` to its end")]
-    NotAUrl,
-    /// Neither `https` nor `http`.
-    #[error("the webhook URL must begin with `https://`")]
-    Scheme,
-    /// It has a user name or a password.
-    #[error("the webhook URL must not hold a user name or password")]
-    Credentials,
-    /// Its path is not that of the webhook.
-    #[error("the webhook URL's path must end in `/robot/send`; copy the URL from the bot's settings")]
-    Path,
-    /// There is not exactly one token.
-    #[error("the webhook URL must hold exactly one `access_token=…`; copy it from the bot's settings")]
-    Token,
-}
-
-/// Takes a URL pasted from the bot's settings apart into base URL and token.
-///
-/// A `timestamp` and `sign` that were pasted along are stale by now and dropped, as is everything else.
-pub fn parse_webhook_url(url: &str) -> Result<(String, Secret), WebhookUrlError> {
-    let url = reqwest::Url::parse(url.trim()).map_err(|_| WebhookUrlError::NotAUrl)?;
-    if !matches!(url.scheme(), "https" | "http") {
-        return Err(WebhookUrlError::Scheme);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(WebhookUrlError::Credentials);
-    }
-    let path = url.path().trim_end_matches('/');
-    let prefix = path.strip_suffix(SEND_PATH).ok_or(WebhookUrlError::Path)?;
-    let base = format!("{}{prefix}", url.origin().ascii_serialization());
-    let mut tokens = url.query_pairs().filter(|(name, _)| name == "access_token");
-    match (tokens.next(), tokens.next()) {
-        (Some((_, token)), None) if !token.trim().is_empty() => Ok((base, Secret::new(token.trim()))),
-        _ => Err(WebhookUrlError::Token),
-    }
 }
 
 #[cfg(test)]
@@ -194,76 +153,5 @@ mod tests {
             None,
             "https://oapi.dingtalk.io/robot/send?access_token=a%26b%3Dc%23d",
         );
-    }
-
-    #[test]
-    fn a_pasted_url_gives_host_and_token_and_loses_its_stale_signature() {
-        for (url, base, token) in [
-            (
-                "https://oapi.dingtalk.com/robot/send?access_token=abc123",
-                "https://oapi.dingtalk.com",
-                "abc123",
-            ),
-            (
-                " https://oapi.dingtalk.com/robot/send?timestamp=1500000000000&access_token=abc123&sign=b2xk%3D\n",
-                "https://oapi.dingtalk.com",
-                "abc123",
-            ),
-            (
-                "https://OAPI.dingtalk.io:443/robot/send/?access_token=a%2Bb",
-                "https://oapi.dingtalk.io",
-                "a+b",
-            ),
-            (
-                "http://127.0.0.1:9000/robot/send?access_token=t",
-                "http://127.0.0.1:9000",
-                "t",
-            ),
-            (
-                "https://gateway.example.com/ding/robot/send?access_token=t#x",
-                "https://gateway.example.com/ding",
-                "t",
-            ),
-        ] {
-            assert_eq!(
-                parse_webhook_url(url),
-                Ok((base.to_owned(), Secret::new(token))),
-                "{url}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_url_that_is_no_webhook_is_refused_without_repeating_it() {
-        for (url, error) in [
-            (
-                "oapi.dingtalk.com/robot/send?access_token=hidden",
-                WebhookUrlError::NotAUrl,
-            ),
-            (
-                "dingtalk://robot/send?access_token=hidden",
-                WebhookUrlError::Scheme,
-            ),
-            (
-                "https://user:hidden@oapi.dingtalk.com/robot/send?access_token=hidden",
-                WebhookUrlError::Credentials,
-            ),
-            (
-                "https://oapi.dingtalk.com/robot/sendBySession?session=hidden",
-                WebhookUrlError::Path,
-            ),
-            ("https://oapi.dingtalk.com/robot/send", WebhookUrlError::Token),
-            (
-                "https://oapi.dingtalk.com/robot/send?access_token=%20",
-                WebhookUrlError::Token,
-            ),
-            (
-                "https://oapi.dingtalk.com/robot/send?access_token=hidden&access_token=x",
-                WebhookUrlError::Token,
-            ),
-        ] {
-            assert_eq!(parse_webhook_url(url), Err(error), "{url}");
-            assert!(!error.to_string().contains("hidden"), "{error}");
-        }
     }
 }

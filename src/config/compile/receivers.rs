@@ -10,6 +10,7 @@ use crate::config::raw;
 use crate::config::read::At;
 use crate::config::report::Findings;
 use crate::config::suggest;
+use crate::dingtalk::SEND_PATH;
 use crate::plan::{Bot, Channel, Mention, MentionOn, MessageKind, Plan, Receiver};
 use crate::secret::Secret;
 
@@ -52,26 +53,33 @@ pub(super) fn bots(written: &[raw::Bot], findings: &mut Findings) -> (BTreeMap<B
     (bots, names)
 }
 
-/// Token and host of a webhook URL as copied from DingTalk; a time and signature in it are stale and left out.
+/// Token and host of a webhook URL as copied from DingTalk.
 fn pasted_url(raw: &raw::Bot, findings: &mut Findings) -> Option<(Secret, Option<String>)> {
     let (text, place) = secrets::text(&raw.url, "url", findings)?;
-    let (url, base) = match base_url(text.trim()) {
-        Ok(parts) => parts,
+    match webhook(text.trim()) {
+        Ok((token, base)) => Some((token, Some(base))),
         Err(problem) => {
             findings
                 .error(place, format!("the `url` of a bot {problem}"))
-                .help("copy it whole from the bot's page in DingTalk");
-            return None;
+                .help("copy it whole from the bot's page in DingTalk: `https://oapi.dingtalk.com/robot/send?access_token=…`");
+            None
         }
-    };
-    let token = form_urlencoded::parse(url.query().unwrap_or("").as_bytes())
-        .find_map(|(key, value)| (key == "access_token" && !value.is_empty()).then(|| value.into_owned()));
-    if token.is_none() {
-        findings
-            .error(place, "the `url` of a bot has no `access_token` in it")
-            .help("copy it whole from the bot's page in DingTalk: `https://oapi.dingtalk.com/robot/send?access_token=…`");
     }
-    token.map(|token| (Secret::new(token), Some(base)))
+}
+
+/// Takes a webhook URL apart; a time and signature in it are stale and left out.
+fn webhook(text: &str) -> Result<(Secret, String), &'static str> {
+    let (url, base) = base_url(text)?;
+    if url.path().trim_end_matches('/') != SEND_PATH {
+        return Err("has another path than `/robot/send`");
+    }
+    let mut tokens = form_urlencoded::parse(url.query().unwrap_or("").as_bytes())
+        .filter(|(key, value)| key == "access_token" && !value.is_empty());
+    match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) => Ok((Secret::new(token.into_owned()), base)),
+        (None, _) => Err("has no `access_token` in it"),
+        (Some(_), Some(_)) => Err("has more than one `access_token` in it"),
+    }
 }
 
 pub(super) fn receivers(
@@ -240,6 +248,34 @@ fn check_fallback_cycles(
                 .error(place, format!("fallbacks go in a circle: {circle}"))
                 .help("let one of them have no `fallback`");
             noted.append(&mut chain);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_url_gives_host_and_token_and_loses_its_stale_signature() {
+        for (url, token, base) in [
+            (
+                "https://oapi.dingtalk.com/robot/send?timestamp=1500000000000&access_token=abc123&sign=b2xk%3D",
+                "abc123",
+                "https://oapi.dingtalk.com",
+            ),
+            (
+                "https://OAPI.dingtalk.io:443/robot/send/?access_token=a%2Bb",
+                "a+b",
+                "https://oapi.dingtalk.io",
+            ),
+            (
+                "http://127.0.0.1:9000/robot/send?access_token=t",
+                "t",
+                "http://127.0.0.1:9000",
+            ),
+        ] {
+            assert_eq!(webhook(url), Ok((Secret::new(token), base.to_owned())), "{url}");
         }
     }
 }
