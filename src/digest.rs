@@ -52,7 +52,7 @@ impl Change {
         Self::Reminder,
     ];
 
-    /// The name in templates, API, logs and metrics.
+    /// The name in templates and API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",

@@ -101,7 +101,7 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
-    /// The stable name in API, logs and metrics.
+    /// The stable name in API and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::GroupWait => "group_wait",

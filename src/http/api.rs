@@ -78,7 +78,8 @@ async fn reloaded(call: &Call) -> Result<Response, Fault> {
     match outcome {
         Ok(Some(Ok(()))) => Ok(json(StatusCode::OK, &BTreeMap::from([("status", "reloaded")]))),
         Ok(Some(Err(report))) => Err(Fault::BadPlan(report)),
-        Ok(None) | Err(_) => Err(unavailable(Unavailable::ShuttingDown)),
+        Ok(None) => Err(unavailable(Unavailable::ShuttingDown)),
+        Err(_) => Err(Fault::SlowAnswer),
     }
 }
 
@@ -224,7 +225,7 @@ async fn health(call: &Call) -> Result<Health, Fault> {
 async fn within<T>(answer: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Fault> {
     timeout(Duration::from_millis(ANSWER_MILLIS_MAX), answer)
         .await
-        .unwrap_or(Err(Unavailable::InboxFull))
+        .map_err(|_| Fault::SlowAnswer)?
         .map_err(unavailable)
 }
 

@@ -11,12 +11,11 @@ use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use serde::Serialize;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, warn};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::alert::Timestamp;
-use crate::driver::Unavailable;
 use crate::engine::Verdict;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
@@ -173,8 +172,7 @@ where
         .room
         .take(inflated.unwrap_or(limit_bytes))
         .await
-        .ok_or(Fault::Unavailable {
-            why: Unavailable::InboxFull,
+        .ok_or(Fault::BodiesFull {
             status: source.busy_status,
         })?;
     let received = body.read(limit_bytes, &call.site.limits).await?;
@@ -282,6 +280,14 @@ async fn keep(call: &Call, source: &Source, decoded: Decoded) -> Result<Taken, F
             .map_err(|why| Fault::Unavailable { why, status })?
     };
     metrics.verdicts(&source.name, &tally);
+    for (verdict, alerts) in &tally {
+        debug!(
+            source = source.name.as_str(),
+            verdict = verdict.as_str(),
+            alerts,
+            "alerts judged"
+        );
+    }
     tell_of_gaps(
         call,
         source,

@@ -49,6 +49,10 @@ pub(crate) enum Fault {
     Unavailable { why: Unavailable, status: u16 },
     #[error("the alerts were not stored in time; try again shortly")]
     SlowStore { status: u16 },
+    #[error("other bodies use all the memory there is for bodies; try again shortly, or send smaller ones")]
+    BodiesFull { status: u16 },
+    #[error("there was no answer in time; try again shortly")]
+    SlowAnswer,
     #[error(
         "there is no room for {alerts} of the alerts; the others are stored, try again when some are over"
     )]
@@ -93,6 +97,8 @@ impl Fault {
                 ..
             } => "shutting_down",
             Self::SlowStore { .. } => "slow_store",
+            Self::BodiesFull { .. } => "bodies_full",
+            Self::SlowAnswer => "slow_answer",
             Self::NoRoom { .. } => "no_room",
             Self::BadQuery(_) => "bad_query",
             Self::BadPlan(_) => "bad_configuration",
@@ -116,9 +122,13 @@ impl Fault {
             | Self::Refused(Refusal::NotJson(_) | Refusal::WrongShape(_) | Refusal::NothingUsable { .. }) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Unavailable { status, .. } | Self::SlowStore { status } | Self::NoRoom { status, .. } => {
+            Self::Unavailable { status, .. }
+            | Self::SlowStore { status }
+            | Self::BodiesFull { status }
+            | Self::NoRoom { status, .. } => {
                 StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
             }
+            Self::SlowAnswer => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadPlan(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -149,7 +159,11 @@ impl Fault {
             Self::Coding(_) => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
             }
-            Self::Unavailable { .. } | Self::SlowStore { .. } | Self::NoRoom { .. } => {
+            Self::Unavailable { .. }
+            | Self::SlowStore { .. }
+            | Self::BodiesFull { .. }
+            | Self::SlowAnswer
+            | Self::NoRoom { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             }
             // What is left of the body makes the connection useless for another request.

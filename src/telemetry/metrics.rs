@@ -20,6 +20,7 @@ use super::process::Process;
 use crate::alert::{BotName, ReceiverName, SourceName, Timestamp};
 use crate::digest::Detail;
 use crate::driver::Health;
+use crate::engine::view::WaitsFor;
 use crate::engine::{Outcome, Verdict};
 
 /// The name every metric of ours starts with.
@@ -109,6 +110,12 @@ struct BotOutcome {
 struct BotReason {
     bot: BotName,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReceiverWaits {
+    receiver: ReceiverName,
+    waits_for: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -351,6 +358,7 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
     );
     let pending = Family::<OfReceiver, Count>::default();
     let age = Family::<OfReceiver, Seconds>::default();
+    let waits = Family::<ReceiverWaits, Count>::default();
     for receiver in &health.receivers {
         let labels = OfReceiver {
             receiver: receiver.name.clone(),
@@ -360,12 +368,24 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
             .oldest_change_at
             .map_or(0.0, |at| now.since(at).as_duration().as_secs_f64());
         age.get_or_create(&labels).set(oldest);
+        let labels = ReceiverWaits {
+            receiver: receiver.name.clone(),
+            waits_for: receiver.waits_for.map_or("", WaitsFor::as_str),
+        };
+        waits
+            .get_or_create(&labels)
+            .set(u64::from(receiver.waits_for.is_some()));
     }
     to.register("changes_pending", "Changes a receiver has not been told", pending);
     to.register(
         "oldest_change_age_seconds",
         "Age of the oldest change a receiver has not been told",
         age,
+    );
+    to.register(
+        "receiver_waits",
+        "Whether a receiver has not been told something yet, and what that waits for",
+        waits,
     );
     let writable = Gauge::<i64>::default();
     writable.set(i64::from(health.store_writable));
@@ -486,7 +506,7 @@ mod tests {
                 changes: 2,
                 oldest_change_at: Some(Timestamp(48_500)),
                 due_at: None,
-                waits_for: None,
+                waits_for: Some(WaitsFor::Minute),
                 last_digest_at: None,
                 bots: vec![bot.clone()],
             }],
@@ -553,6 +573,7 @@ mod tests {
             "dingest_alerts{state=\"firing\"} 3",
             "dingest_changes_pending{receiver=\"值班 \\\"ops\\\"\"} 2",
             "dingest_oldest_change_age_seconds{receiver=\"值班 \\\"ops\\\"\"} 11.5",
+            "dingest_receiver_waits{receiver=\"值班 \\\"ops\\\"\",waits_for=\"minute\"} 1",
             "dingest_bot_paused{bot=\"ops-1\",reason=\"limited\"} 1",
             "dingest_quota_per_month 3000",
             "process_start_time_seconds 1.0",

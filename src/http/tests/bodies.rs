@@ -175,7 +175,7 @@ async fn bodies_wait_unread_while_others_fill_the_room() {
     loop {
         let other = talk(server.address, &whole).await;
         if other.status() == 503 {
-            check("no room", &other, 503, Some("inbox_full"));
+            check("no room", &other, 503, Some("bodies_full"));
             break;
         }
     }
