@@ -67,7 +67,9 @@ pub enum AppError {
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
     /// A part of the daemon panicked, which is a bug; what was durable by then is not lost.
-    #[error("the daemon stopped because a part of it died ({0}); start it again, and report what the log says")]
+    #[error(
+        "the daemon stopped because a part of it died ({0}); start it again, and report what the log says"
+    )]
     Died(tokio::task::JoinError),
 }
 
