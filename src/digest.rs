@@ -1,12 +1,12 @@
 //! What one receiver is told at one moment.
 //!
-//! The engine makes a [`Draft`]: the changes, each with cheap handles on what it is about. [`compose()`] turns it
+//! The engine makes a [`Draft`]: the changes, each with cheap handles on what it is about. `compose` turns it
 //! into a [`Digest`], the plain value a template sees: sections, counts, common and differing labels. Composing
 //! is pure and runs beside the engine, so a large digest never delays intake.
 //!
 //! **Invariant:** every entry of a draft is counted in the digest, listed or not.
 
-pub mod compose;
+pub(crate) mod compose;
 mod naming;
 pub mod value;
 
@@ -17,7 +17,6 @@ use crate::alert::{
 };
 use crate::plan::GroupBy;
 
-pub use compose::compose;
 pub(crate) use naming::shorten;
 pub use value::Digest;
 

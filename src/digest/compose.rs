@@ -27,16 +27,11 @@ use crate::render::limits::{
 
 /// What of the configuration a digest depends on.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Zone of its times.
-    pub timezone: TimeZone,
+    pub(crate) timezone: TimeZone,
     /// Base of links to us.
-    pub external_url: Option<String>,
-}
-
-/// Composes the whole digest at one level of detail.
-pub fn compose(draft: &Draft, detail: Detail, settings: &Settings) -> Digest {
-    Outline::new(draft).digest(&View::whole(detail, draft.entries.len()), settings)
+    pub(crate) external_url: Option<String>,
 }
 
 /// What a view shows of an outline.

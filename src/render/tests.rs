@@ -8,9 +8,10 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::limits::{COMPACT_ALERTS_MAX, TITLE_CHARS_MAX};
+use super::limits::TITLE_CHARS_MAX;
 use super::*;
 use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, Severity, Span, Status, Timestamp};
+use crate::digest::compose::View;
 use crate::digest::{Change, Detail, Entry, Fit, Message, Notice};
 use crate::plan::{
     Bot, Channel, DingTalk, GroupBy, Listen, Locale, Mention, MentionOn, MessageKind, Receiver, Route,
@@ -847,7 +848,7 @@ proptest! {
         let draft = draft(entries, [0; 3]);
         let settings = Settings { timezone: TimeZone::UTC, external_url: None };
         for detail in [Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub] {
-            let digest = crate::digest::compose(&draft, detail, &settings);
+            let digest = Outline::new(&draft).digest(&View::whole(detail, draft.entries.len()), &settings);
             let told = draft.entries.len() as u64;
             prop_assert_eq!(digest.counts.told, told);
             let in_sections: u64 = digest.sections.iter().map(|section| section.counts.told).sum();
@@ -861,23 +862,5 @@ proptest! {
                 prop_assert!(statuses.len() <= 1);
             }
         }
-    }
-}
-
-/// Run with `cargo test --release --lib render:: -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn how_long_storms_take() {
-    let chinese = renderer(plan(Locale::Chinese));
-    for size in [COMPACT_ALERTS_MAX, 10_000, 100_000] {
-        let draft = storm(u32::try_from(size).expect("small") * 50 / 51);
-        let begin = std::time::Instant::now();
-        let rendered = chinese.render(&draft);
-        println!(
-            "{} changes: {:?} as {:?}",
-            draft.entries.len(),
-            begin.elapsed(),
-            rendered.detail
-        );
     }
 }
