@@ -233,7 +233,7 @@ pub struct Engine {
     /// When alerts are to be looked at because of their age.
     ageing: BTreeMap<Tick, Vec<AlertNo>>,
     /// When told alerts are to be looked at for a reminder.
-    reminders: BTreeMap<Tick, BTreeMap<ReceiverName, Vec<AlertNo>>>,
+    reminders: BTreeMap<Tick, BTreeMap<ReceiverName, BTreeSet<AlertNo>>>,
     agenda: Agenda,
     /// Receivers whose situation may have changed during this call.
     touched: BTreeSet<ReceiverName>,
@@ -645,15 +645,10 @@ impl Engine {
     /// Drops an alert that is over, unless somebody has still to be told about it.
     fn forget(&mut self, no: AlertNo) {
         let Some(record) = self.truth.get(no) else { return };
-        let concerns = Arc::clone(&record.concerns);
-        let owed = concerns.iter().any(|concern| {
-            self.change_for(no, concern).is_some()
-                || self
-                    .desks
-                    .get(&concern.receiver)
-                    .is_some_and(|desk| desk.is_under_way(no))
-        });
-        if owed {
+        let mut concerns = record.concerns.iter();
+        let owed = concerns.any(|concern| self.change_for(no, concern).is_some());
+        // Whoever is being told of it, also by an older plan, is to hear of its end.
+        if owed || self.desks.values().any(|desk| desk.is_under_way(no)) {
             let later = self.now.tick.plus(limits::LATE_MAX);
             self.ageing.entry(later).or_default().push(no);
             if let Some(record) = self.truth.get_mut(no) {
@@ -671,10 +666,23 @@ impl Engine {
     }
 
     /// Looks at told alerts whose reminder may be due.
-    fn remind(&mut self, receiver: &ReceiverName, numbers: Vec<AlertNo>) {
+    fn remind(&mut self, receiver: &ReceiverName, numbers: BTreeSet<AlertNo>) {
         for no in numbers {
             self.compare(no, receiver, self.now.tick);
+            if let Some(told_at) = self.reminded_early(no, receiver) {
+                self.watch_reminder(receiver, no, told_at);
+            }
         }
+    }
+
+    /// When a receiver was told of an alert whose reminder is not due yet after all: the wall clock was set back,
+    /// its route has another interval by now, or it was told again since.
+    fn reminded_early(&self, no: AlertNo, receiver: &ReceiverName) -> Option<Timestamp> {
+        let told = self.desks.get(receiver)?.told.get(&no)?;
+        let record = self.truth.get(no)?;
+        let concern = record.concern(receiver)?;
+        let early = record.fires() && told.said == Said::Firing && !concern.former;
+        (early && self.change_for(no, concern).is_none()).then_some(told.at)
     }
 
     /// Files an alert that a receiver was told at `told_at` to be firing under the time of its reminder.
@@ -689,7 +697,7 @@ impl Engine {
             .or_default()
             .entry(receiver.clone())
             .or_default()
-            .push(no);
+            .insert(no);
     }
 
     /// Recomputes everything that follows from the plan; truth, told, windows and budgets stay.
@@ -765,20 +773,8 @@ impl Engine {
                 .iter()
                 .filter(|(_, told)| matches!(told.said, Said::Firing | Said::Flapping));
             for (no, _) in owing {
-                let Some(record) = self.truth.get_mut(*no) else {
-                    continue;
-                };
-                if !record
-                    .concerns
-                    .iter()
-                    .any(|concern| concern.receiver == *receiver)
-                {
-                    let former = Concern {
-                        receiver: receiver.clone(),
-                        route: RouteId(0),
-                        former: true,
-                    };
-                    record.concerns = record.concerns.iter().cloned().chain([former]).collect();
+                if let Some(record) = self.truth.get_mut(*no) {
+                    record.concern_as_former(receiver);
                 }
             }
         }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::Outcome;
-use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, URGENT_RESERVE};
+use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
 use super::outcome::Refused;
 use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::store::BotRow;
@@ -106,7 +106,8 @@ impl Budget {
             .pause
             .as_ref()
             .map(|(until, reason)| Pause {
-                until: now.tick.plus(until.since(now.time)),
+                // It may have been saved by a clock that was far ahead.
+                until: now.tick.plus(until.since(now.time).min(RESTORED_PAUSE_MAX)),
                 reason: PauseReason::named(reason),
             })
             .filter(|pause| pause.until > now.tick);

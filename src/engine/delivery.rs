@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::budget::{Month, PauseReason, pace};
-use super::desk::{Sending, Stage, Telling, UnderWay};
+use super::desk::{Desk, Sending, Stage, Telling, UnderWay};
 use super::limits::{MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff};
 use super::outcome::Rejected;
 use super::truth::Record;
@@ -74,7 +74,7 @@ impl Engine {
             return Appointment::Idle;
         };
         if let Some(under_way) = &desk.under_way {
-            return self.appointment_under_way(under_way);
+            return self.appointment_under_way(desk, under_way);
         }
         let Some(receiver) = self.plan.receivers.get(name) else {
             return Appointment::Idle;
@@ -116,7 +116,7 @@ impl Engine {
         }
     }
 
-    fn appointment_under_way(&self, under_way: &UnderWay) -> Appointment {
+    fn appointment_under_way(&self, desk: &Desk, under_way: &UnderWay) -> Appointment {
         let sending = match &under_way.stage {
             Stage::Composing { .. } => {
                 return Appointment::Waits {
@@ -139,13 +139,26 @@ impl Engine {
                 waits_for: WaitsFor::Backoff,
             };
         }
-        let Some(bot) = &under_way.bot else {
+        let (Some(name), Some(part)) = (&under_way.bot, sending.parts.values().next()) else {
             return Appointment::Resend;
         };
-        if let Some(pause) = self.budgets.get(bot).and_then(|budget| budget.paused(now)) {
+        // A bot that is not configured any more answers that.
+        let (Some(bot), Some(budget)) = (self.plan.bots.get(name), self.budgets.get(name)) else {
+            return Appointment::Resend;
+        };
+        if let Some(pause) = budget.paused(now) {
             return Appointment::Waits {
                 until: Some(pause.until),
                 waits_for: WaitsFor::Pause,
+            };
+        }
+        // What is urgent waits behind it.
+        let urgent = part.urgent || desk.due(self.now, &self.plan).is_some_and(|due| due.urgent);
+        if budget.left(bot.per_minute, urgent, now) == 0 {
+            let room_at = budget.room_at(bot.per_minute, urgent, now);
+            return Appointment::Waits {
+                until: Some(room_at.unwrap_or(now.plus(Span::seconds(1)))),
+                waits_for: WaitsFor::Minute,
             };
         }
         Appointment::Resend
@@ -211,8 +224,11 @@ impl Engine {
         if let (Some(fallback), Some((pause, bot))) = (
             fallback.and_then(|name| self.plan.receivers.get(name)),
             pauses.first(),
-        ) && let Ok(carrier) = self.carrier(fallback, urgent)
-        {
+        ) {
+            let carrier = self.carrier(fallback, urgent).map_err(|(until, _)| {
+                let own = pauses.iter().map(|(pause, _)| pause.until);
+                (own.chain(until).min(), WaitsFor::Pause)
+            })?;
             let notice = Notice::Fallback {
                 through: fallback.name.clone(),
                 bot: (*bot).clone(),
@@ -383,6 +399,7 @@ impl Engine {
             parts: rows,
             doubtful: false,
             retry_at: None,
+            reserved: true,
         });
         if let Some(budget) = bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
             budget.close(places);
@@ -453,7 +470,7 @@ impl Engine {
         };
         row.attempts += 1;
         let (message, row) = (MessageId { digest, part: *part }, row.clone());
-        // The place of a first attempt was kept when the digest was rendered.
+        // A first attempt has had its place since the digest was rendered.
         if sending.retry_at.take().is_some()
             && let Some(budget) = bot.as_ref().and_then(|bot| self.budgets.get_mut(bot))
         {
@@ -612,6 +629,11 @@ impl Engine {
         };
         sending.doubtful = false;
         let done = sending.parts.is_empty();
+        if !done && !sending.reserved {
+            // The next part finds its place by itself.
+            sending.retry_at = Some(self.now.tick);
+        }
+        let at_once = sending.reserved;
         for (no, said, episodes) in &row.covers {
             under_way.tells.remove(no);
             desk.told.insert(
@@ -634,6 +656,13 @@ impl Engine {
         self.save_in_flight(message, None);
         for (no, said, _) in row.covers {
             self.dirty.told.insert((name.clone(), no));
+            if matches!(said, Said::Firing | Said::Flapping)
+                && self.plan.receivers.contains_key(name)
+                && let Some(record) = self.truth.get_mut(no)
+            {
+                // It may have gone elsewhere meanwhile; its end is owed all the same.
+                record.concern_as_former(name);
+            }
             if said == Said::Firing {
                 self.watch_reminder(name, no, at);
             }
@@ -642,7 +671,7 @@ impl Engine {
         }
         if done {
             self.abandon(name, Outcome::Delivered.as_str());
-        } else {
+        } else if at_once {
             self.send_next(name);
         }
     }
@@ -651,10 +680,19 @@ impl Engine {
     fn keep_trying(&mut self, name: &ReceiverName, message: MessageId) {
         let jitter = self.random();
         let at = self.now.tick;
+        let bot = self
+            .desks
+            .get(name)
+            .and_then(|desk| desk.under_way.as_ref()?.bot.clone());
         let Some(sending) = self.sending(name) else { return };
         let attempts = sending.parts.get(&message.part).map_or(1, |row| row.attempts);
         sending.doubtful = true;
         sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter)));
+        let kept = sending.places_kept();
+        sending.reserved = false;
+        if let Some(budget) = bot.and_then(|bot| self.budgets.get_mut(&bot)) {
+            budget.close(kept);
+        }
     }
 
     /// Gives up what is left of the digest under way: it is a difference like any other again.
@@ -672,10 +710,8 @@ impl Engine {
                     None,
                 );
             }
-            // The place of the part that was just answered is accounted for.
-            let unsent = u32::try_from(sending.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
             if let Some(budget) = under_way.bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
-                budget.close(unsent);
+                budget.close(sending.places_kept());
             }
         }
         self.dirty
@@ -739,6 +775,7 @@ impl Engine {
                     parts: BTreeMap::new(),
                     doubtful: true,
                     retry_at: Some(now),
+                    reserved: false,
                 }),
             });
             for (no, said, episodes) in &row.covers {
@@ -753,11 +790,6 @@ impl Engine {
                 continue;
             };
             sending.parts.insert(message.part, row);
-            let first = sending.parts.len() == 1;
-            // The first part takes its place when it is sent again.
-            if let Some(budget) = bot.filter(|_| !first).and_then(|bot| self.budgets.get_mut(&bot)) {
-                budget.open(1);
-            }
         }
     }
 }

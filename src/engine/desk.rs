@@ -137,6 +137,17 @@ pub(super) struct Sending {
     pub(super) doubtful: bool,
     /// When it is tried again; `None` while an answer is awaited.
     pub(super) retry_at: Option<Tick>,
+    /// Are places of the bot's minute kept for the parts behind the first? Not while a part is tried again, so
+    /// that nobody waits for a place and keeps others.
+    pub(super) reserved: bool,
+}
+
+impl Sending {
+    /// Places of the bot's minute that are kept for parts not yet tried: all but the first.
+    pub(super) fn places_kept(&self) -> u32 {
+        let behind = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        if self.reserved { behind } else { 0 }
+    }
 }
 
 impl Desk {

@@ -46,6 +46,9 @@ pub const REFUSED_PAUSE: Span = Span::hours(1);
 /// How long a bot whose quota is used up is left alone before it is tried again.
 pub const QUOTA_PAUSE: Span = Span::hours(1);
 
+/// No bot is silent for longer than this after a restart, whatever its saved pause says.
+pub const RESTORED_PAUSE_MAX: Span = Span::hours(1);
+
 /// From this share of the monthly quota on (in percent) changes that are not urgent are stretched.
 pub const QUOTA_STRETCH_PERCENT: u64 = 80;
 
@@ -76,6 +79,7 @@ const _: () = assert!(
     FLAPPING_CALM.0 < OVER_KEPT.0,
     "calm must be noticed before the alert is forgotten"
 );
+const _: () = assert!(REFUSED_PAUSE.0 <= RESTORED_PAUSE_MAX.0 && QUOTA_PAUSE.0 <= RESTORED_PAUSE_MAX.0);
 const _: () = assert!(BACKOFF_FIRST.0 < BACKOFF_MAX.0);
 const _: () = assert!(MESSAGE_BYTES_MIN < MESSAGE_BYTES_MAX);
 

@@ -3,12 +3,15 @@
 //! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
 //! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
 //! OUTCOME` sets what DingTalk says to that bot from here on; `plan NAME` changes the configuration; `restart` ends
-//! the process and starts it again from what was committed; `drain` shuts down; `run` lets time pass up to there.
+//! the process and starts it again from what was committed; `clock SECONDS` sets the wall clock that much ahead of
+//! the script; `drain` shuts down; `run` lets time pass up to there.
 //! The transcript says what came of it: replies, digests, messages and their answers, in order.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
+
+use proptest::strategy::Strategy as _;
 
 use super::outcome::{Refused, Rejected};
 use super::*;
@@ -91,6 +94,12 @@ fn plan_named(name: &str) -> Plan {
             }
             plan.routes = Routes::new(routes);
         }
+        "db-on-a" => {
+            // `db` speaks through `a` and falls back on `ops`, which has `c`.
+            let on = |bot: &str| crate::plan::Channel::Bots(vec![bot.into()]);
+            plan.receivers.get_mut("db").unwrap().channel = on("a");
+            plan.receivers.get_mut("ops").unwrap().channel = on("c");
+        }
         "quota-10" => plan.dingtalk.monthly_quota = Some(10),
         other => panic!("no plan `{other}`"),
     }
@@ -167,9 +176,17 @@ struct Stage {
     now: Now,
     /// Added to the engine's tick: a restart begins a new monotonic clock.
     restarted_at: Span,
+    /// How far the wall clock is ahead of the script, in milliseconds.
+    ahead: i64,
     answers: BTreeMap<String, Outcome>,
     transcript: String,
     requests: u64,
+    /// When each bot was last used, in milliseconds of the script.
+    sent: BTreeMap<String, Vec<u64>>,
+    /// What each digest says to whom.
+    drafts: BTreeMap<DigestId, (ReceiverName, Vec<(String, Change)>)>,
+    /// What arrived, in order: the receiver, the alert's name and what was said of it.
+    arrived: Vec<(String, String, Change)>,
 }
 
 impl Stage {
@@ -186,9 +203,13 @@ impl Stage {
             disk,
             now,
             restarted_at: Span(0),
+            ahead: 0,
             answers: BTreeMap::new(),
             transcript: String::new(),
             requests: 0,
+            sent: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            arrived: Vec::new(),
         }
     }
 
@@ -225,6 +246,12 @@ impl Stage {
                 self.say(&format!("reply {}", words.join(" ")));
             }
             Effect::Digest(draft) => {
+                let changes = draft.entries.iter().map(|entry| {
+                    let name = entry.labels.get("alertname").unwrap();
+                    (name.to_owned(), entry.change)
+                });
+                self.drafts
+                    .insert(draft.id, (draft.receiver.clone(), changes.collect()));
                 let words = draft
                     .entries
                     .iter()
@@ -279,7 +306,15 @@ impl Stage {
         );
         let bot = send.bot.as_ref().map_or("-", BotName::as_str).to_owned();
         let outcome = self.answers.get(&bot).copied().unwrap_or(Outcome::Delivered);
-        if outcome != Outcome::Delivered {
+        if send.bot.is_some() {
+            self.count_sent(&bot);
+        }
+        if outcome == Outcome::Delivered {
+            let (receiver, changes) = &self.drafts[&send.message.digest];
+            let changes = changes.iter();
+            self.arrived
+                .extend(changes.map(|(name, change)| (receiver.to_string(), name.clone(), *change)));
+        } else {
             let body = String::from_utf8_lossy(&send.body).into_owned();
             self.say(&format!("  {bot}: {body} {}", outcome.as_str()));
         }
@@ -297,8 +332,26 @@ impl Stage {
         );
     }
 
+    /// No bot may be used more often than its minute allows, whatever happens.
+    fn count_sent(&mut self, bot: &str) {
+        let now = self.elapsed();
+        let sent = self.sent.entry(bot.to_owned()).or_default();
+        sent.retain(|at| now - at < limits::BUDGET_WINDOW.0);
+        sent.push(now);
+        assert!(
+            sent.len() <= 5,
+            "bot {bot} sends too much: {sent:?}\n{}",
+            self.transcript
+        );
+    }
+
+    /// Milliseconds of the script.
+    fn elapsed(&self) -> u64 {
+        self.now.tick.0 + self.restarted_at.0
+    }
+
     fn say(&mut self, line: &str) {
-        let seconds = (self.now.time.0 - EPOCH) / 1000;
+        let seconds = self.elapsed() / 1000;
         writeln!(self.transcript, "{seconds}s {line}").unwrap();
     }
 
@@ -313,15 +366,14 @@ impl Stage {
             let Some(at) = at.filter(|at| *at <= end) else {
                 break;
             };
-            let elapsed = u64::try_from(self.now.time.0 - EPOCH).unwrap();
-            self.set_clock(at.max(elapsed));
+            self.set_clock(at.max(self.elapsed()));
             self.handle(Input::Timer);
         }
         self.set_clock(end);
     }
 
     fn set_clock(&mut self, elapsed: u64) {
-        self.now.time = Timestamp(EPOCH + i64::try_from(elapsed).unwrap());
+        self.now.time = Timestamp(EPOCH + self.ahead + i64::try_from(elapsed).unwrap());
         self.now.tick = Tick(elapsed - self.restarted_at.0);
     }
 
@@ -337,10 +389,14 @@ impl Stage {
                 self.handle(Input::Plan(Arc::clone(&self.plan)));
             }
             ["restart"] => {
-                self.restarted_at = Span(u64::try_from(self.now.time.0 - EPOCH).unwrap());
+                self.restarted_at = Span(self.elapsed());
                 self.now.tick = Tick(0);
                 self.engine = Engine::new(Arc::clone(&self.plan), self.disk.saved(), self.now);
                 self.settle();
+            }
+            ["clock", ahead] => {
+                self.ahead = 1000 * ahead.parse::<i64>().unwrap();
+                self.set_clock(self.elapsed());
             }
             ["drain"] => self.handle(Input::Drain),
             ["alerts"] => {
@@ -868,7 +924,7 @@ fn a_message_that_may_have_arrived_is_sent_again_byte_for_byte() {
          11s reply resolved=1
          11s   a: 0-1 unknown
          12s reply new=1
-         73s ops <-a- resolved disk, new load",
+         130s ops <-a- resolved disk, new load",
     );
 }
 
@@ -1031,4 +1087,249 @@ fn a_drained_engine_composes_no_more() {
         "0s reply new=1
          100s ops waits for shutdown until -, 1 changes",
     );
+}
+
+#[test]
+fn what_arrived_after_a_reload_took_the_alert_elsewhere_is_still_closed() {
+    check(
+        "0s answer a unknown
+         0s fire disk
+         10s plan all-to-db
+         10s answer a delivered
+         100s end disk
+         300s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 unknown
+         20s db <-c- new disk
+         100s reply resolved=1
+         110s db <-c- resolved disk
+         110s ops <-a- resolved disk",
+    );
+}
+
+#[test]
+fn what_arrives_about_a_forgotten_alert_leaves_nothing_behind() {
+    let mut stage = Stage::new(plan());
+    for (second, command) in [
+        (0, "answer a unknown"),
+        (0, "fire disk"),
+        (10, "plan all-to-db"),
+        (20, "end disk"),
+        (8000, "alerts"),
+        (8000, "answer a delivered"),
+        (9000, "alerts"),
+    ] {
+        stage.run_to(second);
+        stage.command(&command.split_whitespace().collect::<Vec<_>>());
+    }
+    assert!(
+        stage.transcript.ends_with("9000s 0 known, 0 fire\n"),
+        "{}",
+        stage.transcript
+    );
+    assert_eq!(stage.disk.told, BTreeMap::new());
+}
+
+#[test]
+fn a_message_that_may_have_arrived_is_sent_again_only_as_often_as_its_bot_may_speak() {
+    let mut stage = Stage::new(plan_named("hurried"));
+    for command in ["answer c unknown", "fire disk severity=critical"] {
+        stage.command(&command.split_whitespace().collect::<Vec<_>>());
+    }
+    // The stage counts.
+    stage.run_to(600);
+    assert!(stage.transcript.matches("c: 0-1 unknown").count() > 5);
+}
+
+#[test]
+fn a_receiver_looks_again_when_its_fallback_may_speak() {
+    check(
+        "0s plan db-on-a
+         0s answer a refused
+         0s fire x1 severity=critical
+         1s fire x2 severity=critical
+         2s fire x3 severity=critical
+         3s fire x4 severity=critical
+         4s fire x5 severity=critical
+         5s fire disk team=db
+         200s run",
+        "0s reply new=1
+         0s ops <-c- urgent new x1
+         1s reply new=1
+         1s ops <-c- urgent new x2
+         2s reply new=1
+         2s ops <-c- urgent new x3
+         3s reply new=1
+         3s ops <-c- urgent new x4
+         4s reply new=1
+         4s ops <-c- urgent new x5
+         5s reply new=1
+         15s db <-a- new disk
+         15s   a: 5-1 refused_token
+         63s db <-c- new disk [Fallback { through: \"ops\", bot: \"a\", reason: \"refused_token\", until: Timestamp(1772413215000) }]",
+    );
+}
+
+#[test]
+fn a_reminder_is_told_though_the_clock_was_set_back() {
+    check(
+        "0s fire disk
+         20s clock -600
+         30000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         15020s ops <-a- reminder disk
+         29430s ops <-a- reminder disk",
+    );
+}
+
+#[test]
+fn a_pause_that_was_saved_by_a_clock_far_ahead_ends_all_the_same() {
+    check(
+        "0s clock 100000000
+         0s answer a limited
+         0s answer b limited
+         0s fire disk
+         20s clock 0
+         20s restart
+         20s answer a delivered
+         20s answer b delivered
+         8000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 limited
+         10s ops <-b- new disk
+         10s   b: 1-1 limited
+         3620s ops <-a- new disk",
+    );
+}
+
+/// One step of a random script.
+#[derive(Clone, Debug)]
+enum Step {
+    Toggle(usize),
+    Answer(usize, usize),
+    Plan(usize),
+    Restart,
+    Wait(u64),
+}
+
+/// Alerts of random scripts with their labels.
+const ALERTS: [(&str, &str); 4] = [
+    ("plain", ""),
+    ("urgent", "severity=critical"),
+    ("db", "team=db"),
+    ("both", "team=db severity=critical"),
+];
+
+/// Plays random steps, then lets DingTalk deliver for hours; in the end everybody knows what is true.
+fn play(steps: &[Step]) {
+    const OUTCOMES: [&str; 9] = [
+        "delivered",
+        "delivered",
+        "retry",
+        "limited",
+        "refused",
+        "content",
+        "size",
+        "unknown",
+        "unknown",
+    ];
+    const PLANS: [&str; 5] = ["usual", "without-db", "all-to-db", "hurried", "usual"];
+    let mut stage = Stage::new(plan());
+    let mut fires = [false; ALERTS.len()];
+    let mut posted = [false; ALERTS.len()];
+    let mut second = 0;
+    let tell = |stage: &mut Stage, command: &str| {
+        stage.command(&command.split_whitespace().collect::<Vec<_>>());
+    };
+    for step in steps {
+        second += 1;
+        stage.run_to(second);
+        match step {
+            Step::Toggle(index) => {
+                let (name, labels) = ALERTS[*index];
+                let word = if fires[*index] { "end" } else { "fire" };
+                fires[*index] = !fires[*index];
+                posted[*index] = true;
+                tell(&mut stage, &format!("{word} {name} {labels} start={second}"));
+            }
+            Step::Answer(bot, outcome) => {
+                let bot = ["a", "b", "c"][*bot];
+                tell(&mut stage, &format!("answer {bot} {}", OUTCOMES[*outcome]));
+            }
+            Step::Plan(index) => tell(&mut stage, &format!("plan {}", PLANS[*index])),
+            Step::Restart => tell(&mut stage, "restart"),
+            Step::Wait(seconds) => second += seconds,
+        }
+    }
+    stage.run_to(second);
+    for command in [
+        "plan usual",
+        "answer a delivered",
+        "answer b delivered",
+        "answer c delivered",
+    ] {
+        tell(&mut stage, command);
+    }
+    stage.run_to(second + 3 * 3600);
+    assert_everybody_knows(&stage, posted, fires);
+}
+
+/// Whoever is concerned was told of everything that was posted, once as new, and last what is true.
+fn assert_everybody_knows(stage: &Stage, posted: [bool; ALERTS.len()], fires: [bool; ALERTS.len()]) {
+    for (index, (name, labels)) in ALERTS.iter().enumerate() {
+        for receiver in ["ops", "db"] {
+            let told: Vec<Change> = stage
+                .arrived
+                .iter()
+                .filter(|(to, about, _)| to == receiver && about == name)
+                .map(|(_, _, change)| *change)
+                .collect();
+            let context = || format!("{name} to {receiver}: {told:?}\n{}", stage.transcript);
+            let news = told.iter().filter(|change| **change == Change::New).count();
+            assert!(news <= 1, "news twice: {}", context());
+            let concerned = match receiver {
+                "db" => labels.contains("team=db"),
+                _ => labels != &"team=db",
+            };
+            assert!(
+                !(posted[index] && concerned && told.is_empty()),
+                "lost: {}",
+                context()
+            );
+            let known_to_fire = told.last().map(|last| {
+                matches!(
+                    last,
+                    Change::New | Change::Again | Change::Reminder | Change::Flapping
+                )
+            });
+            if let Some(known) = known_to_fire.filter(|known| concerned || *known) {
+                assert_eq!(known, fires[index], "not current: {}", context());
+            }
+        }
+    }
+    assert_eq!(stage.engine.counts().changes, 0, "{}", stage.transcript);
+    assert!(stage.disk.in_flight.is_empty());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_happens_everybody_knows_in_the_end_what_is_true(
+        steps in proptest::collection::vec(
+            proptest::prelude::prop_oneof![
+                6 => (0..ALERTS.len()).prop_map(Step::Toggle),
+                4 => (0..3usize, 0..9usize).prop_map(|(bot, outcome)| Step::Answer(bot, outcome)),
+                1 => (0..5usize).prop_map(Step::Plan),
+                1 => proptest::prelude::Just(Step::Restart),
+                6 => (0..100u64).prop_map(Step::Wait),
+            ],
+            1..30,
+        )
+    ) {
+        play(&steps);
+    }
 }

@@ -107,6 +107,18 @@ impl Record {
         self.concerns.iter().find(|concern| concern.receiver == *receiver)
     }
 
+    /// Makes sure that it concerns a receiver that was told that it fires, wherever its routes lead now.
+    pub(super) fn concern_as_former(&mut self, receiver: &ReceiverName) {
+        if self.concern(receiver).is_none() {
+            let former = Concern {
+                receiver: receiver.clone(),
+                route: RouteId(0),
+                former: true,
+            };
+            self.concerns = self.concerns.iter().cloned().chain([former]).collect();
+        }
+    }
+
     /// Whether it fires.
     pub(super) fn fires(&self) -> bool {
         self.row.state == State::Firing
