@@ -523,16 +523,15 @@ impl Driver {
             (Ok(took), Mode::Degraded { backlog, running, .. }) => {
                 *running = None;
                 self.metrics.committed(rows, took);
-                // What came about while this one ran goes into the next commit, which is an ordinary one.
-                let rest = std::mem::take(backlog.as_mut());
-                tracing::info!("the store takes writes again");
-                self.mode = Mode::Durable(None);
-                if !rest.is_empty() {
-                    self.mode = Mode::Durable(Some(self.writer.commit(rest)));
-                    self.gate.commit_begins();
+                if backlog.is_empty() {
+                    tracing::info!("the store takes writes again");
+                    self.mode = Mode::Durable(None);
+                } else {
+                    // What was told while this one ran is nowhere else: it must not be put back with the engine.
+                    *running = Some(self.writer.commit(std::mem::take(backlog.as_mut())));
                 }
             }
-            (Err(error), Mode::Durable(_)) => self.degrade(&error).await,
+            (Err(error), Mode::Durable(_)) => self.degrade(&error, changes).await,
             (
                 Err(error),
                 Mode::Degraded {
@@ -552,23 +551,31 @@ impl Driver {
     }
 
     /// The store failed: whoever waits is told to come back, and the engine goes back to what is durable.
-    async fn degrade(&mut self, error: &StoreError) {
+    async fn degrade(&mut self, error: &StoreError, lost: Changes) {
         self.metrics.commit_failed();
         tracing::error!(%error, "the store takes no writes; webhooks are refused until it does");
-        drop(self.gate.commit_failed());
+        let held = self.gate.commit_failed();
         for waiting in std::mem::take(&mut self.waiting).into_values() {
             waiting.answer(Err(Unavailable::StoreFailed));
         }
-        match self.writer.load().await {
-            Ok(saved) => self.put_back(saved),
-            // What cannot be read back cannot be put back: it is told from memory, as long as there is one.
-            Err(error) => tracing::error!(%error, "the store cannot be read either; going on from memory"),
-        }
+        let loaded = self.writer.load().await;
+        let backlog = if loaded.is_ok() { Changes::default() } else { lost };
         self.mode = Mode::Degraded {
-            backlog: Box::default(),
+            backlog: Box::new(backlog),
             retry_at: Instant::now() + STORE_RETRY,
             running: None,
         };
+        match loaded {
+            Ok(saved) => self.put_back(saved),
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be read either; going on from memory");
+                // What cannot be read back cannot be put back: it is told from memory, as long as there is one,
+                // and written once that is possible.
+                for effect in held {
+                    self.perform(effect);
+                }
+            }
+        }
     }
 
     fn put_back(&mut self, mut saved: Saved) {

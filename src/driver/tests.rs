@@ -16,12 +16,19 @@ use crate::store::sqlite::SqliteStore;
 struct TestStore {
     store: SqliteStore,
     broken: Arc<AtomicBool>,
+    unreadable: Arc<AtomicBool>,
     /// Announces each commit; it goes on when the other end answers or is gone.
     announce: Option<(mpsc::UnboundedSender<Changes>, blocking::Receiver<()>)>,
 }
 
 impl Store for TestStore {
     fn load(&mut self) -> Result<Saved, StoreError> {
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(StoreError::Other {
+                path: "test".to_owned(),
+                detail: "unreadable".to_owned(),
+            });
+        }
         self.store.load()
     }
 
@@ -60,6 +67,7 @@ struct Running {
     handle: Handle,
     simulator: Simulator,
     broken: Arc<AtomicBool>,
+    unreadable: Arc<AtomicBool>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
     _plans: mpsc::Sender<Prepared>,
@@ -89,9 +97,11 @@ impl Running {
         std::fs::write(&file, text).unwrap();
         let loaded = config::load(Some(&file), directory).unwrap();
         let broken = Arc::new(AtomicBool::new(false));
+        let unreadable = Arc::new(AtomicBool::new(false));
         let store = TestStore {
             store: SqliteStore::open(&loaded.plan.store.path).unwrap(),
             broken: Arc::clone(&broken),
+            unreadable: Arc::clone(&unreadable),
             announce,
         };
         let prepared = Prepared {
@@ -112,6 +122,7 @@ impl Running {
             handle: Handle::new(inbox),
             simulator,
             broken,
+            unreadable,
             stop,
             task,
             _plans: plans,
@@ -279,5 +290,25 @@ async fn while_the_store_fails_what_is_durable_is_told_and_remembered_once_it_is
         texts[0].contains("Last") && !texts[0].contains("Durable"),
         "{texts:?}"
     );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_store_neither_took_nor_gave_back_is_told_from_memory_and_written_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Running::start(directory.path(), None).await;
+    running.broken.store(true, Ordering::SeqCst);
+    running.unreadable.store(true, Ordering::SeqCst);
+    assert_eq!(running.post("Early").await, Err(Unavailable::StoreFailed));
+    assert!(running.chat(1).await[0].contains("Early"));
+    running.broken.store(false, Ordering::SeqCst);
+    while running.post("Early").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await;
+
+    // What was answered "known" is on disk.
+    let running = Running::start(directory.path(), None).await;
+    assert_eq!(running.handle.health().await.unwrap().counts.firing, 1);
     running.stop().await;
 }
