@@ -81,9 +81,11 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn setup(self) -> app::Setup {
+        let state_dir = self.state_dir.unwrap_or_else(app::default_state_dir);
         app::Setup {
             config: self.config,
-            state_dir: self.state_dir.unwrap_or_else(app::default_state_dir),
+            // Absolute, so that log and API say where it is.
+            state_dir: std::path::absolute(&state_dir).unwrap_or(state_dir),
         }
     }
 

@@ -85,7 +85,10 @@ impl Renderer {
         };
         let built_in = self.templates.built_in();
         let fitter = fitter(&built_in, Some(notice));
-        let (detail, messages) = fitter.fitted().unwrap_or_else(|_| fitter.numbers_only());
+        let (detail, messages) = catch_unwind(AssertUnwindSafe(|| fitter.fitted()))
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_else(|| fitter.numbers_only());
         Rendered {
             detail,
             messages,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::budget::{Month, PauseReason, pace};
 use super::desk::{Desk, Sending, Stage, Telling, UnderWay};
-use super::limits::{MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff};
+use super::limits::{BACKOFF_URGENT_MAX, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff};
 use super::outcome::Rejected;
 use super::truth::Record;
 use super::view::WaitsFor;
@@ -95,9 +95,14 @@ impl Engine {
                 waits_for: due.waits_for,
             };
         }
-        if desk.retry_at > now {
+        let retry_at = if due.urgent {
+            desk.urgent_retry_at
+        } else {
+            desk.retry_at
+        };
+        if retry_at > now {
             return Appointment::Waits {
-                until: Some(desk.retry_at),
+                until: Some(retry_at),
                 waits_for: WaitsFor::Backoff,
             };
         }
@@ -687,7 +692,7 @@ impl Engine {
         let Some(sending) = self.sending(name) else { return };
         let attempts = sending.parts.get(&message.part).map_or(1, |row| row.attempts);
         sending.doubtful = true;
-        sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter)));
+        sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter).min(BACKOFF_URGENT_MAX)));
         let kept = sending.places_kept();
         sending.reserved = false;
         if let Some(budget) = bot.and_then(|bot| self.budgets.get_mut(&bot)) {
@@ -743,7 +748,9 @@ impl Engine {
             return;
         };
         desk.failures = desk.failures.saturating_add(1);
-        desk.retry_at = self.now.tick.plus(jittered(backoff(desk.failures), jitter));
+        let wait = jittered(backoff(desk.failures), jitter);
+        desk.retry_at = self.now.tick.plus(wait);
+        desk.urgent_retry_at = self.now.tick.plus(wait.min(BACKOFF_URGENT_MAX));
     }
 
     /// Makes the next digest one that DingTalk will take.

@@ -25,6 +25,8 @@ pub(super) struct Desk {
     /// Failures since the last success, and until when they make it wait.
     pub(super) failures: u32,
     pub(super) retry_at: Tick,
+    /// The same for urgent changes.
+    pub(super) urgent_retry_at: Tick,
     /// The richest level DingTalk is expected to take.
     pub(super) detail_max: Detail,
     /// The largest request DingTalk is expected to take, in bytes.
@@ -43,6 +45,7 @@ impl Default for Desk {
             under_way: None,
             failures: 0,
             retry_at: Tick(0),
+            urgent_retry_at: Tick(0),
             detail_max: Detail::Full,
             message_bytes_max: MESSAGE_BYTES_MAX,
             content_refused: None,

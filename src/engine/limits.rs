@@ -58,6 +58,10 @@ pub const BACKOFF_FIRST: Span = Span::seconds(1);
 /// Longest wait after a failed send.
 pub const BACKOFF_MAX: Span = Span::minutes(5);
 
+/// Longest wait after a failed send while something urgent waits, and between two tries of a message that may have
+/// arrived: nothing else can be told before it.
+pub const BACKOFF_URGENT_MAX: Span = Span::seconds(10);
+
 /// Bytes of one serialised request: DingTalk takes 20,000, we stay a tenth below.
 pub const MESSAGE_BYTES_MAX: usize = 18_000;
 
@@ -80,7 +84,7 @@ const _: () = assert!(
     "calm must be noticed before the alert is forgotten"
 );
 const _: () = assert!(REFUSED_PAUSE.0 <= RESTORED_PAUSE_MAX.0 && QUOTA_PAUSE.0 <= RESTORED_PAUSE_MAX.0);
-const _: () = assert!(BACKOFF_FIRST.0 < BACKOFF_MAX.0);
+const _: () = assert!(BACKOFF_FIRST.0 < BACKOFF_URGENT_MAX.0 && BACKOFF_URGENT_MAX.0 < BACKOFF_MAX.0);
 const _: () = assert!(MESSAGE_BYTES_MIN < MESSAGE_BYTES_MAX);
 
 /// How far an expiry may move before it is written again: an eighth of what the source allows.

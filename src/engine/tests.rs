@@ -910,6 +910,42 @@ fn a_send_that_surely_failed_is_no_message_any_more_but_a_difference() {
 }
 
 #[test]
+fn an_urgent_alert_does_not_wait_through_the_backoff_of_others() {
+    check(
+        "0s answer a retry
+         0s answer b retry
+         0s fire disk
+         400s answer a delivered
+         400s answer b delivered
+         400s waits ops
+         401s fire down severity=critical
+         402s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 retry
+         11s ops <-b- new disk
+         11s   b: 1-1 retry
+         13s ops <-a- new disk
+         13s   a: 2-1 retry
+         17s ops <-b- new disk
+         17s   b: 3-1 retry
+         70s ops <-a- new disk
+         70s   a: 4-1 retry
+         87s ops <-b- new disk
+         87s   b: 5-1 retry
+         126s ops <-a- new disk
+         126s   a: 6-1 retry
+         182s ops <-b- new disk
+         182s   b: 7-1 retry
+         327s ops <-a- new disk
+         327s   a: 8-1 retry
+         400s ops waits for backoff until 621s, 1 changes
+         401s reply new=1
+         401s ops <-a- urgent new disk, new down",
+    );
+}
+
+#[test]
 fn a_message_that_may_have_arrived_is_sent_again_byte_for_byte() {
     check(
         "0s answer a unknown
