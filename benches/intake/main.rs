@@ -36,6 +36,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How often each side has its turn.
 const ROUNDS: usize = 5;
+/// How long an allocator may take to give back what it does not need any more.
+const CALM: Duration = Duration::from_secs(5);
 /// Requests of a round with one alert each, and with a hundred.
 const SINGLES: usize = 15_000;
 const HUNDREDS: usize = 300;
@@ -228,6 +230,7 @@ fn holding(report: &mut Report, directory: &Path, count: usize) -> Outcome<()> {
         load::run(daemon.address(), &webhooks.take(100, 100))?;
     }
     daemon.wait_until_told()?;
+    std::thread::sleep(CALM);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = (daemon.resident_bytes()? - idle) / count as f64;
     report.add(Line {

@@ -57,15 +57,16 @@ impl Drop for Peer {
 impl Peer {
     /// The daemon, with its state in `directory`, and how long it took to be ready.
     pub(crate) fn dingest(directory: &Path) -> Outcome<(Self, Duration)> {
-        fs::create_dir_all(directory)?;
-        let configuration = directory.join("dingest.yaml");
+        // Apart, as packages have them: the directory of a configuration is watched for changes.
+        let [configuration, state] = ["dingest.yaml", "state"].map(|name| directory.join(name));
+        fs::create_dir_all(&state)?;
         fs::write(&configuration, CONFIGURATION)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_dingest"));
         command
             .args(["run", "--config"])
             .arg(configuration)
             .arg("--state-dir")
-            .arg(directory)
+            .arg(state)
             .env_remove("NOTIFY_SOCKET")
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
