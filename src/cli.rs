@@ -95,6 +95,9 @@ impl ConfigArgs {
     }
 }
 
+/// Threads for what blocks: large bodies, digests, names looked up. Each has a heap of its own, so few are enough.
+const BLOCKING_THREADS_MAX: usize = 16;
+
 /// Why a subcommand could not do what it was asked.
 type Failure = Box<dyn std::error::Error>;
 
@@ -136,7 +139,10 @@ pub fn main() -> ExitCode {
 }
 
 fn perform(cli: Cli) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()?;
     runtime.block_on(async {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(args).await,

@@ -32,7 +32,7 @@ pub const DRAIN_MILLIS_MAX: u64 = 10_000;
 /// Pause after the system could not give us a connection (no file descriptors left).
 pub const ACCEPT_RETRY_MILLIS: u64 = 100;
 /// Bodies up to this size are decoded in place; larger ones would hold up a worker, and go to another thread.
-pub const DECODE_IN_PLACE_BYTES_MAX: usize = 64 * 1024;
+pub const DECODE_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
 /// Problems listed in one answer; the rest is counted.
 pub const PROBLEMS_LISTED_MAX: usize = 20;
 /// What senders we cannot serve at the moment are told to wait.

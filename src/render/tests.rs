@@ -548,7 +548,10 @@ fn a_lone_alert_names_its_place_wherever_its_summary_is_not_shown() {
     storm.entries[2000].severity = Severity::Critical;
     let draft = draft(storm.entries, [1, 2000, 0]);
     let storm = text(&draft);
-    assert!(storm.contains("**CoreDown** · db-07 · 1 — db-07 does not answer"), "{storm}");
+    assert!(
+        storm.contains("**CoreDown** · db-07 · 1 — db-07 does not answer"),
+        "{storm}"
+    );
 }
 
 #[test]
