@@ -10,7 +10,6 @@
 //! and what is told is kept in memory and written as soon as the store is back (`Mode::Degraded`). The driver
 //! decides nothing about alerts.
 
-mod clock;
 mod gate;
 mod writer;
 
@@ -23,9 +22,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::{Alert, DigestId, MessageId, ReceiverName, RequestId, SourceName};
+use crate::clock::Clock;
 use crate::digest::{Draft, Rendered};
 use crate::dingtalk::client::Client;
-use crate::driver::clock::Clock;
 use crate::driver::gate::Gate;
 use crate::driver::writer::Writer;
 use crate::engine::outcome::Refused;

@@ -291,11 +291,6 @@ fn shown(path: &str) -> String {
     }
 }
 
-/// The wall clock.
-fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond())
-}
-
 /// What a handler that may fail returns.
 fn answered(result: Result<Response, Fault>) -> Response {
     result.unwrap_or_else(Fault::into_response)

@@ -17,6 +17,7 @@
 pub mod alert;
 pub mod app;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod digest;
 pub mod dingtalk;

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::run::stop_on_signals;
 use super::{Exit, Failure, say};
 use crate::alert::{Span, Timestamp};
-use crate::app::{self, Setup, now};
+use crate::app::{self, Setup};
+use crate::clock::now;
 use crate::dingtalk::simulator::{SimulatedBot, Simulator, SimulatorSettings};
 
 /// Alerts of the storm.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, say};
 use crate::alert::{Now, RequestId, SourceName, Span, Tick, Timestamp};
-use crate::app::now;
+use crate::clock::now;
 use crate::config::Loaded;
 use crate::digest::{Draft, Rendered};
 use crate::engine::{Answer, Effect, Engine, Input, Outcome};

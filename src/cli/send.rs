@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, say};
 use crate::alert::ReceiverName;
-use crate::app::now;
+use crate::clock::now;
 use crate::dingtalk::Client;
 use crate::dingtalk::message::{self, At, Shape};
 use crate::engine::Outcome;

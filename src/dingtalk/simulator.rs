@@ -35,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::{Now, Tick, Timestamp};
+use crate::clock;
 use crate::dingtalk::simulator::fault::Injection;
 use crate::dingtalk::simulator::rules::{Call, Reaction, Request, Rules, Stats};
 use crate::secret::Secret;
@@ -188,7 +189,7 @@ impl Desk {
         let tick = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Now {
             tick: Tick(tick),
-            time: Timestamp(jiff::Timestamp::now().as_millisecond()),
+            time: clock::now(),
         }
     }
 }
@@ -200,7 +201,7 @@ impl Simulator {
         let desk = Arc::new(Desk {
             rules: Mutex::new(Rules::new(settings)),
             started: std::time::Instant::now(),
-            started_at: Timestamp(jiff::Timestamp::now().as_millisecond()),
+            started_at: clock::now(),
             changed: watch::Sender::new(()),
         });
         let stop = CancellationToken::new();

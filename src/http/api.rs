@@ -13,11 +13,12 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::alert::{Labels, ReceiverName, SourceName, Timestamp};
+use crate::clock::now;
 use crate::driver::{Health, Unavailable};
 use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, BotView, ReceiverView, WaitsFor};
 use crate::http::limits::{ANSWER_MILLIS_MAX, LISTED_DEFAULT, LISTED_MAX, RELOAD_MILLIS_MAX};
 use crate::http::reply::{Fault, body, json};
-use crate::http::{Call, answered, now};
+use crate::http::{Call, answered};
 use crate::plan::matcher::Matcher;
 use crate::store;
 use crate::telemetry::Snapshot;

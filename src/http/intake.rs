@@ -16,12 +16,13 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::alert::Timestamp;
+use crate::clock::now;
 use crate::engine::Verdict;
+use crate::http::Call;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
 use crate::http::limits::{DECODE_IN_PLACE_BYTES_MAX, PROBLEMS_LISTED_MAX};
 use crate::http::reply::{Fault, body as plain, json};
-use crate::http::{Call, now};
 use crate::plan::{Plan, Source, SourceKind};
 use crate::secret::Secret;
 use crate::source::{self, Decoded, Problem};

@@ -55,7 +55,7 @@ async fn only_the_right_token_or_password_opens_a_source() {
 async fn only_a_fresh_signature_over_the_body_opens_a_signed_source() {
     let signature = |text: &str| format!("X-Grafana-Alerting-Signature: {text}");
     let right = signed("hmac-secret", FIRING.as_bytes());
-    let now = now().0 / 1000;
+    let now = crate::clock::now().0 / 1000;
     let at = |seconds: i64| {
         let both = format!("{seconds}:{FIRING}");
         format!(

@@ -1,8 +1,15 @@
-//! The two clocks of the process, read together.
+//! The clocks of the process: the one place where they are read.
+//!
+//! Who decides anything takes the time as an argument; who asks here is at the edge.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use crate::alert::{Now, Span, Tick, Timestamp};
+
+/// What the wall clock shows.
+pub(crate) fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
 
 /// What the monotonic clock shows when the process starts: far from zero, so that what was saved by an earlier
 /// process (when a receiver was last served, a bot's last minute) has its place before it.
@@ -10,29 +17,27 @@ const BEGINNING: Tick = Tick(Span::days(365).0);
 
 /// Where the monotonic clock of this process began.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             started: Instant::now(),
         }
     }
 
-    pub(super) fn now(&self) -> Now {
-        let milliseconds =
-            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub(crate) fn now(&self) -> Now {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Now {
-            tick: BEGINNING.plus(Span(milliseconds(self.started.elapsed()))),
-            time: Timestamp(i64::try_from(milliseconds(time)).unwrap_or(i64::MAX)),
+            tick: BEGINNING.plus(Span(elapsed)),
+            time: now(),
         }
     }
 
     /// When the monotonic clock will show `tick`: never earlier, so that a timer set for it finds it due.
-    pub(super) fn instant_of(&self, tick: Tick) -> Instant {
+    pub(crate) fn instant_of(&self, tick: Tick) -> Instant {
         self.started + tick.since(BEGINNING).as_duration()
     }
 }
