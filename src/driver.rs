@@ -1,19 +1,18 @@
 //! The one loop: inputs into the engine, its changes into the store, its effects into the world — in this order.
 //!
-//! One task owns the engine. It waits for whatever happens next, lets the engine decide, and keeps every effect
-//! behind a gate until the rows it depends on are on disk; whatever arrives while one commit runs goes
-//! into the next. Drafts are composed and rendered, and messages sent, by tasks of their own that come back as
-//! inputs.
+//! One task owns the engine. It waits for whatever happens next, tells the [`steering`], and performs what that
+//! says: commits, renderings, messages, answers. Drafts are composed and rendered, and messages sent, by tasks of
+//! their own that come back as inputs; the disk has a thread of its own (`writer`).
 //!
 //! **Invariants:** no webhook is answered 2xx and no message is sent before its commit. When the store fails,
 //! the engine is put back to what is durable: from then on nothing new is taken, what is durable is still told,
-//! and what is told is kept in memory and written as soon as the store is back (`Mode::Degraded`). The driver
-//! decides nothing about alerts.
+//! and what is told is kept in memory and written as soon as the store is back. Nothing is decided here.
 
 mod gate;
+pub mod steering;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,18 +20,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::{Alert, DigestId, MessageId, ReceiverName, RequestId, SourceName};
+use crate::alert::{Alert, DigestId, ReceiverName, RequestId, SourceName};
 use crate::clock::Clock;
 use crate::digest::{Draft, Rendered};
 use crate::dingtalk::client::Client;
-use crate::driver::gate::Gate;
-use crate::driver::writer::Writer;
-use crate::engine::outcome::Refused;
+use crate::driver::steering::{Accepted, Action, Report, Steering};
+use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, BotView, Counts, ReceiverView};
-use crate::engine::{Answer, Effect, Engine, Event, Input, Outcome, Send, Verdict};
+use crate::engine::{Answer, Event, Outcome, Send, Verdict};
 use crate::plan::Plan;
 use crate::render::Renderer;
-use crate::store::{Changes, RefusedBody, Saved, Store, StoreError, Told};
+use crate::store::{RefusedBody, Store, StoreError, Told};
 use crate::telemetry::Metrics;
 
 /// Why an alert could not be taken responsibility for; all of them mean "try again later".
@@ -63,7 +61,7 @@ pub enum Ask {
         /// In the order of the body.
         alerts: Vec<Alert>,
         /// What became of them.
-        reply: oneshot::Sender<Result<BTreeMap<Verdict, u32>, Unavailable>>,
+        reply: oneshot::Sender<Accepted>,
     },
     /// List alerts.
     Alerts {
@@ -163,16 +161,10 @@ impl Handle {
     }
 }
 
-/// Requests that may wait for their commit; while there are more, the inbox is left to fill up.
-const REQUESTS_WAITING_MAX: usize = 10_000;
 /// Requests taken from the inbox in one go, before anything else is looked at.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
-/// How long to wait before a store that failed is tried again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// How long messages on their way may take to end when we shut down.
-const DRAIN_MAX: Duration = Duration::from_secs(15);
 
 /// A plan and the renderer made for it.
 #[derive(Clone, Debug)]
@@ -183,43 +175,20 @@ pub struct Prepared {
     pub renderer: Arc<Renderer>,
 }
 
-/// The owner of the engine. See the module's head.
+/// Performs what the steering says. See the module's head.
 #[derive(Debug)]
 pub struct Driver {
-    engine: Engine,
+    steering: Steering,
     prepared: Prepared,
     writer: Writer,
-    gate: Gate<Effect>,
-    mode: Mode,
+    /// The commit that is running.
+    commit: Option<oneshot::Receiver<Committed>>,
     client: Client,
     metrics: Arc<Metrics>,
     clock: Clock,
-    waiting: BTreeMap<RequestId, Waiting>,
-    next_request: RequestId,
-    /// Messages whose answer is awaited. After the engine was put back it may ask for one of them again.
-    on_their_way: BTreeSet<MessageId>,
+    /// Where requests are answered.
+    replies: BTreeMap<RequestId, oneshot::Sender<Accepted>>,
     tasks: JoinSet<Ended>,
-    draining: bool,
-}
-
-/// A webhook that waits for its answer.
-#[derive(Debug)]
-struct Waiting(oneshot::Sender<Result<BTreeMap<Verdict, u32>, Unavailable>>);
-
-/// Whether the store takes writes.
-#[derive(Debug)]
-enum Mode {
-    /// It does. A commit may be running.
-    Durable(Option<oneshot::Receiver<writer::Committed>>),
-    /// It does not.
-    Degraded {
-        /// What it has to catch up with.
-        backlog: Box<Changes>,
-        /// The next try.
-        retry_at: Instant,
-        /// The running try.
-        running: Option<oneshot::Receiver<writer::Committed>>,
-    },
 }
 
 /// How a task ended.
@@ -241,14 +210,12 @@ enum Ended {
 enum Happened {
     Asked(Ask),
     InboxClosed,
-    Committed(writer::Committed),
+    Committed(Committed),
     Ended(Ended),
     Plan(Prepared),
     Deadline,
-    StoreRetry,
     Prune,
     Stop,
-    DrainedTooLong,
 }
 
 impl Driver {
@@ -261,21 +228,16 @@ impl Driver {
     ) -> Result<Self, StoreError> {
         let clock = Clock::start();
         let saved = store.load()?;
-        let engine = Engine::new(Arc::clone(&prepared.plan), saved, clock.now());
         Ok(Self {
-            engine,
+            steering: Steering::new(Arc::clone(&prepared.plan), saved, clock.now()),
             prepared,
             writer: Writer::spawn(store),
-            gate: Gate::default(),
-            mode: Mode::Durable(None),
+            commit: None,
             client,
             metrics,
             clock,
-            waiting: BTreeMap::new(),
-            next_request: RequestId(0),
-            on_their_way: BTreeSet::new(),
+            replies: BTreeMap::new(),
             tasks: JoinSet::new(),
-            draining: false,
         })
     }
 
@@ -287,24 +249,22 @@ impl Driver {
         stop: CancellationToken,
     ) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
-        let mut drain_ends: Option<Instant> = None;
         let mut inbox_open = true;
-        self.settle();
-        while inbox_open || !self.is_drained() {
-            let take_requests = inbox_open && self.waiting.len() < REQUESTS_WAITING_MAX;
-            let (deadline, store_retry_at) = (self.deadline(), store_retry_at(&self.mode));
+        self.perform_all().await;
+        while (inbox_open || !self.steering.is_drained()) && !self.steering.has_given_up() {
+            let take_requests = inbox_open && self.steering.takes_requests();
+            let draining = self.steering.is_draining();
+            let deadline = self.steering.deadline().map(|tick| self.clock.instant_of(tick));
             let happened = tokio::select! {
                 biased;
-                committed = running_commit(&mut self.mode) => Happened::Committed(committed),
+                committed = running(&mut self.commit) => Happened::Committed(committed),
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(ended) => Happened::Ended(ended),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-                Some(prepared) = plans.recv(), if !self.draining => Happened::Plan(prepared),
-                () = stop.cancelled(), if drain_ends.is_none() => Happened::Stop,
-                () = sleep_until(drain_ends) => Happened::DrainedTooLong,
+                Some(prepared) = plans.recv(), if !draining => Happened::Plan(prepared),
+                () = stop.cancelled(), if !draining => Happened::Stop,
                 () = sleep_until(deadline) => Happened::Deadline,
-                () = sleep_until(store_retry_at) => Happened::StoreRetry,
                 ask = inbox.recv(), if take_requests => ask.map_or(Happened::InboxClosed, Happened::Asked),
                 _ = prune.tick() => Happened::Prune,
             };
@@ -312,18 +272,9 @@ impl Driver {
                 Happened::Stop => {
                     // Nobody can ask any more; what is in the inbox is still answered.
                     inbox.close();
-                    self.draining = true;
-                    drain_ends = Some(Instant::now() + DRAIN_MAX);
-                    self.input(Input::Drain);
+                    self.steering.drain(self.clock.now());
                 }
                 Happened::InboxClosed => inbox_open = false,
-                Happened::DrainedTooLong => {
-                    tracing::warn!(
-                        messages = self.on_their_way.len(),
-                        "shutting down with messages on their way; they are sent again at the next start"
-                    );
-                    break;
-                }
                 Happened::Asked(ask) => {
                     self.asked(ask);
                     for _ in 1..REQUESTS_AT_ONCE_MAX {
@@ -331,14 +282,14 @@ impl Driver {
                         self.asked(ask);
                     }
                 }
-                Happened::Committed(committed) => self.committed(committed).await,
+                Happened::Committed(committed) => self.committed(committed),
                 Happened::Ended(ended) => self.ended(ended),
                 Happened::Plan(prepared) => {
-                    self.prepared = prepared.clone();
-                    self.input(Input::Plan(prepared.plan));
+                    let plan = Arc::clone(&prepared.plan);
+                    self.prepared = prepared;
+                    self.steering.replan(plan, self.clock.now());
                 }
                 Happened::Deadline => self.wake(),
-                Happened::StoreRetry => self.retry_store(),
                 Happened::Prune => {
                     let history = self.prepared.plan.store.history;
                     let now = self.clock.now().time;
@@ -346,69 +297,38 @@ impl Driver {
                         .prune(crate::alert::Timestamp(now.0.saturating_sub_unsigned(history.0)));
                 }
             }
-            self.settle();
+            self.perform_all().await;
         }
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
-            waiting.answer(Err(Unavailable::ShuttingDown));
+        for reply in std::mem::take(&mut self.replies).into_values() {
+            answer(reply, Err(Unavailable::ShuttingDown));
         }
     }
 
-    fn is_drained(&self) -> bool {
-        let durable = matches!(self.mode, Mode::Durable(None)) && !self.engine.has_changes();
-        let given_up = matches!(self.mode, Mode::Degraded { .. });
-        self.draining && (durable || given_up) && self.on_their_way.is_empty() && self.tasks.is_empty()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.engine
-            .deadline()
-            .map(|(tick, _)| self.clock.instant_of(tick))
-    }
-
-    /// The engine's deadline has come.
     fn wake(&mut self) {
-        if let Some((_, reason)) = self.engine.deadline() {
+        if let Some((_, reason)) = self.steering.engine().deadline() {
             tracing::trace!(reason = reason.as_str(), "deadline");
         }
-        self.input(Input::Timer);
+        self.steering.wake(self.clock.now());
     }
 
-    fn input(&mut self, input: Input) {
-        self.engine.handle(input, self.clock.now());
-    }
-
-    /// Lets everything happen that the engine wants and the store allows, and starts the next commit.
-    fn settle(&mut self) {
-        while let Some(effect) = self.engine.poll() {
-            let depends = matches!(effect, Effect::Reply { .. } | Effect::Send(_));
-            let durable = matches!(self.mode, Mode::Durable(_));
-            let dirty = self.engine.has_changes();
-            if !(depends && durable) {
-                self.perform(effect);
-            } else if let Some(effect) = self.gate.pass(effect, dirty) {
-                self.perform(effect);
-            }
-        }
-        match &mut self.mode {
-            Mode::Durable(running) if running.is_none() && self.engine.has_changes() => {
-                self.gate.commit_begins();
-                *running = Some(self.writer.commit(self.engine.changes()));
-            }
-            Mode::Durable(_) => {}
-            Mode::Degraded { backlog, .. } => backlog.merge(self.engine.changes()),
-        }
-    }
-
-    fn perform(&mut self, effect: Effect) {
-        match effect {
-            Effect::Reply { request, tally } => {
-                if let Some(waiting) = self.waiting.remove(&request) {
-                    waiting.answer(Ok(tally));
+    /// Does what the steering wants done.
+    async fn perform_all(&mut self) {
+        while let Some(action) = self.steering.poll() {
+            match action {
+                Action::Commit(changes) => self.commit = Some(self.writer.commit(changes)),
+                Action::Load => {
+                    let loaded = self.writer.load().await;
+                    self.steering.loaded(loaded, self.clock.now());
                 }
+                Action::Render(draft) => self.render(*draft),
+                Action::Send(send) => self.send(send),
+                Action::Answer { request, accepted } => {
+                    if let Some(reply) = self.replies.remove(&request) {
+                        answer(reply, accepted);
+                    }
+                }
+                Action::Report(report) => tell(&self.metrics, report),
             }
-            Effect::Digest(draft) => self.render(*draft),
-            Effect::Send(send) => self.send(send),
-            Effect::Event(event) => report(&self.metrics, event),
         }
     }
 
@@ -421,9 +341,6 @@ impl Driver {
     }
 
     fn send(&mut self, send: Send) {
-        if !self.on_their_way.insert(send.message) {
-            return;
-        }
         let plan = Arc::clone(&self.prepared.plan);
         let client = self.client.clone();
         let now = self.clock.now().time;
@@ -437,11 +354,7 @@ impl Driver {
                             .send(&plan.dingtalk, bot, Arc::clone(&send.body), now)
                             .await
                     }
-                    None => Answer {
-                        outcome: Outcome::Refused(Refused::Other),
-                        errcode: None,
-                        detail: format!("bot `{name}` is not configured any more"),
-                    },
+                    None => Answer::no_such_bot(name),
                 },
             };
             Ended::Sent {
@@ -453,15 +366,12 @@ impl Driver {
     }
 
     fn ended(&mut self, ended: Ended) {
+        let now = self.clock.now();
         match ended {
-            Ended::Rendered { digest, rendered } => self.input(Input::Rendered { digest, rendered }),
+            Ended::Rendered { digest, rendered } => self.steering.rendered(digest, rendered, now),
             Ended::Sent { send, answer, took } => {
-                self.on_their_way.remove(&send.message);
                 self.metrics.message(send.bot.as_ref(), answer.outcome, took);
-                self.input(Input::Outcome {
-                    message: send.message,
-                    answer,
-                });
+                self.steering.sent(send.message, answer, now);
             }
         }
     }
@@ -473,23 +383,13 @@ impl Driver {
                 alerts,
                 reply,
             } => {
-                let waiting = Waiting(reply);
-                if matches!(self.mode, Mode::Degraded { .. }) {
-                    return waiting.answer(Err(Unavailable::StoreFailed));
-                }
-                let request = self.next_request;
-                self.next_request = RequestId(request.0 + 1);
-                self.waiting.insert(request, waiting);
-                self.input(Input::Alerts {
-                    request,
-                    source,
-                    alerts,
-                });
+                let request = self.steering.accept(source, alerts, self.clock.now());
+                self.replies.insert(request, reply);
             }
             Ask::Alerts { query, reply } => {
-                self.input(Input::Timer);
+                self.steering.wake(self.clock.now());
                 // Somebody who asked and went away is owed nothing.
-                let _gone = reply.send(self.engine.alerts(&query));
+                let _gone = reply.send(self.steering.engine().alerts(&query));
             }
             Ask::Digests {
                 receiver,
@@ -497,137 +397,53 @@ impl Driver {
                 reply,
             } => self.writer.digests(receiver, limit, reply),
             Ask::Health { reply } => {
-                self.input(Input::Timer);
+                self.steering.wake(self.clock.now());
                 let _gone = reply.send(self.health());
             }
             Ask::KeepRefused(body) => self.writer.keep_refused(body),
         }
     }
 
-    /// A commit has ended.
-    async fn committed(&mut self, committed: writer::Committed) {
-        let writer::Committed {
+    fn committed(&mut self, committed: Committed) {
+        let Committed {
             changes,
             rows,
             result,
         } = committed;
-        match (result, &mut self.mode) {
-            (Ok(took), Mode::Durable(running)) => {
-                *running = None;
+        self.commit = None;
+        match result {
+            Ok(took) => {
                 self.metrics.committed(rows, took);
-                for effect in self.gate.commit_succeeded() {
-                    self.perform(effect);
-                }
+                self.steering.committed();
             }
-            (Ok(took), Mode::Degraded { backlog, running, .. }) => {
-                *running = None;
-                self.metrics.committed(rows, took);
-                if backlog.is_empty() {
-                    tracing::info!("the store takes writes again");
-                    self.mode = Mode::Durable(None);
-                } else {
-                    // What was told while this one ran is nowhere else: it must not be put back with the engine.
-                    *running = Some(self.writer.commit(std::mem::take(backlog.as_mut())));
-                }
-            }
-            (Err(error), Mode::Durable(_)) => self.degrade(&error, changes).await,
-            (
-                Err(error),
-                Mode::Degraded {
-                    backlog,
-                    running,
-                    retry_at,
-                },
-            ) => {
-                *running = None;
-                *retry_at = Instant::now() + STORE_RETRY;
-                let newer = std::mem::replace(backlog.as_mut(), changes);
-                backlog.merge(newer);
-                self.metrics.commit_failed();
-                tracing::debug!(%error, "the store still takes no writes");
-            }
-        }
-    }
-
-    /// The store failed: whoever waits is told to come back, and the engine goes back to what is durable.
-    async fn degrade(&mut self, error: &StoreError, lost: Changes) {
-        self.metrics.commit_failed();
-        tracing::error!(%error, "the store takes no writes; webhooks are refused until it does");
-        let held = self.gate.commit_failed();
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
-            waiting.answer(Err(Unavailable::StoreFailed));
-        }
-        let loaded = self.writer.load().await;
-        let backlog = if loaded.is_ok() { Changes::default() } else { lost };
-        self.mode = Mode::Degraded {
-            backlog: Box::new(backlog),
-            retry_at: Instant::now() + STORE_RETRY,
-            running: None,
-        };
-        match loaded {
-            Ok(saved) => self.put_back(saved),
             Err(error) => {
-                tracing::error!(%error, "the store cannot be read either; going on from memory");
-                // What cannot be read back cannot be put back: it is told from memory, as long as there is one,
-                // and written once that is possible.
-                for effect in held {
-                    self.perform(effect);
-                }
+                self.metrics.commit_failed();
+                self.steering.commit_failed(error, changes, self.clock.now());
             }
-        }
-    }
-
-    fn put_back(&mut self, mut saved: Saved) {
-        // Renderings and answers under way still come in; their numbers must not mean something else by then.
-        let (alert, digest) = self.engine.next_numbers();
-        saved.next_alert = saved.next_alert.max(alert);
-        saved.next_digest = saved.next_digest.max(digest);
-        self.engine = Engine::new(Arc::clone(&self.prepared.plan), saved, self.clock.now());
-        if self.draining {
-            self.input(Input::Drain);
-        }
-    }
-
-    fn retry_store(&mut self) {
-        if let Mode::Degraded { backlog, running, .. } = &mut self.mode {
-            *running = Some(self.writer.commit(std::mem::take(backlog.as_mut())));
         }
     }
 
     fn health(&self) -> Health {
+        let engine = self.steering.engine();
         Health {
-            store_writable: matches!(self.mode, Mode::Durable(_)),
-            counts: self.engine.counts(),
-            receivers: self.engine.receivers(),
-            bots: self.engine.bots(),
+            store_writable: self.steering.is_writable(),
+            counts: engine.counts(),
+            receivers: engine.receivers(),
+            bots: engine.bots(),
         }
     }
 }
 
-impl Waiting {
-    fn answer(self, answer: Result<BTreeMap<Verdict, u32>, Unavailable>) {
-        // A sender that hung up will post again; what it posted is kept all the same.
-        let _gone = self.0.send(answer);
-    }
+fn answer(reply: oneshot::Sender<Accepted>, accepted: Accepted) {
+    // A sender that hung up will post again; what it posted is kept all the same.
+    let _gone = reply.send(accepted);
 }
 
 /// Waits for the running commit; for ever when there is none.
-async fn running_commit(mode: &mut Mode) -> writer::Committed {
-    let (Mode::Durable(running) | Mode::Degraded { running, .. }) = mode;
-    match running {
-        Some(running) => running.await.expect(writer::THREAD_LIVES),
+async fn running(commit: &mut Option<oneshot::Receiver<Committed>>) -> Committed {
+    match commit {
+        Some(commit) => commit.await.expect(writer::THREAD_LIVES),
         None => std::future::pending().await,
-    }
-}
-
-fn store_retry_at(mode: &Mode) -> Option<Instant> {
-    match mode {
-        Mode::Degraded {
-            retry_at,
-            running: None,
-            ..
-        } => Some(*retry_at),
-        Mode::Degraded { .. } | Mode::Durable(_) => None,
     }
 }
 
@@ -661,8 +477,26 @@ async fn print(body: Arc<[u8]>) -> Answer {
     }
 }
 
-/// Tells log and metrics of an event.
-fn report(metrics: &Metrics, event: Event) {
+/// Tells log and metrics.
+fn tell(metrics: &Metrics, report: Report) {
+    match report {
+        Report::Event(event) => tell_event(metrics, event),
+        Report::StoreFailed(error) => {
+            tracing::error!(%error, "the store takes no writes; webhooks are refused until it does");
+        }
+        Report::StoreUnreadable(error) => {
+            tracing::error!(%error, "the store cannot be read either; going on from memory");
+        }
+        Report::StoreStillFails(error) => tracing::debug!(%error, "the store still takes no writes"),
+        Report::StoreIsBack => tracing::info!("the store takes writes again"),
+        Report::DrainedTooLong(messages) => tracing::warn!(
+            messages,
+            "shutting down with messages on their way; they are sent again at the next start"
+        ),
+    }
+}
+
+fn tell_event(metrics: &Metrics, event: Event) {
     match event {
         Event::Composed {
             digest,

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// rustfmt wraps at 110; a text it cannot wrap may be a little longer.
 const LINE_CHARS_MAX: usize = 120;
 
-/// Words the engine may not use: it does no I/O, reads no clock and waits for nothing.
-const ENGINE_BANS: [&str; 12] = [
+/// Words that what decides may not use: it does no I/O, reads no clock and waits for nothing.
+const PURE_BANS: [&str; 12] = [
     "Instant",
     "SystemTime",
     "async",
@@ -28,24 +28,36 @@ const ENGINE_BANS: [&str; 12] = [
 /// Modules the engine may use.
 const ENGINE_USES: [&str; 5] = ["alert", "digest", "engine", "plan", "store"];
 
+/// Modules the deciding part of the driver may use.
+const STEERING_USES: [&str; 5] = ["alert", "digest", "engine", "plan", "store"];
+
 /// Names of modules nobody can say the job of.
 const NO_NAMES: [&str; 6] = ["common", "helper", "helpers", "misc", "types", "util"];
 
 // ---- the rules ------------------------------------------------------------------------------------------------
 
 fn engine_is_pure(text: &str) -> Vec<String> {
+    is_pure(text, &ENGINE_USES)
+}
+
+fn steering_is_pure(text: &str) -> Vec<String> {
+    is_pure(text, &STEERING_USES)
+}
+
+/// What decides is a plain value and uses no modules but these.
+fn is_pure(text: &str, uses: &[&str]) -> Vec<String> {
     let code = code(text);
     let mut problems: Vec<String> = words(&code)
-        .filter(|word| ENGINE_BANS.contains(word))
-        .map(|word| format!("the engine must not use `{word}`"))
+        .filter(|word| PURE_BANS.contains(word))
+        .map(|word| format!("what decides must not use `{word}`"))
         .collect();
     for path in code.split("crate::").skip(1) {
         let module = words(path)
             .next()
             .filter(|module| path.starts_with(module))
             .unwrap_or("{…}");
-        if !ENGINE_USES.contains(&module) {
-            problems.push(format!("the engine must not use `crate::{module}`"));
+        if !uses.contains(&module) {
+            problems.push(format!("what decides must not use `crate::{module}`"));
         }
     }
     if code.contains("super::super") {
@@ -107,6 +119,20 @@ fn dependencies_have_reasons(manifest: &str) -> Vec<String> {
 fn the_engine_knows_no_runtime_no_files_and_no_clock() {
     let engine = |path: &Path| path.starts_with("src/engine") || path == Path::new("src/engine.rs");
     check(|path| engine(path) && !path.ends_with("tests.rs"), engine_is_pure);
+}
+
+#[test]
+fn what_the_driver_decides_knows_no_runtime_no_files_and_no_clock() {
+    let steering = |path: &Path| {
+        path.starts_with("src/driver/steering")
+            || ["gate.rs", "steering.rs"]
+                .iter()
+                .any(|name| path == Path::new("src/driver").join(name))
+    };
+    check(
+        |path| steering(path) && !path.ends_with("tests.rs"),
+        steering_is_pure,
+    );
 }
 
 #[test]
@@ -223,6 +249,16 @@ fn the_rules_find_what_they_are_for() {
         2,
     );
     finds(engine_is_pure, "use crate::store::sqlite::SqliteStore;", 1);
+    finds(
+        steering_is_pure,
+        "use crate::{clock, store};\nuse tokio::time;",
+        2,
+    );
+    finds(
+        steering_is_pure,
+        "use crate::clock::Clock;\nuse crate::engine::Engine;",
+        1,
+    );
     finds(
         engine_is_pure,
         "// async\nuse crate::store::State;\n#[cfg(test)]\nmod tests { use std::fs; }",

@@ -11,6 +11,7 @@ use crate::dingtalk::simulator::fault::{Fault, Injection};
 use crate::dingtalk::simulator::rules::Call;
 use crate::dingtalk::simulator::{Simulator, SimulatorSettings};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Changes, Saved};
 
 /// A store whose commits wait for permission, or fail.
 struct TestStore {

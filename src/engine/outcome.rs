@@ -4,7 +4,7 @@
 //! class is `dingtalk::errcode`'s business; what a class means for budget, pauses and what was told is the
 //! engine's.
 
-use crate::alert::Span;
+use crate::alert::{BotName, Span};
 
 /// The answer to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,17 @@ pub struct Answer {
     pub errcode: Option<i64>,
     /// One line for the operator, free of credentials.
     pub detail: String,
+}
+
+impl Answer {
+    /// What is answered for a bot that is not in the plan any more.
+    pub fn no_such_bot(name: &BotName) -> Self {
+        Self {
+            outcome: Outcome::Refused(Refused::Other),
+            errcode: None,
+            detail: format!("bot `{name}` is not configured any more"),
+        }
+    }
 }
 
 /// The class of an answer.
