@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,10 @@ pub enum Unavailable {
 
 /// The way for everybody else to reach the one task that owns the engine. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Handle(mpsc::Sender<Ask>);
+pub struct Handle {
+    inbox: mpsc::Sender<Ask>,
+    refused: Arc<Semaphore>,
+}
 
 /// What is asked of the driver. A reply that is dropped unsent means that the driver is gone.
 #[derive(Debug)]
@@ -85,7 +88,16 @@ pub enum Ask {
         reply: oneshot::Sender<Health>,
     },
     /// Keep a refused body to be looked at.
-    KeepRefused(RefusedBody),
+    KeepRefused(RefusedBody, Keeping),
+    /// List refused bodies, newest first.
+    Refused {
+        /// Of this source, or of all.
+        source: Option<SourceName>,
+        /// At most so many.
+        limit: usize,
+        /// The list.
+        reply: oneshot::Sender<Result<Vec<RefusedBody>, Unavailable>>,
+    },
 }
 
 /// What has been going on, for `/api/v1/status`, `/readyz` and metrics.
@@ -104,7 +116,10 @@ pub struct Health {
 impl Handle {
     /// A handle on the driver that reads the other end. The channel's capacity bounds what may wait.
     pub fn new(inbox: mpsc::Sender<Ask>) -> Self {
-        Self(inbox)
+        Self {
+            inbox,
+            refused: Arc::new(Semaphore::new(REFUSED_WAITING_MAX)),
+        }
     }
 
     /// Hands alerts over and returns once they are durable, with what became of each.
@@ -121,10 +136,34 @@ impl Handle {
         .await?
     }
 
-    /// Keeps a refused body (best effort: dropped when the inbox is full).
-    pub fn keep_refused(&self, body: RefusedBody) {
-        // Nothing is owed to a body that was refused.
-        let _best_effort = self.0.try_send(Ask::KeepRefused(body));
+    /// Keeps a refused body, made only when there is time for it: nothing is owed to it, so under load it is
+    /// dropped, and counted.
+    pub fn keep_refused(
+        &self,
+        source: &SourceName,
+        metrics: &Arc<Metrics>,
+        body: impl FnOnce() -> RefusedBody,
+    ) {
+        let mut keeping = Keeping {
+            source: source.clone(),
+            metrics: Arc::clone(metrics),
+            turn: None,
+            kept: false,
+        };
+        keeping.turn = Arc::clone(&self.refused).try_acquire_owned().ok();
+        if keeping.turn.is_some() {
+            // What comes back undelivered counts itself.
+            drop(self.inbox.try_send(Ask::KeepRefused(body(), keeping)));
+        }
+    }
+
+    /// The newest refused bodies first.
+    pub async fn refused(
+        &self,
+        source: Option<SourceName>,
+        limit: usize,
+    ) -> Result<Vec<RefusedBody>, Unavailable> {
+        self.ask(|reply| Ask::Refused { source, limit, reply }).await?
     }
 
     /// The alerts that match.
@@ -153,7 +192,7 @@ impl Handle {
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(ask(reply)).map_err(|refused| match refused {
+        self.inbox.try_send(ask(reply)).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => Unavailable::InboxFull,
             mpsc::error::TrySendError::Closed(_) => Unavailable::ShuttingDown,
         })?;
@@ -161,6 +200,33 @@ impl Handle {
     }
 }
 
+/// A refused body on its way to the store: it is counted as dropped unless it gets there.
+#[derive(Debug)]
+pub struct Keeping {
+    source: SourceName,
+    metrics: Arc<Metrics>,
+    /// One of [`REFUSED_WAITING_MAX`].
+    turn: Option<OwnedSemaphorePermit>,
+    kept: bool,
+}
+
+impl Keeping {
+    /// It is in the store.
+    pub(crate) fn kept(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.metrics.refused_body_dropped(&self.source);
+        }
+    }
+}
+
+/// Refused bodies that may wait to be kept. Each is a commit of its own that alerts wait behind.
+const REFUSED_WAITING_MAX: usize = 4;
 /// Requests taken from the inbox in one go, before anything else is looked at.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
 /// How often old history is forgotten.
@@ -400,7 +466,8 @@ impl Driver {
                 self.steering.wake(self.clock.now());
                 let _gone = reply.send(self.health());
             }
-            Ask::KeepRefused(body) => self.writer.keep_refused(body),
+            Ask::KeepRefused(body, keeping) => self.writer.keep_refused(body, keeping),
+            Ask::Refused { source, limit, reply } => self.writer.refused(source, limit, reply),
         }
     }
 

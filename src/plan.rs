@@ -437,6 +437,21 @@ impl Routes {
 }
 
 impl Plan {
+    /// Every secret there is.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let of_sources = self.sources.values().filter_map(|source| match &source.auth {
+            Auth::None => None,
+            Auth::Bearer(secret)
+            | Auth::Basic { password: secret, .. }
+            | Auth::GrafanaHmac { secret, .. } => Some(secret),
+        });
+        let of_bots = self
+            .bots
+            .values()
+            .flat_map(|bot| std::iter::once(&bot.access_token).chain(&bot.secret));
+        of_sources.chain(of_bots)
+    }
+
     /// What a start without configuration uses, and what each section of a configuration is when it is absent:
     /// one source of each type, named after it, and one receiver `terminal` that prints.
     pub fn builtin(state_dir: &Path) -> Self {

@@ -5,6 +5,8 @@
 //! callers are few and each is a place where the text goes to its one purpose (a signature, a comparison, a
 //! request).
 
+pub mod redact;
+
 use std::fmt;
 use std::sync::Arc;
 

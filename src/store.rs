@@ -305,8 +305,8 @@ pub trait Store: Send + 'static {
     fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError>;
     /// Keeps a refused body; of each source only the newest [`REFUSED_KEPT_MAX`] stay.
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError>;
-    /// The refused bodies, newest first.
-    fn refused(&mut self, limit: usize) -> Result<Vec<RefusedBody>, StoreError>;
+    /// The refused bodies, newest first, at most `limit`, of one source or of all.
+    fn refused(&mut self, source: Option<&SourceName>, limit: usize) -> Result<Vec<RefusedBody>, StoreError>;
     /// Forgets history composed before `before`, the oldest first and a bounded number of digests at a time, so
     /// that commits never wait for long: to be called every minute or so.
     fn prune(&mut self, before: Timestamp) -> Result<(), StoreError>;

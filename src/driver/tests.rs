@@ -54,8 +54,8 @@ impl Store for TestStore {
         self.store.keep_refused(body)
     }
 
-    fn refused(&mut self, limit: usize) -> Result<Vec<RefusedBody>, StoreError> {
-        self.store.refused(limit)
+    fn refused(&mut self, source: Option<&SourceName>, limit: usize) -> Result<Vec<RefusedBody>, StoreError> {
+        self.store.refused(source, limit)
     }
 
     fn prune(&mut self, before: Timestamp) -> Result<(), StoreError> {

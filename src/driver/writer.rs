@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::Unavailable;
-use crate::alert::{ReceiverName, Timestamp};
+use super::{Keeping, Unavailable};
+use crate::alert::{ReceiverName, SourceName, Timestamp};
 use crate::store::{Changes, RefusedBody, Saved, Store, StoreError, Told};
 
-/// Reads and other small matters that may wait for the thread; one more is refused.
+/// Reads that may wait for the thread; one more is refused.
 const READS_WAITING_MAX: usize = 64;
 
 type DigestsReply = oneshot::Sender<Result<Vec<Told>, Unavailable>>;
+type RefusedReply = oneshot::Sender<Result<Vec<RefusedBody>, Unavailable>>;
 
 /// The way to the store's thread. The thread ends when this is dropped.
 #[derive(Debug)]
@@ -43,7 +44,8 @@ enum Command {
     Commit(Changes, oneshot::Sender<Committed>),
     Load(oneshot::Sender<Result<Saved, StoreError>>),
     Digests(Option<ReceiverName>, usize, DigestsReply, OwnedSemaphorePermit),
-    KeepRefused(RefusedBody, OwnedSemaphorePermit),
+    Refused(Option<SourceName>, usize, RefusedReply, OwnedSemaphorePermit),
+    KeepRefused(RefusedBody, Keeping),
     Prune(Timestamp),
 }
 
@@ -82,11 +84,15 @@ impl Writer {
         }
     }
 
-    /// Keeps a refused body, or drops it when the thread has too much to do.
-    pub(super) fn keep_refused(&self, body: RefusedBody) {
-        if let Ok(permit) = Arc::clone(&self.reads).try_acquire_owned() {
-            self.give(Command::KeepRefused(body, permit));
+    pub(super) fn refused(&self, source: Option<SourceName>, limit: usize, reply: RefusedReply) {
+        match Arc::clone(&self.reads).try_acquire_owned() {
+            Ok(permit) => self.give(Command::Refused(source, limit, reply, permit)),
+            Err(_) => drop(reply.send(Err(Unavailable::InboxFull))),
         }
+    }
+
+    pub(super) fn keep_refused(&self, body: RefusedBody, keeping: Keeping) {
+        self.give(Command::KeepRefused(body, keeping));
     }
 
     pub(super) fn prune(&self, before: Timestamp) {
@@ -113,21 +119,26 @@ fn obey(store: &mut dyn Store, command: Command) {
         }
         Command::Load(reply) => drop(reply.send(store.load())),
         Command::Digests(receiver, limit, reply, _permit) => {
-            let found = store.digests(receiver.as_ref(), limit).map_err(|error| {
-                tracing::error!(%error, "the history cannot be read");
-                Unavailable::StoreFailed
-            });
-            drop(reply.send(found));
+            let found = store.digests(receiver.as_ref(), limit);
+            drop(reply.send(found.map_err(|error| unreadable(&error))));
         }
-        Command::KeepRefused(body, _permit) => {
-            if let Err(error) = store.keep_refused(&body) {
-                tracing::warn!(%error, source = %body.source, "a refused body could not be kept");
-            }
+        Command::Refused(source, limit, reply, _permit) => {
+            let found = store.refused(source.as_ref(), limit);
+            drop(reply.send(found.map_err(|error| unreadable(&error))));
         }
+        Command::KeepRefused(body, keeping) => match store.keep_refused(&body) {
+            Ok(()) => keeping.kept(),
+            Err(error) => tracing::warn!(%error, source = %body.source, "a refused body could not be kept"),
+        },
         Command::Prune(before) => {
             if let Err(error) = store.prune(before) {
                 tracing::warn!(%error, "old history could not be forgotten");
             }
         }
     }
+}
+
+fn unreadable(error: &StoreError) -> Unavailable {
+    tracing::error!(%error, "the history cannot be read");
+    Unavailable::StoreFailed
 }

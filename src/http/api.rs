@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC with milliseconds; what is absent is `null`. The engine's types carry no wire
 //! format; the structs here mirror them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
@@ -16,7 +17,10 @@ use crate::alert::{Labels, ReceiverName, SourceName, Timestamp};
 use crate::clock::now;
 use crate::driver::{Health, Unavailable};
 use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, BotView, ReceiverView, WaitsFor};
-use crate::http::limits::{ANSWER_MILLIS_MAX, LISTED_DEFAULT, LISTED_MAX, RELOAD_MILLIS_MAX};
+use crate::http::limits::{
+    ANSWER_MILLIS_MAX, LISTED_DEFAULT, LISTED_MAX, REFUSED_LISTED_DEFAULT, REFUSED_LISTED_MAX,
+    RELOAD_MILLIS_MAX,
+};
 use crate::http::reply::{Fault, body, json};
 use crate::http::{Call, answered};
 use crate::plan::matcher::Matcher;
@@ -134,7 +138,7 @@ fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
         state,
         receiver: parameters.take("receiver").map(ReceiverName::from),
         matchers,
-        limit: parameters.limit()?,
+        limit: parameters.limit(LISTED_DEFAULT, LISTED_MAX)?,
     })
 }
 
@@ -152,11 +156,36 @@ async fn list_digests(call: &Call, query: &str) -> Result<Response, Fault> {
     call.local()?;
     let mut parameters = Parameters::read(query, &["receiver", "limit"], &[])?;
     let receiver = parameters.take("receiver").map(ReceiverName::from);
-    let told = within(call.site.driver.digests(receiver, parameters.limit()?)).await?;
+    let limit = parameters.limit(LISTED_DEFAULT, LISTED_MAX)?;
+    let told = within(call.site.driver.digests(receiver, limit)).await?;
     Ok(json(
         StatusCode::OK,
         &List {
             digests: told.iter().map(Digest::from).collect(),
+        },
+    ))
+}
+
+/// `GET /api/v1/refused`.
+pub(crate) async fn refused(call: Call, query: String) -> Response {
+    answered(list_refused(&call, &query).await)
+}
+
+async fn list_refused(call: &Call, query: &str) -> Result<Response, Fault> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        refused: Vec<Refused<'a>>,
+    }
+    call.reads()?;
+    call.local()?;
+    let mut parameters = Parameters::read(query, &["source", "limit"], &[])?;
+    let source = parameters.take("source").map(SourceName::from);
+    let limit = parameters.limit(REFUSED_LISTED_DEFAULT, REFUSED_LISTED_MAX)?;
+    let bodies = within(call.site.driver.refused(source, limit)).await?;
+    Ok(json(
+        StatusCode::OK,
+        &List {
+            refused: bodies.iter().map(Refused::from).collect(),
         },
     ))
 }
@@ -273,14 +302,14 @@ impl Parameters {
         self.once.remove(name)
     }
 
-    fn limit(&mut self) -> Result<usize, Fault> {
+    fn limit(&mut self, default: usize, max: usize) -> Result<usize, Fault> {
         let Some(text) = self.take("limit") else {
-            return Ok(LISTED_DEFAULT);
+            return Ok(default);
         };
         match text.parse() {
-            Ok(limit) if limit <= LISTED_MAX => Ok(limit),
+            Ok(limit) if limit <= max => Ok(limit),
             _ => Err(Fault::BadQuery(format!(
-                "`limit={text}` is no number from 0 to {LISTED_MAX}"
+                "`limit={text}` is no number from 0 to {max}"
             ))),
         }
     }
@@ -382,6 +411,14 @@ struct Message<'a> {
 }
 
 #[derive(Serialize)]
+struct Refused<'a> {
+    source: &'a str,
+    at: Time,
+    reason: &'a str,
+    body: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
 struct Status<'a> {
     version: &'static str,
     started_at: Time,
@@ -466,6 +503,17 @@ impl<'a> From<&'a BotView> for Bot<'a> {
             paused_until: view.paused_until.map(Time),
             reason: view.reason,
             used_this_month: view.used_this_month,
+        }
+    }
+}
+
+impl<'a> From<&'a store::RefusedBody> for Refused<'a> {
+    fn from(refused: &'a store::RefusedBody) -> Self {
+        Self {
+            source: refused.source.as_str(),
+            at: Time(refused.at),
+            reason: &refused.reason,
+            body: String::from_utf8_lossy(&refused.body),
         }
     }
 }

@@ -180,16 +180,16 @@ impl Coding {
     }
 }
 
-/// Inflates a gzip body.
-pub(crate) fn inflate(body: &[u8], limit_bytes: usize) -> Result<Bytes, Fault> {
+/// Inflates a gzip body; with what is wrong comes what there was up to there.
+pub(crate) fn inflate(body: &[u8], limit_bytes: usize) -> Result<Bytes, (Fault, Bytes)> {
     let mut inflated = Vec::new();
     let one_more = u64::try_from(limit_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(body)
+    let whole = MultiGzDecoder::new(body)
         .take(one_more)
-        .read_to_end(&mut inflated)
-        .map_err(|error| Fault::BadGzip(error.to_string()))?;
-    if inflated.len() > limit_bytes {
-        return Err(Fault::TooLarge { limit_bytes });
+        .read_to_end(&mut inflated);
+    match whole {
+        Err(error) => Err((Fault::BadGzip(error.to_string()), inflated.into())),
+        Ok(_) if inflated.len() > limit_bytes => Err((Fault::TooLarge { limit_bytes }, inflated.into())),
+        Ok(_) => Ok(inflated.into()),
     }
-    Ok(inflated.into())
 }

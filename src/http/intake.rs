@@ -21,10 +21,11 @@ use crate::engine::Verdict;
 use crate::http::Call;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
-use crate::http::limits::{DECODE_IN_PLACE_BYTES_MAX, PROBLEMS_LISTED_MAX};
+use crate::http::limits::{DECODE_IN_PLACE_BYTES_MAX, PROBLEMS_LISTED_MAX, REDACTED_BYTES_MAX};
 use crate::http::reply::{Fault, body as plain, json};
 use crate::plan::{Plan, Source, SourceKind};
 use crate::secret::Secret;
+use crate::secret::redact::redact;
 use crate::source::{self, Decoded, Problem};
 use crate::store::{REFUSED_BODY_BYTES_MAX, RefusedBody};
 
@@ -181,12 +182,11 @@ where
     let content_type = head.text("content-type");
     let decoded = open(source, coding, content_type, received, limit_bytes, now).await;
     let decoded = decoded.map_err(|unusable| {
-        call.site.driver.keep_refused(RefusedBody {
-            source: source.name.clone(),
-            at: now,
-            reason: unusable.fault.to_string(),
-            body: unusable.excerpt,
-        });
+        call.site
+            .driver
+            .keep_refused(&source.name, &call.site.metrics, || {
+                kept(source, plan, now, &unusable)
+            });
         unusable.fault
     })?;
     drop(room);
@@ -207,8 +207,23 @@ fn declared(content_length: Option<&str>, limit_bytes: usize) -> Result<Option<u
 /// A body in which nothing could be used.
 struct Unusable {
     fault: Fault,
-    /// Its first bytes, inflated as far as that was possible.
-    excerpt: Vec<u8>,
+    /// The body, inflated as far as that was possible.
+    body: Bytes,
+}
+
+/// What is kept of a refused body: its first bytes, without the credentials in them.
+fn kept(source: &Source, plan: &Plan, now: Timestamp, unusable: &Unusable) -> RefusedBody {
+    let head = unusable.body.get(..REDACTED_BYTES_MAX).unwrap_or(&unusable.body);
+    let mut body = redact(head, plan.secrets());
+    body.truncate(REFUSED_BODY_BYTES_MAX);
+    // The reason may quote the body.
+    let reason = redact(unusable.fault.to_string().as_bytes(), plan.secrets());
+    RefusedBody {
+        source: source.name.clone(),
+        at: now,
+        reason: String::from_utf8_lossy(&reason).into_owned(),
+        body,
+    }
 }
 
 /// Inflates and decodes; on another thread when that takes a while.
@@ -221,18 +236,17 @@ async fn open(
     now: Timestamp,
 ) -> Result<Decoded, Unusable> {
     if coding == Coding::Plain && received.len() <= DECODE_IN_PLACE_BYTES_MAX {
-        return decode(source, content_type, &received, now);
+        return decode(source, content_type, received, now);
     }
     let (source, content_type) = (source.clone(), content_type.map(str::to_owned));
     let work = tokio::task::spawn_blocking(move || {
         let plain = match coding {
             Coding::Plain => received,
-            Coding::Gzip => inflate(&received, limit_bytes).map_err(|fault| Unusable {
-                fault,
-                excerpt: excerpt(&received),
-            })?,
+            Coding::Gzip => {
+                inflate(&received, limit_bytes).map_err(|(fault, body)| Unusable { fault, body })?
+            }
         };
-        decode(&source, content_type.as_deref(), &plain, now)
+        decode(&source, content_type.as_deref(), plain, now)
     });
     match work.await {
         Ok(decoded) => decoded,
@@ -241,7 +255,7 @@ async fn open(
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(Unusable {
                 fault: Fault::Panicked,
-                excerpt: Vec::new(),
+                body: Bytes::new(),
             }),
         },
     }
@@ -250,17 +264,13 @@ async fn open(
 fn decode(
     source: &Source,
     content_type: Option<&str>,
-    body: &[u8],
+    body: Bytes,
     now: Timestamp,
 ) -> Result<Decoded, Unusable> {
-    source::decode(source, content_type, body, now).map_err(|refusal| Unusable {
+    source::decode(source, content_type, &body, now).map_err(|refusal| Unusable {
         fault: refusal.into(),
-        excerpt: excerpt(body),
+        body,
     })
-}
-
-fn excerpt(body: &[u8]) -> Vec<u8> {
-    body.iter().copied().take(REFUSED_BODY_BYTES_MAX).collect()
 }
 
 /// Hands the alerts over and waits until they are durable.

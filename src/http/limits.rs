@@ -33,6 +33,13 @@ pub const DRAIN_MILLIS_MAX: u64 = 10_000;
 pub const ACCEPT_RETRY_MILLIS: u64 = 100;
 /// Bodies up to this size are decoded in place; larger ones would hold up a worker, and go to another thread.
 pub const DECODE_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a refused body that are searched for credentials: more than are kept, so that the longest secret is
+/// found whole at the edge.
+pub const REDACTED_BYTES_MAX: usize = 96 * 1024;
+/// Refused bodies listed when a query names no limit.
+pub const REFUSED_LISTED_DEFAULT: usize = 20;
+/// Most refused bodies a query may ask for: each may have 16 KiB.
+pub const REFUSED_LISTED_MAX: usize = 100;
 /// Problems listed in one answer; the rest is counted.
 pub const PROBLEMS_LISTED_MAX: usize = 20;
 /// What senders we cannot serve at the moment are told to wait.

@@ -207,6 +207,15 @@ fn digest_list() -> Vec<Told> {
     }]
 }
 
+fn refused_list() -> Vec<RefusedBody> {
+    vec![RefusedBody {
+        source: SourceName::from("grafana"),
+        at: Timestamp(1_775_030_400_000),
+        reason: "the body is empty".to_owned(),
+        body: vec![b'{', 0xff],
+    }]
+}
+
 /// What the driver was asked for.
 #[derive(Debug, PartialEq)]
 enum Seen {
@@ -236,8 +245,12 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
         Ask::Health { reply } => {
             let _gone = reply.send(health());
         }
-        Ask::KeepRefused(body) => {
+        Ask::KeepRefused(body, keeping) => {
+            keeping.kept();
             let _gone = seen.send(Seen::Refused(body));
+        }
+        Ask::Refused { reply, .. } => {
+            let _gone = reply.send(Ok(refused_list()));
         }
     }
 }

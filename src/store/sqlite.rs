@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::alert::{ReceiverName, Timestamp};
+use crate::alert::{ReceiverName, SourceName, Timestamp};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::read::Reader;
 use crate::store::sqlite::schema::Found;
@@ -203,8 +203,15 @@ impl Store for SqliteStore {
         self.transact(|writer| writer.refused(body))
     }
 
-    fn refused(&mut self, limit: usize) -> Result<Vec<RefusedBody>, StoreError> {
-        self.reader().refused(rows(limit))
+    fn refused(&mut self, source: Option<&SourceName>, limit: usize) -> Result<Vec<RefusedBody>, StoreError> {
+        let source = match source {
+            None => None,
+            Some(name) => match self.names.id(name.as_str()) {
+                None => return Ok(Vec::new()),
+                known => known,
+            },
+        };
+        self.reader().refused(source, rows(limit))
     }
 
     fn prune(&mut self, before: Timestamp) -> Result<(), StoreError> {

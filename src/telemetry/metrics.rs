@@ -37,6 +37,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<SourceStatus, Counter>,
     refusals: Family<SourceReason, Counter>,
+    refused_dropped: Family<OfSource, Counter>,
     unrouted: Counter,
     received: Family<OfSource, Counter>,
     left_out: Family<SourceReason, Counter>,
@@ -155,6 +156,7 @@ impl Metrics {
             registry: Registry::with_prefix(PREFIX),
             requests: Family::default(),
             refusals: Family::default(),
+            refused_dropped: Family::default(),
             unrouted: Counter::default(),
             received: Family::default(),
             left_out: Family::default(),
@@ -182,6 +184,7 @@ impl Metrics {
         let to = &mut self.registry;
         to.register("webhook_requests", "Requests to a source by HTTP status", self.requests.clone());
         to.register("webhook_refusals", "Requests to a source that were not taken, by reason", self.refusals.clone());
+        to.register("refused_bodies_dropped", "Refused bodies that were not kept to be looked at", self.refused_dropped.clone());
         to.register("webhook_unrouted", "Requests to a path or source that does not exist", self.unrouted.clone());
         to.register("alerts_received", "Alerts decoded from requests, repeats included", self.received.clone());
         to.register("alerts_left_out", "Alerts missing from requests that were taken, by reason", self.left_out.clone());
@@ -224,6 +227,15 @@ impl Metrics {
             .get_or_create(&SourceReason {
                 source: source.clone(),
                 reason,
+            })
+            .inc();
+    }
+
+    /// A refused body was not kept.
+    pub fn refused_body_dropped(&self, source: &SourceName) {
+        self.refused_dropped
+            .get_or_create(&OfSource {
+                source: source.clone(),
             })
             .inc();
     }
@@ -521,6 +533,7 @@ mod tests {
         metrics.received(&source, 20);
         metrics.request(&source, 200);
         metrics.refused(&source, "not_json");
+        metrics.refused_body_dropped(&source);
         metrics.left_out(&source, 1, 2);
         metrics.unrouted();
         metrics.verdicts(

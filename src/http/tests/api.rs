@@ -20,7 +20,7 @@ async fn a_reload_tells_what_came_of_it() {
 async fn the_read_api_has_its_public_names() {
     let (server, _seen) = running().await;
     let mut all = String::new();
-    for path in ["alerts", "receivers", "digests", "status"] {
+    for path in ["alerts", "receivers", "digests", "refused", "status"] {
         let reply = talk(server.address, &request(&format!("GET /api/v1/{path}"), &[], b"")).await;
         check(path, &reply, 200, None);
         let pretty = serde_json::to_string_pretty(&reply.json()).unwrap();
@@ -54,7 +54,11 @@ async fn a_query_reaches_the_engine_as_it_was_asked() {
             to.send(format!("{receiver:?} {limit}")).unwrap();
             reply.send(Ok(Vec::new())).unwrap();
         }
-        Ask::Accept { .. } | Ask::Health { .. } | Ask::KeepRefused(_) => {}
+        Ask::Refused { source, limit, reply } => {
+            to.send(format!("{source:?} {limit}")).unwrap();
+            reply.send(Ok(Vec::new())).unwrap();
+        }
+        Ask::Accept { .. } | Ask::Health { .. } | Ask::KeepRefused(..) => {}
     });
     let server = run(plan(), Limits::default(), driver).await;
     let cases = [
@@ -68,6 +72,8 @@ async fn a_query_reaches_the_engine_as_it_was_asked() {
         ),
         ("digests?receiver=&limit=3", "None 3"),
         ("digests?receiver=ops", r#"Some("ops") 100"#),
+        ("refused", "None 20"),
+        ("refused?source=zabbix&limit=100", r#"Some("zabbix") 100"#),
     ];
     for (path, expected) in cases {
         let reply = talk(server.address, &request(&format!("GET /api/v1/{path}"), &[], b"")).await;
@@ -89,6 +95,7 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
             "`status=broken` is none of `firing`, `resolved`, `expired`",
         ),
         ("alerts?limit=10001", "`limit=10001` is no number from 0 to 10000"),
+        ("refused?limit=101", "`limit=101` is no number from 0 to 100"),
         ("digests?limit=-1", "`limit=-1` is no number from 0 to 10000"),
         ("alerts?source=a&source=b", "parameter `source` is given twice"),
         ("status?x", "there is no parameter `x` here; there is none"),

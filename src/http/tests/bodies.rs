@@ -150,6 +150,65 @@ async fn a_refused_body_is_kept_inflated_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_refused_body_is_kept_without_the_credentials_in_it() {
+    let (server, seen) = running().await;
+    let body = r#"{"auth":"t0ken\/\u00e4 t0ken/ä","password":"theirs","n":"#;
+    let refused = request("POST /v1/hooks/alertmanager", &[], body.as_bytes());
+    check(
+        "refused",
+        &talk(server.address, &refused).await,
+        400,
+        Some("not_json"),
+    );
+    let Seen::Refused(kept) = seen.recv().unwrap() else {
+        panic!("not kept")
+    };
+    let text = String::from_utf8(kept.body).unwrap();
+    assert_eq!(text, r#"{"auth":"*** ***","password":***,"n":"#);
+}
+
+#[tokio::test]
+async fn a_broken_gzip_is_kept_as_far_as_it_could_be_inflated() {
+    let (server, seen) = running().await;
+    let whole = gzip(b"not what we hoped for");
+    let broken = &whole[..whole.len() - 4];
+    let refused = request("POST /v1/hooks/alertmanager", &["Content-Encoding: gzip"], broken);
+    check(
+        "refused",
+        &talk(server.address, &refused).await,
+        400,
+        Some("bad_gzip"),
+    );
+    let Seen::Refused(kept) = seen.recv().unwrap() else {
+        panic!("not kept")
+    };
+    assert_eq!(String::from_utf8(kept.body).unwrap(), "not what we hoped for");
+}
+
+#[tokio::test]
+async fn refused_bodies_nobody_has_time_for_are_dropped_and_counted() {
+    let mut held = Vec::new();
+    let driver = handle_that(move |ask| {
+        if let Ask::KeepRefused(body, keeping) = ask {
+            held.push((body, keeping));
+        }
+    });
+    let server = run(plan(), Limits::default(), driver).await;
+    for _ in 0..7 {
+        let refused = request("POST /v1/hooks/alertmanager", &[], b"{");
+        check(
+            "refused",
+            &talk(server.address, &refused).await,
+            400,
+            Some("not_json"),
+        );
+    }
+    let scrape = talk(server.address, &request("GET /metrics", &[], b"")).await;
+    let dropped = r#"dingest_refused_bodies_dropped_total{source="alertmanager"} 3"#;
+    assert!(scrape.body().contains(dropped), "{}", scrape.body());
+}
+
+#[tokio::test]
 async fn the_same_body_twice_at_once_is_taken_twice() {
     let (server, seen) = running().await;
     let body = request("POST /v1/hooks/alertmanager", &[], FIRING.as_bytes());

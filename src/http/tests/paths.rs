@@ -126,6 +126,7 @@ async fn the_machine_itself_is_told_apart_from_the_network() {
         "GET /api/v1/status",
         "GET /api/v1/receivers",
         "GET /api/v1/digests",
+        "GET /api/v1/refused",
         "POST /-/reload",
     ] {
         check(

@@ -180,9 +180,10 @@ impl Reader<'_> {
         )
     }
 
-    pub(super) fn refused(&self, limit: i64) -> Result<Vec<RefusedBody>, StoreError> {
-        let sql = "SELECT * FROM refused ORDER BY id DESC LIMIT ?1";
-        self.all("refused", sql, params![limit], |row| {
+    /// The number of the source, if only its bodies are wanted.
+    pub(super) fn refused(&self, source: Option<i64>, limit: i64) -> Result<Vec<RefusedBody>, StoreError> {
+        let sql = "SELECT * FROM refused WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
+        self.all("refused", sql, params![source, limit], |row| {
             Ok(RefusedBody {
                 source: self.name(row, 1)?,
                 at: row.get(2)?,

@@ -391,7 +391,7 @@ fn of_each_source_the_newest_refused_bodies_are_kept_and_only_their_first_bytes(
     for at in 1..=i64::try_from(REFUSED_KEPT_MAX).unwrap() + 3 {
         store.keep_refused(&body("loud", at)).unwrap();
     }
-    let kept = store.refused(usize::MAX).unwrap();
+    let kept = store.refused(None, usize::MAX).unwrap();
     let summary: Vec<_> = kept
         .iter()
         .map(|body| (body.source.as_str(), body.at.0))
@@ -399,7 +399,17 @@ fn of_each_source_the_newest_refused_bodies_are_kept_and_only_their_first_bytes(
     let loud = (4..=23).rev().map(|at| ("loud", at));
     assert_eq!(summary, loud.chain([("quiet", 0)]).collect::<Vec<_>>());
     assert!(kept.iter().all(|body| body.body.len() == REFUSED_BODY_BYTES_MAX));
-    assert_eq!(store.refused(2).unwrap().len(), 2);
+    assert_eq!(store.refused(None, 2).unwrap().len(), 2);
+    let of =
+        |store: &mut SqliteStore, source| store.refused(Some(&SourceName::from(source)), 100).unwrap().len();
+    assert_eq!(
+        (
+            of(&mut store, "quiet"),
+            of(&mut store, "loud"),
+            of(&mut store, "nobody")
+        ),
+        (1, 20, 0)
+    );
 }
 
 // ---- what can be wrong with a file ----------------------------------------------------------------------------
