@@ -8,6 +8,7 @@
 //! the engine is put back to what is durable: from then on nothing new is taken, what is durable is still told,
 //! and what is told is kept in memory and written as soon as the store is back. Nothing is decided here.
 
+mod drafts;
 mod gate;
 pub mod steering;
 mod writer;
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::{Alert, DigestId, ReceiverName, RequestId, SourceName};
 use crate::clock::Clock;
-use crate::digest::{Draft, Rendered};
+use crate::digest::Rendered;
 use crate::dingtalk::client::Client;
+use crate::driver::drafts::Drafts;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, BotView, Counts, ReceiverView};
@@ -249,6 +251,7 @@ pub struct Driver {
     writer: Writer,
     /// The commit that is running.
     commit: Option<oneshot::Receiver<Committed>>,
+    drafts: Drafts,
     client: Client,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -299,6 +302,7 @@ impl Driver {
             prepared,
             writer: Writer::spawn(store),
             commit: None,
+            drafts: Drafts::new(),
             client,
             metrics,
             clock,
@@ -344,6 +348,9 @@ impl Driver {
                 Happened::Asked(ask) => {
                     self.asked(ask);
                     for _ in 1..REQUESTS_AT_ONCE_MAX {
+                        if !self.steering.takes_requests() {
+                            break;
+                        }
                         let Ok(ask) = inbox.try_recv() else { break };
                         self.asked(ask);
                     }
@@ -386,7 +393,10 @@ impl Driver {
                     let loaded = self.writer.load().await;
                     self.steering.loaded(loaded, self.clock.now());
                 }
-                Action::Render(draft) => self.render(*draft),
+                Action::Render(draft) => {
+                    self.drafts.add(*draft);
+                    self.render();
+                }
                 Action::Send(send) => self.send(send),
                 Action::Answer { request, accepted } => {
                     if let Some(reply) = self.replies.remove(&request) {
@@ -398,12 +408,15 @@ impl Driver {
         }
     }
 
-    fn render(&mut self, draft: Draft) {
-        let renderer = Arc::clone(&self.prepared.renderer);
-        self.tasks.spawn_blocking(move || Ended::Rendered {
-            digest: draft.id,
-            rendered: renderer.render(&draft),
-        });
+    /// Renders as many drafts as may be rendered at once, urgent ones first.
+    fn render(&mut self) {
+        while let Some(draft) = self.drafts.next() {
+            let renderer = Arc::clone(&self.prepared.renderer);
+            self.tasks.spawn_blocking(move || Ended::Rendered {
+                digest: draft.id,
+                rendered: renderer.render(&draft),
+            });
+        }
     }
 
     fn send(&mut self, send: Send) {
@@ -434,7 +447,11 @@ impl Driver {
     fn ended(&mut self, ended: Ended) {
         let now = self.clock.now();
         match ended {
-            Ended::Rendered { digest, rendered } => self.steering.rendered(digest, rendered, now),
+            Ended::Rendered { digest, rendered } => {
+                self.drafts.rendered();
+                self.render();
+                self.steering.rendered(digest, rendered, now);
+            }
             Ended::Sent { send, answer, took } => {
                 self.metrics.message(send.bot.as_ref(), answer.outcome, took);
                 self.steering.sent(send.message, answer, now);

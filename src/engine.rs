@@ -358,10 +358,13 @@ impl Engine {
 
     /// Whether [`Engine::changes`] would have anything.
     pub fn has_changes(&self) -> bool {
-        !(self.dirty.alerts.is_empty()
-            && self.dirty.told.is_empty()
-            && self.dirty.bots.is_empty()
-            && self.dirty.rows.is_empty())
+        self.rows_changed() > 0
+    }
+
+    /// How many rows [`Engine::changes`] would have.
+    pub fn rows_changed(&self) -> usize {
+        let rows = usize::try_from(self.dirty.rows.rows()).unwrap_or(usize::MAX);
+        rows.saturating_add(self.dirty.alerts.len() + self.dirty.told.len() + self.dirty.bots.len())
     }
 
     /// When to come back with [`Input::Timer`], and why.

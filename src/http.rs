@@ -14,6 +14,7 @@ mod body;
 mod intake;
 pub mod limits;
 mod reply;
+mod room;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -32,10 +33,10 @@ use warp::reply::Response;
 
 use crate::alert::Timestamp;
 use crate::driver;
-use crate::http::body::Room;
 use crate::http::intake::Target;
 use crate::http::limits::Limits;
 use crate::http::reply::Fault;
+use crate::http::room::Room;
 use crate::plan::Plan;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;

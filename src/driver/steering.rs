@@ -22,6 +22,9 @@ use crate::store::{Changes, Saved, StoreError};
 
 /// Requests that may wait for their commit; while there are more, no further ones are taken.
 pub const REQUESTS_WAITING_MAX: usize = 10_000;
+/// Rows that may wait for the running commit; while there are more, no further requests are taken. So the next
+/// commit stays short, and an urgent alert does not wait behind everything that came before it.
+pub const ROWS_WAITING_MAX: usize = 20_000;
 /// How long to wait before a store that failed is tried again.
 pub const STORE_RETRY: Span = Span::seconds(1);
 /// How long messages on their way may take to end when we shut down.
@@ -390,7 +393,7 @@ impl Steering {
 
     /// Whether another request may be handed to [`Steering::accept`].
     pub fn takes_requests(&self) -> bool {
-        self.waiting.len() < REQUESTS_WAITING_MAX
+        self.waiting.len() < REQUESTS_WAITING_MAX && self.engine.rows_changed() < ROWS_WAITING_MAX
     }
 
     /// Whether the store takes writes, as far as known.

@@ -1,57 +1,17 @@
 //! Bodies: read up to a limit in bytes and in time, inflated up to the same limit.
 //!
-//! **Invariant:** never more than the limit is held, whatever length a request declares or a gzip unfolds to,
-//! and of all bodies together never more than their [`Room`].
+//! **Invariant:** never more than the limit is held, whatever length a request declares or a gzip unfolds to.
 
 use std::io::Read as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::http::limits::{BODY_RESERVE_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MILLIS_MAX, Limits};
 use crate::http::reply::Fault;
-
-/// The memory all bodies share, in units small enough that any body limit fits their number.
-#[derive(Clone, Debug)]
-pub(crate) struct Room {
-    units: Arc<Semaphore>,
-    units_max: u32,
-    wait: Duration,
-}
-
-/// Bytes in a unit of [`Room`].
-const UNIT_BYTES: usize = 1024;
-
-impl Room {
-    /// All of it free.
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let units_max = u32::try_from(limits.bodies_bytes_max / UNIT_BYTES)
-            .unwrap_or(u32::MAX)
-            .max(1);
-        Self {
-            units: Arc::new(Semaphore::new(units_max as usize)),
-            units_max,
-            wait: Duration::from_millis(limits.room_millis_max),
-        }
-    }
-
-    /// Takes what a body of so many bytes needs until the guard is dropped; `None` when it does not become
-    /// free in time. A body larger than the whole takes the whole.
-    pub(crate) async fn take(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES))
-            .unwrap_or(u32::MAX)
-            .min(self.units_max);
-        timeout(self.wait, self.units.acquire_many(units))
-            .await
-            .ok()?
-            .ok()
-    }
-}
 
 /// A body on its way in.
 #[derive(Debug)]

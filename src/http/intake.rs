@@ -170,17 +170,15 @@ where
     let limit_bytes = plan.server.body_limit_bytes;
     let declared = declared(head.text("content-length"), limit_bytes)?;
     let inflated = if coding == Coding::Plain { declared } else { None };
-    let room = call
-        .room
-        .take(inflated.unwrap_or(limit_bytes))
-        .await
-        .ok_or(Fault::BodiesFull {
-            status: source.busy_status,
-        })?;
+    // Until its alerts are durable: decoded and waiting they take as much memory as the body.
+    let mut place = call.room.take(source, inflated.unwrap_or(limit_bytes)).await?;
     let received = body.read(limit_bytes, &call.site.limits).await?;
+    if coding == Coding::Plain {
+        place.shrink(received.len());
+    }
     admission.confirm(&received)?;
     let content_type = head.text("content-type");
-    let decoded = open(source, coding, content_type, received, limit_bytes, now).await;
+    let decoded = open(call, source, coding, content_type, received, limit_bytes, now).await?;
     let decoded = decoded.map_err(|unusable| {
         call.site
             .driver
@@ -189,7 +187,6 @@ where
             });
         unusable.fault
     })?;
-    drop(room);
     keep(call, source, decoded).await
 }
 
@@ -226,20 +223,29 @@ fn kept(source: &Source, plan: &Plan, now: Timestamp, unusable: &Unusable) -> Re
     }
 }
 
+/// Whether decoding takes so long that it would hold up a worker: who knows what a mapping does.
+fn takes_a_while(source: &Source, coding: Coding, received: &Bytes) -> bool {
+    let mapped = matches!(source.kind, SourceKind::Json(_));
+    mapped || coding != Coding::Plain || received.len() > DECODE_IN_PLACE_BYTES_MAX
+}
+
 /// Inflates and decodes; on another thread when that takes a while.
 async fn open(
+    call: &Call,
     source: &Source,
     coding: Coding,
     content_type: Option<&str>,
     received: Bytes,
     limit_bytes: usize,
     now: Timestamp,
-) -> Result<Decoded, Unusable> {
-    if coding == Coding::Plain && received.len() <= DECODE_IN_PLACE_BYTES_MAX {
-        return decode(source, content_type, received, now);
+) -> Result<Result<Decoded, Unusable>, Fault> {
+    if !takes_a_while(source, coding, &received) {
+        return Ok(decode(source, content_type, received, now));
     }
+    let seat = call.room.seat(source).await?;
     let (source, content_type) = (source.clone(), content_type.map(str::to_owned));
     let work = tokio::task::spawn_blocking(move || {
+        let _seat = seat;
         let plain = match coding {
             Coding::Plain => received,
             Coding::Gzip => {
@@ -249,14 +255,11 @@ async fn open(
         decode(&source, content_type.as_deref(), plain, now)
     });
     match work.await {
-        Ok(decoded) => decoded,
+        Ok(decoded) => Ok(decoded),
         Err(failed) => match failed.try_into_panic() {
             // Answered and logged where every panic is.
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Unusable {
-                fault: Fault::Panicked,
-                body: Bytes::new(),
-            }),
+            Err(_) => Err(Fault::Panicked),
         },
     }
 }

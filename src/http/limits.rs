@@ -13,10 +13,13 @@ pub const BODY_READ_MILLIS_MAX: u64 = 30_000;
 pub const BODY_IDLE_MILLIS_MAX: u64 = 10_000;
 /// A body that comes in pieces is first given so much room, whatever length it declares.
 pub const BODY_RESERVE_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of all bodies together that are being read and decoded; further requests wait with their body unread.
+/// Bytes of all bodies together that are being read and decoded or whose alerts are not durable yet; further
+/// requests wait with their body unread. One source may have half of it.
 pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Time for that room.
 pub const ROOM_MILLIS_MAX: u64 = 2_000;
+/// Time for a thread to decode a body on that takes a while. One source may have half of the cores.
+pub const SEAT_MILLIS_MAX: u64 = 8_000;
 /// Time for which the rest of a refused body is read and thrown away, so that its sender gets to see why.
 pub const LINGER_MILLIS_MAX: u64 = 1_000;
 /// Bytes of the rest of a refused body that are read and thrown away.
@@ -70,6 +73,8 @@ pub struct Limits {
     pub bodies_bytes_max: usize,
     /// [`ROOM_MILLIS_MAX`].
     pub room_millis_max: u64,
+    /// [`SEAT_MILLIS_MAX`].
+    pub seat_millis_max: u64,
     /// [`ACCEPT_MILLIS_MAX`].
     pub accept_millis_max: u64,
     /// [`DRAIN_MILLIS_MAX`].
@@ -85,6 +90,7 @@ impl Default for Limits {
             body_idle_millis_max: BODY_IDLE_MILLIS_MAX,
             bodies_bytes_max: BODIES_BYTES_MAX,
             room_millis_max: ROOM_MILLIS_MAX,
+            seat_millis_max: SEAT_MILLIS_MAX,
             accept_millis_max: ACCEPT_MILLIS_MAX,
             drain_millis_max: DRAIN_MILLIS_MAX,
         }

@@ -51,6 +51,10 @@ pub(crate) enum Fault {
     SlowStore { status: u16 },
     #[error("other bodies use all the memory there is for bodies; try again shortly, or send smaller ones")]
     BodiesFull { status: u16 },
+    #[error(
+        "this source has as much under way as one source may have; try again shortly, or send less at once"
+    )]
+    SourceBusy { status: u16 },
     #[error("there was no answer in time; try again shortly")]
     SlowAnswer,
     #[error(
@@ -98,6 +102,7 @@ impl Fault {
             } => "shutting_down",
             Self::SlowStore { .. } => "slow_store",
             Self::BodiesFull { .. } => "bodies_full",
+            Self::SourceBusy { .. } => "source_busy",
             Self::SlowAnswer => "slow_answer",
             Self::NoRoom { .. } => "no_room",
             Self::BadQuery(_) => "bad_query",
@@ -125,6 +130,7 @@ impl Fault {
             Self::Unavailable { status, .. }
             | Self::SlowStore { status }
             | Self::BodiesFull { status }
+            | Self::SourceBusy { status }
             | Self::NoRoom { status, .. } => {
                 StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
             }
@@ -162,6 +168,7 @@ impl Fault {
             Self::Unavailable { .. }
             | Self::SlowStore { .. }
             | Self::BodiesFull { .. }
+            | Self::SourceBusy { .. }
             | Self::SlowAnswer
             | Self::NoRoom { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

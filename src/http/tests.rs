@@ -5,6 +5,7 @@ mod bodies;
 mod connections;
 mod credentials;
 mod paths;
+mod room;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

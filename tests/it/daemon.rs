@@ -182,9 +182,14 @@ impl Daemon {
 
     /// The way to its webhook, for a task of its own.
     pub(crate) fn poster(&self) -> Poster {
+        self.poster_to("alertmanager")
+    }
+
+    /// The way to the webhook of a source.
+    pub(crate) fn poster_to(&self, source: &str) -> Poster {
         Poster {
             http: self.http.clone(),
-            url: self.url("/v1/hooks/alertmanager"),
+            url: self.url(&format!("/v1/hooks/{source}")),
         }
     }
 

@@ -10,6 +10,7 @@ mod crash;
 mod daemon;
 mod disk;
 mod everyday;
+mod fairness;
 mod refusals;
 mod reload;
 mod secrets;

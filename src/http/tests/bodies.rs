@@ -234,10 +234,13 @@ async fn bodies_wait_unread_while_others_fill_the_room() {
     loop {
         let other = talk(server.address, &whole).await;
         if other.status() == 503 {
-            check("no room", &other, 503, Some("bodies_full"));
+            check("no room", &other, 503, Some("source_busy"));
             break;
         }
     }
+    let elsewhere = request("POST /api/v2/alerts", &[], RULED.as_bytes());
+    let other = talk(server.address, &elsewhere).await;
+    check("no room for anybody", &other, 503, Some("bodies_full"));
     first.write_all(end).await.unwrap();
     check("the first", &read(&mut first).await, 200, None);
     check("room again", &talk(server.address, &whole).await, 200, None);
