@@ -54,6 +54,7 @@ pub enum Unavailable {
 pub struct Handle {
     inbox: mpsc::Sender<Ask>,
     refused: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
 }
 
 /// What is asked of the driver. A reply that is dropped unsent means that the driver is gone.
@@ -121,6 +122,7 @@ impl Handle {
         Self {
             inbox,
             refused: Arc::new(Semaphore::new(REFUSED_WAITING_MAX)),
+            lists: Arc::new(Semaphore::new(LISTS_WAITING_MAX)),
         }
     }
 
@@ -168,8 +170,9 @@ impl Handle {
         self.ask(|reply| Ask::Refused { source, limit, reply }).await?
     }
 
-    /// The alerts that match.
+    /// The alerts that match. Whoever asks too waits for this answer first.
     pub async fn alerts(&self, query: AlertQuery) -> Result<AlertList, Unavailable> {
+        let _turn = self.lists.acquire().await;
         self.ask(|reply| Ask::Alerts { query, reply }).await
     }
 
@@ -227,6 +230,8 @@ impl Drop for Keeping {
     }
 }
 
+/// Lists of alerts that may be asked for at once. Each is a walk over all alerts that webhooks wait behind.
+const LISTS_WAITING_MAX: usize = 1;
 /// Refused bodies that may wait to be kept. Each is a commit of its own that alerts wait behind.
 const REFUSED_WAITING_MAX: usize = 4;
 /// Requests taken from the inbox in one go, before anything else is looked at.

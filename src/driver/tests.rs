@@ -313,3 +313,32 @@ async fn what_a_store_neither_took_nor_gave_back_is_told_from_memory_and_written
     assert_eq!(running.handle.health().await.unwrap().counts.firing, 1);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn lists_of_alerts_wait_for_each_other_and_webhooks_do_not_wait_for_them() {
+    let (inbox, mut asks) = mpsc::channel(64);
+    let handle = Handle::new(inbox);
+    let list = || async { handle.alerts(AlertQuery::default()).await };
+    let webhook = handle.accept("alertmanager".into(), vec![alert("DiskFull")]);
+    let answers = async {
+        let Some(Ask::Alerts { reply: first, .. }) = asks.recv().await else {
+            panic!("a list is asked for first");
+        };
+        let Some(Ask::Accept { reply, .. }) = asks.recv().await else {
+            panic!("the webhook goes before the second list");
+        };
+        reply.send(Ok(BTreeMap::new())).unwrap();
+        assert!(asks.try_recv().is_err());
+        let empty = || AlertList {
+            total: 0,
+            alerts: Vec::new(),
+        };
+        first.send(empty()).unwrap();
+        let Some(Ask::Alerts { reply: second, .. }) = asks.recv().await else {
+            panic!("then the second list");
+        };
+        second.send(empty()).unwrap();
+    };
+    let (one, two, taken, ()) = tokio::join!(list(), list(), webhook, answers);
+    assert!(one.is_ok() && two.is_ok() && taken.is_ok());
+}
