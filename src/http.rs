@@ -211,6 +211,10 @@ fn routes(
         .or(warp::path!("readyz").and(call.clone()).then(api::readyz))
         .unify()
         .or(warp::path!("metrics").and(call.clone()).then(api::metrics))
+        .unify()
+        .or(warp::path!("api" / "v1" / "openapi.json")
+            .and(call.clone())
+            .then(api::description))
         .unify();
     let read = warp::path!("api" / "v1" / "alerts")
         .and(call.clone())

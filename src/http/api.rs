@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use tokio::time::timeout;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::alert::{Labels, ReceiverName, SourceName, Timestamp};
+use crate::alert::{Labels, Timestamp};
 use crate::clock::now;
 use crate::driver::{Health, Unavailable};
 use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, BotView, ReceiverView, WaitsFor};
@@ -27,6 +28,8 @@ use crate::plan::matcher::Matcher;
 use crate::store;
 use crate::telemetry::Snapshot;
 
+/// All of this for programs and those who write them; tests hold it and the answers against each other.
+const DESCRIPTION: &[u8] = include_bytes!("../../docs/openapi.json");
 /// The classic text format, which every scraper reads.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -65,6 +68,17 @@ pub(crate) async fn metrics(call: Call) -> Response {
         now: now(),
     });
     body(StatusCode::OK, METRICS_TYPE, text.into())
+}
+
+/// `GET /api/v1/openapi.json`: every path with what it takes and answers.
+pub(crate) async fn description(call: Call) -> Response {
+    answered(call.reads().map(|()| {
+        body(
+            StatusCode::OK,
+            "application/json",
+            Bytes::from_static(DESCRIPTION),
+        )
+    }))
 }
 
 /// `POST /-/reload`.
@@ -114,7 +128,7 @@ async fn list_alerts(call: &Call, query: &str) -> Result<Response, Fault> {
 
 fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
     let mut parameters = Parameters::read(query, &["source", "status", "receiver", "limit"], &["filter"])?;
-    let state = match parameters.take("status").as_deref() {
+    let state = match parameters.once.remove("status").as_deref() {
         None => None,
         Some("firing") => Some(store::State::Firing),
         Some("resolved") => Some(store::State::Resolved),
@@ -134,9 +148,9 @@ fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
         })
         .collect::<Result<_, _>>()?;
     Ok(AlertQuery {
-        source: parameters.take("source").map(SourceName::from),
+        source: parameters.name("source"),
         state,
-        receiver: parameters.take("receiver").map(ReceiverName::from),
+        receiver: parameters.name("receiver"),
         matchers,
         limit: parameters.limit(LISTED_DEFAULT, LISTED_MAX)?,
     })
@@ -155,7 +169,7 @@ async fn list_digests(call: &Call, query: &str) -> Result<Response, Fault> {
     call.reads()?;
     call.local()?;
     let mut parameters = Parameters::read(query, &["receiver", "limit"], &[])?;
-    let receiver = parameters.take("receiver").map(ReceiverName::from);
+    let receiver = parameters.name("receiver");
     let limit = parameters.limit(LISTED_DEFAULT, LISTED_MAX)?;
     let told = within(call.site.driver.digests(receiver, limit)).await?;
     Ok(json(
@@ -179,7 +193,7 @@ async fn list_refused(call: &Call, query: &str) -> Result<Response, Fault> {
     call.reads()?;
     call.local()?;
     let mut parameters = Parameters::read(query, &["source", "limit"], &[])?;
-    let source = parameters.take("source").map(SourceName::from);
+    let source = parameters.name("source");
     let limit = parameters.limit(REFUSED_LISTED_DEFAULT, REFUSED_LISTED_MAX)?;
     let bodies = within(call.site.driver.refused(source, limit)).await?;
     Ok(json(
@@ -291,19 +305,23 @@ impl Parameters {
                 return Err(Fault::BadQuery(format!(
                     "there is no parameter `{name}` here; there is {known}"
                 )));
-            } else if !value.is_empty() && parameters.once.insert(name.clone(), value).is_some() {
+            } else if parameters.once.insert(name.clone(), value).is_some() {
                 return Err(Fault::BadQuery(format!("parameter `{name}` is given twice")));
             }
         }
         Ok(parameters)
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
-        self.once.remove(name)
+    /// A name to look for; an empty one, as a form sends it, looks for nothing in particular.
+    fn name<T: From<String>>(&mut self, parameter: &str) -> Option<T> {
+        self.once
+            .remove(parameter)
+            .filter(|name| !name.is_empty())
+            .map(T::from)
     }
 
     fn limit(&mut self, default: usize, max: usize) -> Result<usize, Fault> {
-        let Some(text) = self.take("limit") else {
+        let Some(text) = self.once.remove("limit") else {
             return Ok(default);
         };
         match text.parse() {

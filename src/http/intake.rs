@@ -22,7 +22,7 @@ use crate::http::Call;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
 use crate::http::limits::{DECODE_IN_PLACE_BYTES_MAX, PROBLEMS_LISTED_MAX, REDACTED_BYTES_MAX};
-use crate::http::reply::{Fault, body as plain, json};
+use crate::http::reply::{Fault, json};
 use crate::plan::{Plan, Source, SourceKind};
 use crate::secret::Secret;
 use crate::secret::redact::redact;
@@ -128,7 +128,7 @@ where
         }
     };
     let response = match take(&target, &call, &plan, source, &mut body).await {
-        Ok(taken) => taken.into_response(&target),
+        Ok(taken) => json(StatusCode::OK, &taken),
         Err(fault) => {
             body.discard();
             metrics.refused(&source.name, fault.reason());
@@ -391,16 +391,6 @@ impl Taken {
                 })
                 .collect(),
             more_problems: problems.len().saturating_sub(PROBLEMS_LISTED_MAX) + unworded,
-        }
-    }
-
-    /// Rulers get an empty body, as from an Alertmanager, unless there is something to say.
-    fn into_response(self, target: &Target) -> Response {
-        match target {
-            Target::Ruler { .. } if self.problems.is_empty() => {
-                plain(StatusCode::OK, "application/json", Bytes::new())
-            }
-            Target::Hook { .. } | Target::Ruler { .. } | Target::DingTalk => json(StatusCode::OK, &self),
         }
     }
 }

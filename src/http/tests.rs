@@ -4,6 +4,7 @@ mod api;
 mod bodies;
 mod connections;
 mod credentials;
+mod description;
 mod paths;
 mod room;
 
@@ -318,10 +319,17 @@ async fn running() -> (Running, std_mpsc::Receiver<Seen>) {
     )
 }
 
-/// Writes everything and reads until the server closes.
+/// Asks once; the answer must be one that is described.
 async fn talk(address: SocketAddr, request: &[u8]) -> Reply {
+    let reply = exchange(address, request).await;
+    description::hold(request, &reply);
+    reply
+}
+
+/// Writes everything and reads until the server closes.
+async fn exchange(address: SocketAddr, text: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request).await.unwrap();
+    stream.write_all(text).await.unwrap();
     read(&mut stream).await
 }
 

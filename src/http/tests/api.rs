@@ -94,6 +94,11 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
             "alerts?status=broken",
             "`status=broken` is none of `firing`, `resolved`, `expired`",
         ),
+        (
+            "alerts?status=",
+            "`status=` is none of `firing`, `resolved`, `expired`",
+        ),
+        ("digests?limit=", "`limit=` is no number from 0 to 10000"),
         ("alerts?limit=10001", "`limit=10001` is no number from 0 to 10000"),
         ("refused?limit=101", "`limit=101` is no number from 0 to 100"),
         ("digests?limit=-1", "`limit=-1` is no number from 0 to 10000"),

@@ -71,7 +71,7 @@ async fn a_connection_serves_on_after_a_refusal() {
         request("POST /v1/hooks/alertmanager", &[], FIRING.as_bytes()),
     ]
     .concat();
-    let replies = talk(server.address, &both).await;
+    let replies = exchange(server.address, &both).await;
     assert!(
         replies.0.starts_with("HTTP/1.1 401") && replies.0.contains("HTTP/1.1 200"),
         "{replies:?}"
