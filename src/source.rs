@@ -58,6 +58,20 @@ impl Decoded {
         self.add(index, false, text.into());
     }
 
+    /// Notes something about the body as a whole, before whatever there is to say about its elements.
+    fn note_whole(&mut self, text: String) {
+        let problem = Problem {
+            index: None,
+            fatal: false,
+            text,
+        };
+        self.problems.insert(0, problem);
+        if self.problems.len() > PROBLEMS_MAX {
+            self.problems.pop();
+            self.problems_more += 1;
+        }
+    }
+
     /// Notes why an element is left out.
     fn leave_out(&mut self, index: Option<usize>, text: impl Into<String>) {
         self.unusable += 1;
@@ -238,12 +252,17 @@ fn is_private(name: &str) -> bool {
 /// The text as an address people can open: `http` or `https` and nothing that would end a link early.
 fn web_address(text: &str) -> Option<&str> {
     let text = text.trim();
-    let (scheme, rest) = text.split_once("://")?;
+    let (scheme, rest) = text.split_once(':')?;
     let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    // Nearly every address is plain ASCII, whose bytes are quicker to look at than characters.
-    let is_plain = rest.bytes().all(|byte| byte.is_ascii_graphic());
+    let rest = rest
+        .strip_prefix("//")
+        .filter(|rest| is_web && !rest.is_empty())?;
+    // Nearly every address is plain ASCII, and all its bytes together are quicker to look at than one by one.
+    let is_plain = rest
+        .bytes()
+        .fold(true, |plain, byte| plain & byte.is_ascii_graphic());
     let is_whole = is_plain || !rest.contains(|c: char| c.is_whitespace() || c.is_control());
-    (is_web && is_whole && !rest.is_empty()).then_some(text)
+    is_whole.then_some(text)
 }
 
 /// A sender's text for a problem: shortened, control characters escaped.

@@ -4,37 +4,15 @@
 //! labels, the sender's address) differs between peers and messages and is not looked at, except for a status
 //! that an alert lacks and the number of alerts cut off.
 //!
-//! This is the hot path: texts are borrowed from the body, and each alert is read on its own.
-
-use serde::de::MapAccess;
+//! This is the hot path: the body is read once, and each alert is made as soon as its object has been read.
 
 use crate::alert::{Alert, Fingerprint, Labels, Status};
 use crate::source::time::Reading;
-use crate::source::wire::{Elements, Fields, Object, Pairs, Place, Text};
+use crate::source::wire::{Broken, Json, Pairs, Place, Text};
 use crate::source::word::Word;
 use crate::source::{
     Arrival, Decoded, Refusal, annotations, body, labels, looks, moment, quote, web_address,
 };
-
-/// The envelope.
-#[derive(Debug, Default)]
-struct Envelope<'a> {
-    alerts: Place<Elements<'a>>,
-    status: Text<'a>,
-    truncated_alerts: Text<'a>,
-}
-
-impl<'de> Fields<'de> for Envelope<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error> {
-        match name {
-            "alerts" => self.alerts = object.next_value()?,
-            "status" => self.status = object.next_value()?,
-            "truncatedAlerts" => self.truncated_alerts = object.next_value()?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-}
 
 /// One alert; the second half only Grafana sends.
 #[derive(Debug, Default)]
@@ -54,22 +32,23 @@ struct Element<'a> {
     value_string: Text<'a>,
 }
 
-impl<'de> Fields<'de> for Element<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error> {
+impl<'a> Element<'a> {
+    /// Reads the field `name`, or returns false when there is no such field.
+    fn read(&mut self, name: &str, json: &mut Json<'a>) -> Result<bool, Broken> {
         match name {
-            "status" => self.status = object.next_value()?,
-            "labels" => self.labels = object.next_value()?,
-            "annotations" => self.annotations = object.next_value()?,
-            "startsAt" => self.starts_at = object.next_value()?,
-            "endsAt" => self.ends_at = object.next_value()?,
-            "generatorURL" => self.generator_url = object.next_value()?,
-            "silenceURL" => self.silence_url = object.next_value()?,
-            "dashboardURL" => self.dashboard_url = object.next_value()?,
-            "panelURL" => self.panel_url = object.next_value()?,
-            "imageURL" => self.image_url = object.next_value()?,
-            "ruleUID" => self.rule_uid = object.next_value()?,
-            "values" => self.values = object.next_value()?,
-            "valueString" => self.value_string = object.next_value()?,
+            "status" => self.status = json.text()?,
+            "labels" => self.labels = json.pairs()?,
+            "annotations" => self.annotations = json.pairs()?,
+            "startsAt" => self.starts_at = json.text()?,
+            "endsAt" => self.ends_at = json.text()?,
+            "generatorURL" => self.generator_url = json.text()?,
+            "silenceURL" => self.silence_url = json.text()?,
+            "dashboardURL" => self.dashboard_url = json.text()?,
+            "panelURL" => self.panel_url = json.text()?,
+            "imageURL" => self.image_url = json.text()?,
+            "ruleUID" => self.rule_uid = json.text()?,
+            "values" => self.values = json.pairs()?,
+            "valueString" => self.value_string = json.text()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -99,39 +78,186 @@ pub(super) fn decode_by(identity: Identity, text: &str, arrival: Arrival<'_>) ->
             "a webhook of Alertmanager is an object with an array `alerts`, but {found}{hint}"
         )))
     };
-    let envelope = match serde_json::from_str::<Place<Object<Envelope<'_>>>>(text) {
-        Ok(Place::Of(Object(envelope))) => envelope,
-        Ok(Place::Other(kind)) => return wrong_shape(&format!("the body is {kind}")),
-        Ok(Place::Absent) => return wrong_shape("the body is null"),
-        Err(error) => return Err(body::not_json(text, &error)),
-    };
-    let elements = match envelope.alerts {
-        Place::Of(Elements(elements)) => elements,
-        Place::Other(kind) => return wrong_shape(&format!("`alerts` is {kind}")),
+    let mut reading = Body::read(identity, text, Word::Firing, arrival);
+    if let Ok((_, body)) = &reading
+        && body.asked_group
+        && let Some(group) = body.status.get()
+    {
+        // The group's word may stand behind the alerts that lack one, so it takes effect in a second reading.
+        let group = Word::of(group);
+        reading = Body::read(identity, text, group, arrival);
+    }
+    let (place, body) = reading.map_err(|Broken| body::broken(text))?;
+    match (place, body.alerts) {
+        (Place::Absent, _) => wrong_shape("the body is null"),
+        (Place::Other(kind), _) => wrong_shape(&format!("the body is {kind}")),
+        (Place::Of(()), None) => wrong_shape("there is no `alerts`"),
+        (Place::Of(()), Some(Place::Other(kind))) => wrong_shape(&format!("`alerts` is {kind}")),
         // Go writes an empty list as null.
-        Place::Absent if is_null_list(text) => Vec::new(),
-        Place::Absent => return wrong_shape("there is no `alerts`"),
-    };
-    let mut decoded = Decoded::default();
-    note_truncated(&envelope.truncated_alerts, &mut decoded);
-    let group = envelope.status.get().map(Word::of);
-    for (index, raw) in elements.into_iter().enumerate() {
-        match serde_json::from_str::<Place<Object<Element<'_>>>>(raw.get()) {
-            Ok(Place::Of(Object(element))) => {
-                let alert = alert(element, group, identity, index, arrival, &mut decoded);
-                decoded.alerts.extend(alert);
-            }
-            Ok(Place::Other(kind)) => decoded.leave_out(Some(index), format!("the alert is {kind}")),
-            Ok(Place::Absent) => decoded.leave_out(Some(index), "the alert is null"),
-            Err(error) => decoded.leave_out(Some(index), format!("the alert cannot be read: {error}")),
+        (Place::Of(()), Some(Place::Of(()) | Place::Absent)) => {
+            let mut decoded = body.decoded;
+            note_truncated(&body.truncated_alerts, &mut decoded);
+            decoded.unless_useless()
         }
     }
-    decoded.unless_useless()
 }
 
-/// Does the body have `alerts` after all, as `null`?
-fn is_null_list(text: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|body| body.get("alerts").is_some())
+/// A body as it is read.
+#[derive(Debug)]
+struct Body<'a> {
+    identity: Identity,
+    /// The word of an alert that has neither a word nor an end of its own.
+    group: Word,
+    arrival: Arrival<'a>,
+    /// What stands at `alerts`, once there is one; of several the last.
+    alerts: Option<Place<()>>,
+    decoded: Decoded,
+    /// Did an alert depend on the word of its group?
+    asked_group: bool,
+    status: Text<'a>,
+    truncated_alerts: Text<'a>,
+}
+
+impl<'a> Body<'a> {
+    /// Reads it all; `Place` is what the body as a whole is.
+    fn read(
+        identity: Identity,
+        text: &'a str,
+        group: Word,
+        arrival: Arrival<'a>,
+    ) -> Result<(Place<()>, Self), Broken> {
+        let mut body = Self {
+            identity,
+            group,
+            arrival,
+            alerts: None,
+            decoded: Decoded::default(),
+            asked_group: false,
+            status: Text::default(),
+            truncated_alerts: Text::default(),
+        };
+        let mut json = Json::new(text);
+        let place = json.object(|json, name| {
+            match name {
+                "alerts" => body.alerts = Some(body.read_alerts(json)?),
+                "status" => body.status = json.text()?,
+                "truncatedAlerts" => body.truncated_alerts = json.text()?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        json.end()?;
+        Ok((place, body))
+    }
+
+    fn read_alerts(&mut self, json: &mut Json<'a>) -> Result<Place<()>, Broken> {
+        self.decoded = Decoded::default();
+        self.asked_group = false;
+        let mut index = 0;
+        json.array(|json| {
+            let mut element = Element::default();
+            let place = json.part(|json| json.object(|json, name| element.read(name, json)))?;
+            self.take(index, place.map(|place| place.with(element)));
+            index += 1;
+            Ok(())
+        })
+    }
+
+    fn take(&mut self, index: usize, element: Result<Place<Element<'a>>, serde_json::Error>) {
+        let problem = match element {
+            Ok(Place::Of(element)) => {
+                let alert = self.alert(element, index);
+                return self.decoded.alerts.extend(alert);
+            }
+            Ok(Place::Other(kind)) => format!("the alert is {kind}"),
+            Ok(Place::Absent) => "the alert is null".to_owned(),
+            Err(error) => format!("the alert cannot be read: {error}"),
+        };
+        self.decoded.leave_out(Some(index), problem);
+    }
+
+    fn alert(&mut self, mut element: Element<'_>, index: usize) -> Option<Alert> {
+        let labels = match std::mem::take(&mut element.labels) {
+            Place::Of(pairs) => labels(pairs.list),
+            Place::Absent => {
+                self.decoded.leave_out(Some(index), "the alert has no labels");
+                return None;
+            }
+            Place::Other(kind) => {
+                let problem = format!("the alert's labels are {kind}, not an object");
+                self.decoded.leave_out(Some(index), problem);
+                return None;
+            }
+        };
+        let arrival = self.arrival;
+        let end = element
+            .ends_at
+            .get()
+            .map(|text| (Reading::of_text(text, arrival.zone), text));
+        let Some(status) = self.status(element.status.get(), end, index) else {
+            self.decoded.ignored += 1;
+            return None;
+        };
+        let decoded = &mut self.decoded;
+        let mut links = links(&element, status);
+        let fingerprint = match (self.identity, element.rule_uid.get()) {
+            (Identity::LabelsAndRule, Some(uid)) if !uid.is_empty() => {
+                Fingerprint::of_labels(&labels).pair("__ruleUID", uid)
+            }
+            (Identity::LabelsAndRule | Identity::Labels, _) => Fingerprint::of_labels(&labels),
+        };
+        let start = element.starts_at.get().unwrap_or("");
+        Some(Alert {
+            fingerprint,
+            identity: None,
+            status,
+            annotations: match element.annotations {
+                Place::Of(pairs) => annotations(pairs.list, &mut links),
+                Place::Absent => Labels::default(),
+                Place::Other(kind) => {
+                    decoded.note(Some(index), format!("the annotations are {kind}, not an object"));
+                    Labels::default()
+                }
+            },
+            labels,
+            links: Labels::from_pairs(links),
+            values: values(element.values, &element.value_string),
+            starts_at: arrival.start(Reading::of_text(start, arrival.zone), start, index, decoded),
+            ends_at: match (status, end) {
+                (Status::Resolved, Some((reading, written))) => {
+                    moment(reading, "end", written, index, decoded)
+                }
+                (Status::Resolved | Status::Firing, _) => None,
+            },
+            expires_at: None,
+        })
+    }
+
+    /// The alert's own word; without one its end, and without an end its group's word. `None` is neither.
+    fn status(&mut self, word: Option<&str>, end: Option<(Reading, &str)>, index: usize) -> Option<Status> {
+        let written = word.filter(|word| !word.is_empty());
+        let word = match (written, end) {
+            (Some(word), _) => Word::of(word),
+            (None, Some((Reading::At(end), _))) if end <= self.arrival.now => Word::Resolved,
+            (None, Some((Reading::At(_), _))) => Word::Firing,
+            (None, Some((Reading::Unset, text))) if !text.is_empty() => Word::Firing,
+            (None, Some(_) | None) => {
+                self.asked_group = true;
+                self.group
+            }
+        };
+        match word {
+            Word::Firing => Some(Status::Firing),
+            Word::Resolved => Some(Status::Resolved),
+            Word::Neither => None,
+            Word::Unknown => {
+                let written = quote(written.unwrap_or(""));
+                let note = format!("the status `{written}` is not known; the alert is taken as firing");
+                self.decoded.note(Some(index), note);
+                Some(Status::Firing)
+            }
+        }
+    }
 }
 
 fn note_truncated(count: &Text<'_>, decoded: &mut Decoded) {
@@ -141,106 +267,9 @@ fn note_truncated(count: &Text<'_>, decoded: &mut Decoded) {
         .unwrap_or(0);
     if count > 0 {
         decoded.truncated = count;
-        decoded.note(
-            None,
-            format!("the sender cut off {count} alerts, which are not sent again; set its `max_alerts` to 0"),
-        );
-    }
-}
-
-fn alert(
-    mut element: Element<'_>,
-    group: Option<Word>,
-    identity: Identity,
-    index: usize,
-    arrival: Arrival<'_>,
-    decoded: &mut Decoded,
-) -> Option<Alert> {
-    let labels = match std::mem::take(&mut element.labels) {
-        Place::Of(pairs) => labels(pairs.list),
-        Place::Absent => {
-            decoded.leave_out(Some(index), "the alert has no labels");
-            return None;
-        }
-        Place::Other(kind) => {
-            decoded.leave_out(
-                Some(index),
-                format!("the alert's labels are {kind}, not an object"),
-            );
-            return None;
-        }
-    };
-    let end = element
-        .ends_at
-        .get()
-        .map(|text| (Reading::of_text(text, arrival.zone), text));
-    let Some(status) = status(element.status.get(), end, group, index, arrival, decoded) else {
-        decoded.ignored += 1;
-        return None;
-    };
-    let mut links = links(&element, status);
-    let fingerprint = match (identity, element.rule_uid.get()) {
-        (Identity::LabelsAndRule, Some(uid)) if !uid.is_empty() => {
-            Fingerprint::of_labels(&labels).pair("__ruleUID", uid)
-        }
-        (Identity::LabelsAndRule | Identity::Labels, _) => Fingerprint::of_labels(&labels),
-    };
-    let start = element.starts_at.get().unwrap_or("");
-    Some(Alert {
-        fingerprint,
-        identity: None,
-        status,
-        annotations: match element.annotations {
-            Place::Of(pairs) => annotations(pairs.list, &mut links),
-            Place::Absent => Labels::default(),
-            Place::Other(kind) => {
-                decoded.note(Some(index), format!("the annotations are {kind}, not an object"));
-                Labels::default()
-            }
-        },
-        labels,
-        links: Labels::from_pairs(links),
-        values: values(element.values, &element.value_string),
-        starts_at: arrival.start(Reading::of_text(start, arrival.zone), start, index, decoded),
-        ends_at: match (status, end) {
-            (Status::Resolved, Some((reading, written))) => moment(reading, "end", written, index, decoded),
-            (Status::Resolved | Status::Firing, _) => None,
-        },
-        expires_at: None,
-    })
-}
-
-/// The alert's own word; without one its end, and without an end its group's word. `None` is neither.
-fn status(
-    word: Option<&str>,
-    end: Option<(Reading, &str)>,
-    group: Option<Word>,
-    index: usize,
-    arrival: Arrival<'_>,
-    decoded: &mut Decoded,
-) -> Option<Status> {
-    let written = word.filter(|word| !word.is_empty());
-    let word = match (written, end) {
-        (Some(word), _) => Word::of(word),
-        (None, Some((Reading::At(end), _))) if end <= arrival.now => Word::Resolved,
-        (None, Some((Reading::At(_), _))) => Word::Firing,
-        (None, Some((Reading::Unset, text))) if !text.is_empty() => Word::Firing,
-        (None, Some(_) | None) => group.unwrap_or(Word::Firing),
-    };
-    match word {
-        Word::Firing => Some(Status::Firing),
-        Word::Resolved => Some(Status::Resolved),
-        Word::Neither => None,
-        Word::Unknown => {
-            decoded.note(
-                Some(index),
-                format!(
-                    "the status `{}` is not known; the alert is taken as firing",
-                    quote(written.unwrap_or(""))
-                ),
-            );
-            Some(Status::Firing)
-        }
+        decoded.note_whole(format!(
+            "the sender cut off {count} alerts, which are not sent again; set its `max_alerts` to 0"
+        ));
     }
 }
 

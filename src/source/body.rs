@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::source::{Refusal, quote};
@@ -32,6 +33,14 @@ pub(super) fn text<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Cow
         multipart(content_type, text).map(Cow::Owned)
     } else {
         Ok(Cow::Borrowed(text))
+    }
+}
+
+/// Why `text` is not JSON, for the sender's operator: what `serde_json` says.
+pub(super) fn broken(text: &str) -> Refusal {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Err(error) => not_json(text, &error),
+        Ok(_) => Refusal::NotJson("the body is not JSON that can be read".to_owned()),
     }
 }
 

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use serde::de::MapAccess;
-
 use crate::alert::{Alert, Fingerprint, Labels, Status};
 use crate::source::alertmanager::{self, Identity};
 use crate::source::json::{self, Mapping};
-use crate::source::wire::{Elements, Fields, Object, Pairs, Place, Text};
+use crate::source::wire::{Broken, Json, Pairs, Place, Text};
 use crate::source::word::Word;
 use crate::source::{Arrival, Decoded, Refusal, annotations, body, labels, looks, quote, web_address};
 
@@ -28,68 +26,90 @@ struct Body<'a> {
     image_url: Text<'a>,
     org_id: Text<'a>,
     tags: Place<Pairs<'a>>,
-    matches: Place<Elements<'a>>,
+    matches: Vec<(String, String)>,
 }
 
-impl<'de> Fields<'de> for Body<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error> {
+impl<'a> Body<'a> {
+    fn read_all(&mut self, text: &'a str) -> Result<Place<()>, Broken> {
+        let mut json = Json::new(text);
+        let place = json.object(|json, name| self.read(name, json))?;
+        json.end()?;
+        Ok(place)
+    }
+
+    /// Reads the field `name`, or returns false when there is no such field.
+    fn read(&mut self, name: &str, json: &mut Json<'a>) -> Result<bool, Broken> {
         match name {
             "alerts" => {
                 self.has_alerts = true;
                 return Ok(false);
             }
-            "ruleId" => self.rule_id = object.next_value()?,
-            "ruleName" => self.rule_name = object.next_value()?,
+            "ruleId" => self.rule_id = json.text()?,
+            "ruleName" => self.rule_name = json.text()?,
             // The second spelling is that of the oldest releases.
-            "ruleUrl" | "rule_url" => self.rule_url = object.next_value()?,
-            "state" => self.state = object.next_value()?,
-            "title" => self.title = object.next_value()?,
-            "message" => self.message = object.next_value()?,
-            "imageUrl" | "image_url" => self.image_url = object.next_value()?,
-            "orgId" => self.org_id = object.next_value()?,
-            "tags" => self.tags = object.next_value()?,
-            "evalMatches" => self.matches = object.next_value()?,
+            "ruleUrl" | "rule_url" => self.rule_url = json.text()?,
+            "state" => self.state = json.text()?,
+            "title" => self.title = json.text()?,
+            "message" => self.message = json.text()?,
+            "imageUrl" | "image_url" => self.image_url = json.text()?,
+            "orgId" => self.org_id = json.text()?,
+            "tags" => self.tags = json.pairs()?,
+            "evalMatches" => self.matches = matches(json)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 }
 
-/// One series of a legacy rule that is over its threshold.
-#[derive(Debug, Default)]
-struct Match<'a> {
-    metric: Text<'a>,
-    value: Text<'a>,
-    tags: Place<Pairs<'a>>,
-}
-
-impl<'de> Fields<'de> for Match<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error> {
-        match name {
-            "metric" => self.metric = object.next_value()?,
-            "value" => self.value = object.next_value()?,
-            "tags" => self.tags = object.next_value()?,
-            _ => return Ok(false),
+/// The values of a legacy rule's series that are over its threshold: `metric{tag=value}` and number.
+fn matches(json: &mut Json<'_>) -> Result<Vec<(String, String)>, Broken> {
+    let mut matches = Vec::new();
+    json.array(|json| {
+        let [mut metric, mut value] = [Text::default(), Text::default()];
+        let mut tags = Place::Absent;
+        let read = json.part(|json| {
+            json.object(|json, name| {
+                match name {
+                    "metric" => metric = json.text()?,
+                    "value" => value = json.text()?,
+                    "tags" => tags = json.pairs()?,
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            })
+        })?;
+        if let (Ok(Place::Of(())), Some(value)) = (read, value.get()) {
+            let mut name = metric.get().unwrap_or("value").to_owned();
+            if let Place::Of(tags) = tags
+                && !tags.list.is_empty()
+                && !name.contains('{')
+            {
+                let tags: Vec<String> = tags.list.iter().map(|(n, v)| format!("{n}={v}")).collect();
+                name = format!("{name}{{{}}}", tags.join(", "));
+            }
+            matches.push((name, value.to_owned()));
         }
-        Ok(true)
-    }
+        Ok(())
+    })?;
+    Ok(matches)
 }
 
 /// Decodes the body of a Grafana source.
 pub(super) fn decode(text: &str, arrival: Arrival<'_>) -> Result<Decoded, Refusal> {
-    match serde_json::from_str::<Place<Object<Body<'_>>>>(text) {
-        Ok(Place::Of(Object(body))) if body.has_alerts => {
+    let mut body = Body::default();
+    match body.read_all(text) {
+        Ok(Place::Of(())) if body.has_alerts => {
             alertmanager::decode_by(Identity::LabelsAndRule, text, arrival)
         }
-        Ok(Place::Of(Object(body))) if body.rule_id.get().is_some() || body.rule_name.get().is_some() => {
+        Ok(Place::Of(())) if body.rule_id.get().is_some() || body.rule_name.get().is_some() => {
             Ok(legacy(body))
         }
-        Ok(Place::Of(_)) => custom(text, arrival),
+        Ok(Place::Of(())) => custom(text, arrival),
         Ok(Place::Other(_) | Place::Absent) => Err(Refusal::WrongShape(format!(
             "a webhook of Grafana is an object{}",
             looks::hint(text, "grafana")
         ))),
-        Err(error) => Err(body::not_json(text, &error)),
+        Err(Broken) => Err(body::broken(text)),
     }
 }
 
@@ -151,7 +171,7 @@ fn legacy(body: Body<'_>) -> Decoded {
         identity: Some(identity),
         status,
         annotations: annotations(notes, &mut links),
-        values: values(body.matches),
+        values: Labels::from_pairs(body.matches),
         labels: match body.tags {
             Place::Of(mut tags) => {
                 tags.list.push(("alertname".into(), name.into()));
@@ -174,28 +194,4 @@ fn identity(body: &Body<'_>, name: &str) -> String {
         Some(org) => format!("{org}/{rule}"),
         None => rule.to_owned(),
     }
-}
-
-/// The values of a legacy rule's series: `metric{tag=value}` and number.
-fn values(matches: Place<Elements<'_>>) -> Labels {
-    let Place::Of(Elements(matches)) = matches else {
-        return Labels::default();
-    };
-    matches
-        .into_iter()
-        .filter_map(|raw| match serde_json::from_str(raw.get()) {
-            Ok(Place::Of(Object(Match { metric, value, tags }))) => {
-                let mut name = metric.get().unwrap_or("value").to_owned();
-                if let Place::Of(tags) = tags
-                    && !tags.list.is_empty()
-                    && !name.contains('{')
-                {
-                    let tags: Vec<String> = tags.list.iter().map(|(n, v)| format!("{n}={v}")).collect();
-                    name = format!("{name}{{{}}}", tags.join(", "));
-                }
-                Some((name, value.get()?.to_owned()))
-            }
-            Ok(Place::Absent | Place::Other(_)) | Err(_) => None,
-        })
-        .collect()
 }

@@ -5,11 +5,9 @@
 //! Alertmanager grants. Labels are taken as strictly as Alertmanager takes them; everything else leniently, since
 //! nobody is served by losing an alert over a badly written time.
 
-use serde::de::MapAccess;
-
 use crate::alert::{Alert, Fingerprint, Labels, Span, Status};
 use crate::source::time::Reading;
-use crate::source::wire::{Elements, Fields, Object, Pairs, Place, Text};
+use crate::source::wire::{Broken, Json, Pairs, Place, Text};
 use crate::source::{
     Arrival, Decoded, Refusal, annotations, body, labels, looks, moment, quote, web_address,
 };
@@ -27,14 +25,15 @@ struct Element<'a> {
     generator_url: Text<'a>,
 }
 
-impl<'de> Fields<'de> for Element<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error> {
+impl<'a> Element<'a> {
+    /// Reads the field `name`, or returns false when there is no such field.
+    fn read(&mut self, name: &str, json: &mut Json<'a>) -> Result<bool, Broken> {
         match name {
-            "labels" => self.labels = object.next_value()?,
-            "annotations" => self.annotations = object.next_value()?,
-            "startsAt" => self.starts_at = object.next_value()?,
-            "endsAt" => self.ends_at = object.next_value()?,
-            "generatorURL" => self.generator_url = object.next_value()?,
+            "labels" => self.labels = json.pairs()?,
+            "annotations" => self.annotations = json.pairs()?,
+            "startsAt" => self.starts_at = json.text()?,
+            "endsAt" => self.ends_at = json.text()?,
+            "generatorURL" => self.generator_url = json.text()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -49,18 +48,25 @@ pub(super) fn decode(text: &str, arrival: Arrival<'_>) -> Result<Decoded, Refusa
             looks::hint(text, "prometheus")
         )))
     };
-    let elements = match serde_json::from_str(text) {
-        Ok(Place::Of(Elements(elements))) => elements,
-        Ok(Place::Other(kind)) => return wrong_shape(kind),
-        Ok(Place::Absent) => return wrong_shape("null"),
-        Err(error) => return Err(body::not_json(text, &error)),
-    };
     let mut decoded = Decoded::default();
-    for (index, raw) in elements.into_iter().enumerate() {
-        match serde_json::from_str::<Place<Object<Element<'_>>>>(raw.get()) {
-            Ok(Place::Of(Object(mut element))) => match strict_labels(std::mem::take(&mut element.labels)) {
+    match read(text, arrival, &mut decoded) {
+        Ok(Place::Of(())) => decoded.unless_useless(),
+        Ok(Place::Other(kind)) => wrong_shape(kind),
+        Ok(Place::Absent) => wrong_shape("null"),
+        Err(Broken) => Err(body::broken(text)),
+    }
+}
+
+fn read(text: &str, arrival: Arrival<'_>, decoded: &mut Decoded) -> Result<Place<()>, Broken> {
+    let mut json = Json::new(text);
+    let mut index = 0;
+    let place = json.array(|json| {
+        let mut element = Element::default();
+        let place = json.part(|json| json.object(|json, name| element.read(name, json)))?;
+        match place.map(|place| place.with(element)) {
+            Ok(Place::Of(mut element)) => match strict_labels(std::mem::take(&mut element.labels)) {
                 Ok(labels) => {
-                    let alert = alert(element, labels, index, arrival, &mut decoded);
+                    let alert = alert(element, labels, index, arrival, decoded);
                     decoded.alerts.push(alert);
                 }
                 Err(problem) => decoded.leave_out(Some(index), problem),
@@ -69,8 +75,11 @@ pub(super) fn decode(text: &str, arrival: Arrival<'_>) -> Result<Decoded, Refusa
             Ok(Place::Absent) => decoded.leave_out(Some(index), "the alert is null"),
             Err(error) => decoded.leave_out(Some(index), format!("the alert cannot be read: {error}")),
         }
-    }
-    decoded.unless_useless()
+        index += 1;
+        Ok(())
+    })?;
+    json.end()?;
+    Ok(place)
 }
 
 /// Labels as Alertmanager takes them: strings, and at least one that is not empty.

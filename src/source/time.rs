@@ -32,7 +32,8 @@ impl Reading {
     /// Reads a text; one without a zone is read in `zone`.
     pub(super) fn of_text(text: &str, zone: &TimeZone) -> Self {
         let text = text.trim();
-        if text.is_empty() {
+        // What Alertmanager says of the end of every alert that fires need not be computed.
+        if text.is_empty() || text == "0001-01-01T00:00:00Z" {
             return Self::Unset;
         }
         if let Ok(time) = text.parse::<jiff::Timestamp>() {

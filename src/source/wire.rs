@@ -1,20 +1,21 @@
-//! Pieces of JSON that bodies of every format are made of, read leniently and with little copying.
+//! JSON read from its front to its end in one pass, leniently and with little copying.
 //!
-//! A derived struct takes an array for an object, fails on a repeated key and on a number where a text belongs.
-//! The types here do not: an [`Object`] is read key by key and the last of repeated keys stays, a [`Text`] is any
-//! scalar as written, and a [`Place`] says what stands there instead of what was hoped for.
+//! Bodies are read where they are taken in, and this is most of what an alert costs. So nothing is looked at twice:
+//! texts are borrowed from the body, what nobody asks for is passed over, and no tree is built. A field that holds
+//! something else than hoped for is no error: a [`Text`] is any scalar as written, and a [`Place`] says what stands
+//! there instead; of repeated keys the caller sees each, so the last can stay.
 //!
-//! They borrow from the body, so they read only from text that is in memory as a whole. They know no format.
+//! It knows no format. It takes exactly what `serde_json` takes for JSON, which a property holds it to; what is not
+//! JSON is only [`Broken`], and `serde_json` is asked for the words.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+/// The text is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
 
 /// What stands at a place of a body.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Place<T> {
     /// Nothing, or `null`.
     #[default]
@@ -25,127 +26,14 @@ pub(super) enum Place<T> {
     Other(&'static str),
 }
 
-/// What can stand at a [`Place`]: made of an array or of an object.
-pub(super) trait Shape<'de>: Sized {
-    /// Reads an array; `None` when this is not made of one.
-    fn of_array<A: SeqAccess<'de>>(mut array: A) -> Result<Option<Self>, A::Error> {
-        while array.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    /// Reads an object; `None` when this is not made of one.
-    fn of_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
-        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-}
-
-impl<'de, T: Shape<'de>> Deserialize<'de> for Place<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PlaceVisitor(PhantomData))
-    }
-}
-
-struct PlaceVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Shape<'de>> Visitor<'de> for PlaceVisitor<T> {
-    type Value = Place<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Place::Absent)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Place::Other("a boolean"))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Place::Other("a number"))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Place::Other("a number"))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Place::Other("a number"))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Place::Other("a text"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Self::Value, A::Error> {
-        Ok(T::of_array(array)?.map_or(Place::Other("an array"), Place::Of))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
-        Ok(T::of_object(object)?.map_or(Place::Other("an object"), Place::Of))
-    }
-}
-
-/// The elements of an array, each still to be read on its own.
-#[derive(Clone, Debug)]
-pub(super) struct Elements<'a>(pub(super) Vec<&'a RawValue>);
-
-impl<'de> Shape<'de> for Elements<'de> {
-    fn of_array<A: SeqAccess<'de>>(mut array: A) -> Result<Option<Self>, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = array.next_element()? {
-            elements.push(element);
+impl<T> Place<T> {
+    /// The same place with `value` for what was hoped for.
+    pub(super) fn with<U>(self, value: U) -> Place<U> {
+        match self {
+            Self::Absent => Place::Absent,
+            Self::Of(_) => Place::Of(value),
+            Self::Other(kind) => Place::Other(kind),
         }
-        Ok(Some(Self(elements)))
-    }
-}
-
-/// The fields of one kind of object.
-pub(super) trait Fields<'de>: Default {
-    /// Reads the value of the field `name` from `object`, or returns false when there is no such field.
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, object: &mut A) -> Result<bool, A::Error>;
-}
-
-/// An object of known fields; others are passed over, of repeated ones the last stays.
-#[derive(Clone, Debug)]
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Fields<'de>> Shape<'de> for Object<T> {
-    fn of_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
-        let mut fields = T::default();
-        while let Some(Key(name)) = object.next_key()? {
-            if !fields.read(&name, &mut object)? {
-                object.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(Some(Self(fields)))
-    }
-}
-
-/// A key, borrowed unless it holds an escape.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
     }
 }
 
@@ -158,33 +46,372 @@ pub(super) struct Text<'a> {
     is_string: bool,
 }
 
-impl<'a> Text<'a> {
+impl Text<'_> {
     /// The text, unless it is absent.
     pub(super) fn get(&self) -> Option<&str> {
         self.text.as_deref()
     }
+}
 
-    fn of_raw(raw: &'a str) -> Result<Self, serde_json::Error> {
-        let string = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let text = match string {
-            // The reader has checked the string; without an escape it stands there as it is.
-            Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
-            Some(_) => Some(Cow::Owned(serde_json::from_str(raw)?)),
-            None if raw == "null" => None,
-            None if raw.starts_with(['{', '[']) => Some(Cow::Owned(compact(raw))),
-            None => Some(Cow::Borrowed(raw)),
-        };
-        Ok(Self {
-            is_string: string.is_some() || text.is_none(),
+/// An object of texts: labels, annotations, values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pairs<'a> {
+    /// Names and values as they come, repeated names included; `null` is an empty value.
+    pub(super) list: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// The first name whose value is not a string.
+    pub(super) not_a_string: Option<Cow<'a, str>>,
+}
+
+/// A JSON text and how far it has been read.
+#[derive(Debug)]
+pub(super) struct Json<'a> {
+    text: &'a str,
+    at: usize,
+    /// Why a string that was asked for has no characters: half of a surrogate pair.
+    unreadable: Option<serde_json::Error>,
+    /// The brackets that are open around a value that is passed over.
+    open: Vec<u8>,
+}
+
+impl<'a> Json<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
             text,
+            at: 0,
+            unreadable: None,
+            open: Vec::new(),
+        }
+    }
+
+    /// Reads an object: `field` is called for each key and reads its value, or says with `false` that it has not.
+    pub(super) fn object(
+        &mut self,
+        mut field: impl FnMut(&mut Self, &str) -> Result<bool, Broken>,
+    ) -> Result<Place<()>, Broken> {
+        if self.peek() != Some(b'{') {
+            return self.something_else();
+        }
+        self.at += 1;
+        if self.takes(b'}') {
+            return Ok(Place::Of(()));
+        }
+        loop {
+            let key = self.key()?;
+            if !field(self, &key)? {
+                self.skip()?;
+            }
+            if !self.takes(b',') {
+                break;
+            }
+        }
+        self.expect(b'}').map(Place::Of)
+    }
+
+    /// Reads an array: `element` is called for each element and reads it.
+    pub(super) fn array(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), Broken>,
+    ) -> Result<Place<()>, Broken> {
+        if self.peek() != Some(b'[') {
+            return self.something_else();
+        }
+        self.at += 1;
+        if self.takes(b']') {
+            return Ok(Place::Of(()));
+        }
+        loop {
+            element(self)?;
+            if !self.takes(b',') {
+                break;
+            }
+        }
+        self.expect(b']').map(Place::Of)
+    }
+
+    /// Reads an object of texts.
+    pub(super) fn pairs(&mut self) -> Result<Place<Pairs<'a>>, Broken> {
+        let mut pairs = Pairs::default();
+        if self.peek() != Some(b'{') {
+            return Ok(self.something_else()?.with(pairs));
+        }
+        self.at += 1;
+        if self.takes(b'}') {
+            return Ok(Place::Of(pairs));
+        }
+        pairs.list.reserve(PAIRS_EXPECTED);
+        loop {
+            let name = self.key()?;
+            let value = self.text()?;
+            if !value.is_string && pairs.not_a_string.is_none() {
+                pairs.not_a_string = Some(name.clone());
+            }
+            pairs.list.push((name, value.text.unwrap_or_default()));
+            if !self.takes(b',') {
+                break;
+            }
+        }
+        self.expect(b'}')?;
+        Ok(Place::Of(pairs))
+    }
+
+    /// Reads the text of any value.
+    pub(super) fn text(&mut self) -> Result<Text<'a>, Broken> {
+        let first = self.peek();
+        if first == Some(b'"') {
+            return Ok(Text {
+                text: Some(self.string()?),
+                is_string: true,
+            });
+        }
+        let from = self.at;
+        self.skip()?;
+        let raw = self.text.get(from..self.at).ok_or(Broken)?;
+        Ok(Text {
+            is_string: raw == "null",
+            text: match first {
+                Some(b'n') => None,
+                Some(b'{' | b'[') => Some(Cow::Owned(compact(raw))),
+                _ => Some(Cow::Borrowed(raw)),
+            },
         })
+    }
+
+    /// Reads a part by `read`; the inner error says that a string in it has no characters, since half a surrogate
+    /// pair is none.
+    pub(super) fn part<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Broken>,
+    ) -> Result<Result<T, serde_json::Error>, Broken> {
+        self.unreadable = None;
+        let part = read(self)?;
+        Ok(self.unreadable.take().map_or(Ok(part), Err))
+    }
+
+    /// Nothing but space is left.
+    pub(super) fn end(&mut self) -> Result<(), Broken> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(Broken),
+        }
+    }
+
+    /// Passes over a value that is not what was hoped for, and names it.
+    fn something_else(&mut self) -> Result<Place<()>, Broken> {
+        let place = match self.peek() {
+            Some(b'n') => Place::Absent,
+            Some(b'{') => Place::Other("an object"),
+            Some(b'[') => Place::Other("an array"),
+            Some(b'"') => Place::Other("a text"),
+            Some(b't' | b'f') => Place::Other("a boolean"),
+            _ => Place::Other("a number"),
+        };
+        self.skip()?;
+        Ok(place)
+    }
+
+    /// Passes over a value. However deep it is, only [`Json::open`] grows.
+    fn skip(&mut self) -> Result<(), Broken> {
+        debug_assert!(self.open.is_empty(), "a value is passed over as a whole");
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.raw_string()?;
+                }
+                Some(b'{') => {
+                    self.at += 1;
+                    if !self.takes(b'}') {
+                        self.raw_key()?;
+                        self.open.push(b'}');
+                        continue;
+                    }
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    if !self.takes(b']') {
+                        self.open.push(b']');
+                        continue;
+                    }
+                }
+                Some(b't') => self.word("true")?,
+                Some(b'f') => self.word("false")?,
+                Some(b'n') => self.word("null")?,
+                _ => self.number()?,
+            }
+            // A value has ended; so have, perhaps, those around it.
+            loop {
+                let Some(&close) = self.open.last() else {
+                    return Ok(());
+                };
+                if self.takes(b',') {
+                    if close == b'}' {
+                        self.raw_key()?;
+                    }
+                    break;
+                }
+                self.expect(close)?;
+                self.open.pop();
+            }
+        }
+    }
+
+    /// A key and its colon.
+    fn key(&mut self) -> Result<Cow<'a, str>, Broken> {
+        let key = match self.peek() {
+            Some(b'"') => self.string()?,
+            _ => return Err(Broken),
+        };
+        self.expect(b':')?;
+        Ok(key)
+    }
+
+    fn raw_key(&mut self) -> Result<(), Broken> {
+        if self.peek() != Some(b'"') {
+            return Err(Broken);
+        }
+        self.raw_string()?;
+        self.expect(b':')
+    }
+
+    /// The characters of the string that begins here.
+    fn string(&mut self) -> Result<Cow<'a, str>, Broken> {
+        let from = self.at;
+        let has_escapes = self.raw_string()?;
+        let raw = self.text.get(from..self.at).ok_or(Broken)?;
+        if has_escapes {
+            let unescaped = serde_json::from_str(raw).map(Cow::Owned);
+            return Ok(unescaped.unwrap_or_else(|error| {
+                self.unreadable = Some(error);
+                Cow::Borrowed("")
+            }));
+        }
+        let inside = from + 1..self.at - 1;
+        self.text.get(inside).map(Cow::Borrowed).ok_or(Broken)
+    }
+
+    /// Passes over the string that begins here; answers whether it holds an escape.
+    fn raw_string(&mut self) -> Result<bool, Broken> {
+        let bytes = self.text.as_bytes();
+        let mut has_escapes = false;
+        let mut at = self.at + 1;
+        loop {
+            at = plain_end(bytes, at);
+            match bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(has_escapes);
+                }
+                Some(b'\\') => {
+                    has_escapes = true;
+                    at = escape_end(bytes, at + 1)?;
+                }
+                Some(_) | None => return Err(Broken),
+            }
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), Broken> {
+        let found = self.text.as_bytes().get(self.at..self.at + word.len());
+        if found != Some(word.as_bytes()) {
+            return Err(Broken);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Broken> {
+        self.at += usize::from(self.next() == Some(b'-'));
+        if self.next() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.next() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.next(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.next(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// At least one digit.
+    fn digits(&mut self) -> Result<(), Broken> {
+        let from = self.at;
+        while self.next().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == from { Err(Broken) } else { Ok(()) }
+    }
+
+    /// The byte that is next.
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// The byte that is next after space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let next = self.next();
+            if !matches!(next, Some(b' ' | b'\n' | b'\t' | b'\r')) {
+                return next;
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Whether `byte` is next after space, which is passed over with it then.
+    fn takes(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Broken> {
+        if self.takes(byte) { Ok(()) } else { Err(Broken) }
     }
 }
 
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        Self::of_raw(raw.get()).map_err(D::Error::custom)
+/// Room for the labels of most alerts.
+const PAIRS_EXPECTED: usize = 12;
+
+/// Where the plain part of a string ends that has come to `at`: at a quote, a backslash, a control character or
+/// the end. Eight bytes at once, as in Sean Anderson's "Bit Twiddling Hacks".
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quote = zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+        let found = (control | quote | backslash) & HIGHS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let plain = |byte: &&u8| **byte >= 0x20 && **byte != b'"' && **byte != b'\\';
+    at + bytes
+        .get(at..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(plain)
+        .count()
+}
+
+/// Where the escape ends whose letter stands at `at`.
+fn escape_end(bytes: &[u8], at: usize) -> Result<usize, Broken> {
+    match bytes.get(at) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 1),
+        Some(b'u') => match bytes.get(at + 1..at + 5) {
+            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 5),
+            _ => Err(Broken),
+        },
+        _ => Err(Broken),
     }
 }
 
@@ -206,36 +433,22 @@ fn compact(json: &str) -> String {
         .collect()
 }
 
-/// An object of texts: labels, annotations, values.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pairs<'a> {
-    /// Names and values as they come, repeated names included; `null` is an empty value.
-    pub(super) list: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// The first name whose value is not a string.
-    pub(super) not_a_string: Option<Cow<'a, str>>,
-}
-
-impl<'de> Shape<'de> for Pairs<'de> {
-    fn of_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
-        let mut pairs = Self::default();
-        while let Some((Key(name), value)) = object.next_entry::<Key<'de>, Text<'de>>()? {
-            if !value.is_string && pairs.not_a_string.is_none() {
-                pairs.not_a_string = Some(name.clone());
-            }
-            pairs.list.push((name, value.text.unwrap_or_default()));
-        }
-        Ok(Some(pairs))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
     use super::*;
 
     #[track_caller]
     fn check_text(json: &str, expected: Option<&str>) {
-        let text: Text<'_> = serde_json::from_str(json).unwrap();
-        assert_eq!(text.get(), expected, "{json}");
+        assert_eq!(Json::new(json).text().unwrap().get(), expected, "{json}");
+    }
+
+    /// Whether the whole text is one value.
+    fn is_json(text: &str) -> bool {
+        let mut json = Json::new(text);
+        json.skip().and_then(|()| json.end()).is_ok()
     }
 
     #[test]
@@ -259,10 +472,9 @@ mod tests {
 
     #[test]
     fn of_repeated_keys_all_are_read_in_order_and_the_first_odd_value_is_named() {
-        let place: Place<Pairs<'_>> =
-            serde_json::from_str(r#"{"a": "1", "b": 2, "a": null, "c": 3}"#).unwrap();
-        let Place::Of(pairs) = place else {
-            panic!("{place:?}");
+        let mut json = Json::new(r#"{"a": "1", "b": 2, "a": null, "c": 3}"#);
+        let Place::Of(pairs) = json.pairs().unwrap() else {
+            panic!("an object is one");
         };
         assert_eq!(pairs.not_a_string.as_deref(), Some("b"));
         assert_eq!(
@@ -274,21 +486,89 @@ mod tests {
     #[test]
     fn another_kind_of_value_is_named_and_not_an_error() {
         for (json, expected) in [
-            ("[1, [2]]", "an array"),
-            ("\"x\"", "a text"),
-            ("-1", "a number"),
-            ("1.5", "a number"),
-            ("false", "a boolean"),
+            ("[1, [2]]", Place::Other("an array")),
+            ("\"x\"", Place::Other("a text")),
+            ("-1", Place::Other("a number")),
+            ("1.5", Place::Other("a number")),
+            ("false", Place::Other("a boolean")),
+            (" null", Place::Absent),
         ] {
-            let place: Place<Pairs<'_>> = serde_json::from_str(json).unwrap();
-            assert!(
-                matches!(place, Place::Other(kind) if kind == expected),
-                "{place:?}"
-            );
+            assert_eq!(Json::new(json).pairs(), Ok(expected), "{json}");
         }
-        assert!(matches!(
-            serde_json::from_str::<Place<Elements<'_>>>(r#"{"a": {}}"#).unwrap(),
-            Place::Other("an object")
-        ));
+        let mut json = Json::new(r#"{"a": {}}"#);
+        assert_eq!(json.array(|_| Err(Broken)), Ok(Place::Other("an object")));
+        assert_eq!(json.end(), Ok(()));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_an_error_of_its_part_alone() {
+        let mut json = Json::new(r#"["\ud800", "b", {"\udc00": 1}]"#);
+        let mut readable = Vec::new();
+        let read = json.array(|json| {
+            let part = json.part(|json| {
+                if json.peek() == Some(b'{') {
+                    json.pairs().map(drop)
+                } else {
+                    json.text().map(drop)
+                }
+            });
+            readable.push(part?.is_ok());
+            Ok(())
+        });
+        assert_eq!(read, Ok(Place::Of(())));
+        assert_eq!(readable, [false, true, false]);
+    }
+
+    /// Pieces of JSON, so that some sequences of them are JSON and most others nearly so.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "\"a\"", "\"a\":", "1", "0", "-", ".", "e", "+",
+            "E5", "true", "false", "null", "nul", " ", "\n", "\u{1f}", "é", "\\n", "\\ud800", "00ff", "{}",
+            "[]", "1.5e-3",
+        ]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    /// JSON, a character of which was perhaps replaced.
+    fn damaged() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            any::<f64>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<bool>().prop_map(serde_json::Value::from),
+            "\\PC{0,20}".prop_map(serde_json::Value::from),
+        ];
+        let value = leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::vec(("[a-z]{0,3}", inner), 0..4)
+                    .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+            ]
+        });
+        (value, any::<prop::sample::Index>(), any::<Option<char>>()).prop_map(|(value, place, other)| {
+            let mut text: Vec<char> = value.to_string().chars().collect();
+            if let Some(other) = other {
+                let place = place.index(text.len());
+                text[place] = other;
+            }
+            text.into_iter().collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_json_takes_for_json_and_nothing_else_is_json(
+            text in prop_oneof![nearly_json(), damaged()],
+        ) {
+            prop_assert_eq!(is_json(&text), serde_json::from_str::<IgnoredAny>(&text).is_ok());
+        }
+
+        #[test]
+        fn a_text_is_what_serde_json_reads(text in any::<String>()) {
+            let json = serde_json::Value::from(text.as_str()).to_string();
+            let mut json = Json::new(&json);
+            let read = json.text().unwrap();
+            prop_assert_eq!(read.get(), Some(text.as_str()));
+            prop_assert_eq!(json.end(), Ok(()));
+        }
     }
 }
