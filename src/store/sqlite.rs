@@ -46,6 +46,8 @@ const LOG_PAGES: u32 = 4_000;
 const LOG_BYTES_KEPT: u32 = 64 << 20;
 /// Memory for pages, in KiB. The engine reads everything once, so there is little to gain from more.
 const CACHE_KIB: i32 = 4_096;
+/// Statements kept prepared: as many as rows are written with.
+const STATEMENTS_KEPT: usize = 32;
 /// Digests forgotten by one [`Store::prune`].
 const DIGESTS_PRUNED_MAX: i64 = 1_000;
 
@@ -251,6 +253,7 @@ fn lock(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Settings of the connection; only `journal_mode` stays with the file.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;

@@ -1,6 +1,6 @@
 //! Rows into the tables, inside a transaction that the caller begins and commits.
 //!
-//! A statement is prepared once for all rows of its table, and only for the tables that have any.
+//! A statement is prepared when its table first has rows, and kept: preparing costs as much as a few rows.
 
 use std::collections::BTreeMap;
 
@@ -50,10 +50,9 @@ impl Writer<'_> {
         let after = next.after(changes);
         // An empty commit asks whether the file can be written at all.
         if after != next || changes.is_empty() {
-            self.connection.execute(
-                "UPDATE meta SET next_alert = ?1, next_digest = ?2",
-                params![after.alert, after.digest],
-            )?;
+            let mut put =
+                (self.connection).prepare_cached("UPDATE meta SET next_alert = ?1, next_digest = ?2")?;
+            put.execute(params![after.alert, after.digest])?;
         }
         self.alerts(&changes.alerts)?;
         self.told(&changes.told)?;
@@ -72,8 +71,10 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put = (self.connection)
-            .prepare("INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-        let mut delete = self.connection.prepare("DELETE FROM alert WHERE id = ?1")?;
+            .prepare_cached("INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        let mut delete = self
+            .connection
+            .prepare_cached("DELETE FROM alert WHERE id = ?1")?;
         for (no, row) in rows {
             match row {
                 Some(row) => put.execute(params![
@@ -96,9 +97,10 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put =
-            (self.connection).prepare("INSERT OR REPLACE INTO told VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        let mut delete = (self.connection).prepare("DELETE FROM told WHERE receiver = ?1 AND alert = ?2")?;
+        let mut put = (self.connection)
+            .prepare_cached("INSERT OR REPLACE INTO told VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut delete =
+            (self.connection).prepare_cached("DELETE FROM told WHERE receiver = ?1 AND alert = ?2")?;
         for ((receiver, alert), row) in rows {
             let receiver = self.names.intern(self.connection, receiver.as_str())?;
             match row {
@@ -121,8 +123,8 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put = (self.connection)
-            .prepare("INSERT OR REPLACE INTO in_flight VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-        let mut delete = (self.connection).prepare("DELETE FROM in_flight WHERE id = ?1")?;
+            .prepare_cached("INSERT OR REPLACE INTO in_flight VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        let mut delete = (self.connection).prepare_cached("DELETE FROM in_flight WHERE id = ?1")?;
         for (id, row) in rows {
             match row {
                 Some(row) => put.execute(params![
@@ -146,7 +148,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put =
-            (self.connection).prepare("INSERT OR REPLACE INTO bot VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            (self.connection).prepare_cached("INSERT OR REPLACE INTO bot VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for (name, row) in rows {
             put.execute(params![
                 self.names.intern(self.connection, name.as_str())?,
@@ -164,7 +166,7 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put = (self.connection).prepare("INSERT OR REPLACE INTO served VALUES (?1, ?2)")?;
+        let mut put = (self.connection).prepare_cached("INSERT OR REPLACE INTO served VALUES (?1, ?2)")?;
         for (receiver, at) in rows {
             put.execute(params![
                 self.names.intern(self.connection, receiver.as_str())?,
@@ -178,8 +180,8 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put =
-            (self.connection).prepare("INSERT OR REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut put = (self.connection)
+            .prepare_cached("INSERT OR REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for (id, row) in rows {
             let counts = serde_json::to_string(&row.counts)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
@@ -200,7 +202,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put = (self.connection)
-            .prepare("UPDATE message SET sent_at = ?2, attempts = ?3, errcode = ?4 WHERE id = ?1")?;
+            .prepare_cached("UPDATE message SET sent_at = ?2, attempts = ?3, errcode = ?4 WHERE id = ?1")?;
         for (id, row) in rows {
             put.execute(params![id, row.sent_at, row.attempts, row.errcode])?;
         }
@@ -213,7 +215,7 @@ impl Writer<'_> {
         }
         let mut put = self
             .connection
-            .prepare("UPDATE digest SET outcome = ?2 WHERE id = ?1")?;
+            .prepare_cached("UPDATE digest SET outcome = ?2 WHERE id = ?1")?;
         for (id, outcome) in rows {
             put.execute(params![id, outcome])?;
         }
@@ -225,7 +227,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put = (self.connection)
-            .prepare("INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+            .prepare_cached("INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
         for (id, row) in rows {
             put.execute(params![
                 id,
@@ -264,9 +266,10 @@ impl Writer<'_> {
     /// Deletes the `limit` oldest digests composed before `before`, with their messages.
     pub(super) fn prune(&mut self, before: Timestamp, limit: i64) -> rusqlite::Result<()> {
         let mut oldest = (self.connection)
-            .prepare("SELECT id FROM digest WHERE composed_at < ?1 ORDER BY composed_at LIMIT ?2")?;
-        let mut messages = (self.connection).prepare("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?;
-        let mut digest = (self.connection).prepare("DELETE FROM digest WHERE id = ?1")?;
+            .prepare_cached("SELECT id FROM digest WHERE composed_at < ?1 ORDER BY composed_at LIMIT ?2")?;
+        let mut messages =
+            (self.connection).prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?;
+        let mut digest = (self.connection).prepare_cached("DELETE FROM digest WHERE id = ?1")?;
         let ids = oldest.query_map(params![before, limit], |row| row.get::<_, DigestId>(0))?;
         // Collected first: the digests found must not be deleted under the query that finds them.
         for id in ids.collect::<rusqlite::Result<Vec<_>>>()? {
