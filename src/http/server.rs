@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{Level, debug, error, info, warn};
+use warp::Filter as _;
 use warp::http::Request;
 use warp::reply::Response;
 
@@ -101,7 +102,8 @@ pub async fn serve(listener: Listener, site: Arc<Site>, shutdown: impl Future<Ou
     let connections = Connections {
         metrics: Arc::clone(&site.metrics),
         protocol: protocol(&limits),
-        service: TowerToHyperService::new(warp::service(routes(site))),
+        // Every request clones the service: in a box that is one counter, not one for each path.
+        service: TowerToHyperService::new(warp::service(routes(site).boxed())),
     };
     let mut open = JoinSet::new();
     let mut shutdown = pin!(shutdown);
