@@ -6,6 +6,8 @@
 //! **Invariant:** [`Labels`] are sorted by the bytes of their names and hold each name once, so equal sets are
 //! equal texts, and the [`Fingerprint`] is the one Prometheus computes for the same set.
 
+pub(crate) mod difference;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -18,18 +18,20 @@ mod query;
 mod told;
 mod truth;
 pub mod view;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::alert::{
-    Alert, AlertNo, BotName, DigestId, MessageId, Now, ReceiverName, RequestId, Severity, SourceName, Span,
-    Tick, Timestamp,
+    Alert, AlertNo, BotName, DigestId, Labels, MessageId, Now, ReceiverName, RequestId, Severity, SourceName,
+    Span, Tick, Timestamp,
 };
 use crate::digest::{Change, Detail, Draft, Rendered};
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
-use crate::engine::truth::{Ageing, Concern, Record, Truth};
+use crate::engine::truth::{Ageing, Concern, Heard, Record, Truth};
+use crate::engine::words::Texts;
 use crate::plan::{Plan, RouteId};
 use crate::store::{Changes, InFlightRow, Said, Saved};
 
@@ -213,7 +215,8 @@ impl Reason {
 /// What must be written, by key.
 #[derive(Debug, Default)]
 struct Dirty {
-    alerts: BTreeSet<AlertNo>,
+    /// With what it says, when that has just come in and need not be unpacked.
+    alerts: BTreeMap<AlertNo, Option<Texts>>,
     told: BTreeSet<(ReceiverName, AlertNo)>,
     bots: BTreeSet<BotName>,
     /// Rows that are written as they stand and not read back from the engine's state.
@@ -290,7 +293,8 @@ impl Engine {
             if row.state == crate::store::State::Firing {
                 row.expires_at = row.expires_at.max(now.time.plus(limits::RESTART_GRACE));
             }
-            engine.truth.insert(no, Record::restored(row, Arc::from([])));
+            let record = Record::restored(row, engine.truth.models());
+            engine.truth.insert(no, record);
             engine.watch_age(no);
         }
         engine.restore_in_flight(saved.in_flight);
@@ -334,12 +338,11 @@ impl Engine {
     pub fn changes(&mut self) -> Changes {
         let dirty = std::mem::take(&mut self.dirty);
         let mut changes = dirty.rows;
-        changes.alerts.extend(
-            dirty
-                .alerts
-                .into_iter()
-                .map(|no| (no, self.truth.get(no).map(|record| record.row.clone()))),
-        );
+        for (no, texts) in dirty.alerts {
+            let record = self.truth.get(no);
+            let row = record.map(|record| record.row(texts.unwrap_or_else(|| record.words.texts())));
+            changes.alerts.insert(no, row);
+        }
         for (receiver, alert) in dirty.told {
             let row = self
                 .desks
@@ -403,21 +406,25 @@ impl Engine {
 
     /// A message about a known alert.
     fn hear(&mut self, no: AlertNo, alert: Alert, expire_after: Span) -> Verdict {
-        let Some(record) = self.truth.get_mut(no) else {
+        let Some((record, models)) = self.truth.learning(no) else {
             return Verdict::Stale;
         };
         let before = (record.fires(), record.severity);
-        let relabelled = record.row.labels != alert.labels;
-        let (verdict, write) = record.hear(alert, expire_after, self.now.time);
+        let Heard {
+            verdict,
+            write,
+            texts,
+            relabelled,
+        } = record.hear(alert, expire_after, self.now.time, models);
         if write {
-            self.dirty.alerts.insert(no);
+            self.save(no, texts);
         }
         if matches!(verdict, Verdict::Repeat | Verdict::Late) {
             return verdict;
         }
         self.recount(no, before);
-        if relabelled {
-            self.route(no);
+        if relabelled && let Some(labels) = self.truth.get(no).map(|record| record.words.labels()) {
+            self.route(no, &labels);
         }
         if verdict != Verdict::Updated {
             self.watch_age(no);
@@ -426,12 +433,22 @@ impl Engine {
         verdict
     }
 
+    /// Has an alert written, with what it says when that is at hand.
+    fn save(&mut self, no: AlertNo, texts: Option<Texts>) {
+        let saved = self.dirty.alerts.entry(no).or_default();
+        if texts.is_some() {
+            *saved = texts;
+        }
+    }
+
     /// A message about an alert nobody knew.
     fn meet(&mut self, source: &SourceName, alert: Alert, expire_after: Span) -> Verdict {
         if self.truth.len() >= limits::ALERTS_HELD_MAX {
             return Verdict::OverLimit;
         }
-        let (record, verdict) = match Record::first(source, alert, expire_after, self.now.time) {
+        let models = self.truth.models();
+        let (record, texts, verdict) = match Record::first(source, alert, expire_after, self.now.time, models)
+        {
             Ok(first) => first,
             Err(verdict) => return verdict,
         };
@@ -439,8 +456,8 @@ impl Engine {
         self.next_alert = AlertNo(no.0 + 1);
         self.firing += u64::from(record.fires());
         self.truth.insert(no, record);
-        self.dirty.alerts.insert(no);
-        self.route(no);
+        self.route(no, &texts.labels);
+        self.save(no, Some(texts));
         self.watch_age(no);
         self.reconsider(no);
         verdict
@@ -448,9 +465,9 @@ impl Engine {
 
     /// Sets whom an alert concerns, from its labels and the plan. Who was told that it fires and is no longer
     /// concerned still hears of its end.
-    fn route(&mut self, no: AlertNo) {
+    fn route(&mut self, no: AlertNo, labels: &Labels) {
         let Some(record) = self.truth.get(no) else { return };
-        let routes = self.plan.routes.matching(&record.row.labels);
+        let routes = self.plan.routes.matching(labels);
         let before = Arc::clone(&record.concerns);
         let (fires, severity) = (record.fires(), record.severity);
         let mut concerns = self.concerns_of(routes);
@@ -632,11 +649,11 @@ impl Engine {
         }
         record.filed_at = Tick(0);
         let before = (record.fires(), record.severity);
-        let expire_after = expire_after(&self.plan, &record.row.source);
+        let expire_after = expire_after(&self.plan, record.words.source());
         match record.age(expire_after, now) {
             Ageing::Later => self.watch_age(no),
             Ageing::Expired | Ageing::Calm | Ageing::Believed => {
-                self.dirty.alerts.insert(no);
+                self.save(no, None);
                 self.recount(no, before);
                 self.watch_age(no);
                 self.reconsider(no);
@@ -660,7 +677,7 @@ impl Engine {
             return;
         }
         self.truth.remove(no);
-        self.dirty.alerts.insert(no);
+        self.save(no, None);
         for (receiver, desk) in &mut self.desks {
             if desk.told.remove(&no).is_some() {
                 self.dirty.told.insert((receiver.clone(), no));
@@ -754,7 +771,7 @@ impl Engine {
     fn reroute(&mut self, no: AlertNo) {
         let Some(record) = self.truth.get(no) else { return };
         let (fires, severity) = (record.fires(), record.severity);
-        let routes = self.plan.routes.matching(&record.row.labels);
+        let routes = self.plan.routes.matching(&record.words.labels());
         let concerns = self.concerns_of(routes);
         if fires {
             self.firing += 1;

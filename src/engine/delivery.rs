@@ -339,7 +339,7 @@ impl Engine {
                 no,
                 Telling {
                     said: told::said(change),
-                    episodes: record.row.episodes,
+                    episodes: record.episodes,
                     since,
                 },
             );
@@ -809,11 +809,12 @@ fn jittered(span: Span, random: u64) -> Span {
 
 /// What a digest is told about one change.
 fn entry(no: AlertNo, record: &Record, change: Change, told: Option<&ToldRow>, route: &Route) -> Entry {
-    let row = &record.row;
+    let texts = record.words.texts();
     let episodes = if change == Change::Flapping {
-        u32::try_from(row.recent.len()).unwrap_or(u32::MAX)
+        u32::try_from(record.recent.len()).unwrap_or(u32::MAX)
     } else {
-        row.episodes
+        record
+            .episodes
             .saturating_sub(told.map_or(0, |told| told.episodes))
             .max(1)
     };
@@ -823,19 +824,19 @@ fn entry(no: AlertNo, record: &Record, change: Change, told: Option<&ToldRow>, r
         urgent: route.urgent,
         severity: record.severity,
         group_by: route.group_by.clone(),
-        source: row.source.clone(),
-        fingerprint: row.fingerprint,
-        status: if row.state == State::Firing {
+        source: record.words.source().clone(),
+        fingerprint: record.fingerprint,
+        status: if record.state == State::Firing {
             Status::Firing
         } else {
             Status::Resolved
         },
-        labels: row.labels.clone(),
-        annotations: row.annotations.clone(),
-        links: row.links.clone(),
-        values: row.values.clone(),
-        starts_at: row.starts_at,
-        ends_at: row.ends_at,
+        labels: texts.labels,
+        annotations: texts.annotations,
+        links: texts.links,
+        values: texts.values,
+        starts_at: record.starts_at,
+        ends_at: record.ends_at,
         episodes,
     }
 }

@@ -30,19 +30,19 @@ impl Engine {
     }
 
     fn alert_view(&self, no: AlertNo, record: &Record) -> AlertView {
-        let row = &record.row;
+        let texts = record.words.texts();
         AlertView {
-            source: row.source.clone(),
-            fingerprint: row.fingerprint,
-            identity: row.identity.clone(),
-            state: row.state,
-            labels: row.labels.clone(),
-            annotations: row.annotations.clone(),
-            starts_at: row.starts_at,
-            ends_at: row.ends_at,
-            first_seen: row.first_seen,
-            last_seen: row.last_seen,
-            episodes: row.episodes,
+            source: record.words.source().clone(),
+            fingerprint: record.fingerprint,
+            identity: texts.identity,
+            state: record.state,
+            labels: texts.labels,
+            annotations: texts.annotations,
+            starts_at: record.starts_at,
+            ends_at: record.ends_at,
+            first_seen: record.first_seen,
+            last_seen: record.last_seen,
+            episodes: record.episodes,
             receivers: record
                 .concerns
                 .iter()
@@ -160,12 +160,17 @@ impl Engine {
 }
 
 fn asked_for(query: &AlertQuery, record: &Record) -> bool {
-    let row = &record.row;
-    query.source.as_ref().is_none_or(|source| row.source == *source)
-        && query.state.is_none_or(|state| row.state == state)
+    query
+        .source
+        .as_ref()
+        .is_none_or(|source| record.words.source() == source)
+        && query.state.is_none_or(|state| record.state == state)
         && query
             .receiver
             .as_ref()
             .is_none_or(|receiver| record.concern(receiver).is_some())
-        && query.matchers.iter().all(|matcher| matcher.matches(&row.labels))
+        && (query.matchers.is_empty() || {
+            let labels = record.words.labels();
+            query.matchers.iter().all(|matcher| matcher.matches(&labels))
+        })
 }

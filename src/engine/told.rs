@@ -16,20 +16,19 @@ pub(super) fn difference(
     route: &Route,
     now: Timestamp,
 ) -> Option<Change> {
-    let row = &record.row;
     let Some(told) = told else {
-        return Some(match row.state {
-            _ if row.flapping => Change::Flapping,
+        return Some(match record.state {
+            _ if record.flapping => Change::Flapping,
             State::Firing => Change::New,
             State::Resolved => Change::Passed,
             State::Expired => Change::Expired,
         });
     };
-    if row.flapping {
+    if record.flapping {
         return (told.said != Said::Flapping).then_some(Change::Flapping);
     }
-    let another_episode = row.episodes > told.episodes;
-    match (row.state, told.said) {
+    let another_episode = record.episodes > told.episodes;
+    match (record.state, told.said) {
         (State::Firing, Said::Firing) if another_episode => Some(Change::Again),
         (State::Firing, Said::Firing) => {
             (now >= told.at.plus(route.repeat_interval)).then_some(Change::Reminder)

@@ -13,6 +13,7 @@ use super::limits::{
 use crate::alert::{
     Alert, AlertNo, Fingerprint, ReceiverName, Severity, SourceName, Span, Status, Tick, Timestamp,
 };
+use crate::engine::words::{Models, News, Texts, Words};
 use crate::plan::RouteId;
 use crate::store::{AlertRow, State};
 
@@ -28,36 +29,99 @@ pub(super) struct Concern {
 /// One alert: what is saved of it, and what follows from that and the plan.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) row: AlertRow,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) state: State,
+    pub(super) starts_at: Timestamp,
+    pub(super) ends_at: Option<Timestamp>,
+    pub(super) first_seen: Timestamp,
+    pub(super) last_seen: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) episodes: u32,
+    pub(super) recent: Vec<Timestamp>,
+    pub(super) flapping: bool,
+    pub(super) doubted: bool,
+    pub(super) words: Words,
     pub(super) severity: Severity,
     pub(super) concerns: Arc<[Concern]>,
-    /// `row.expires_at` as last written; a repeat that moves it only a little is not.
+    /// `expires_at` as last written; a repeat that moves it only a little is not.
     saved_expires_at: Timestamp,
     /// Under which tick the engine has filed it for [`Record::age`]; 0 when not.
     pub(super) filed_at: Tick,
 }
 
+/// What a message meant for a known alert.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) verdict: Verdict,
+    /// Whether that leaves something to write.
+    pub(super) write: bool,
+    /// What the alert says, when it is what the message says.
+    pub(super) texts: Option<Texts>,
+    /// Whether it may concern others than before.
+    pub(super) relabelled: bool,
+}
+
 impl Record {
-    /// A record as the store had it.
-    pub(super) fn restored(row: AlertRow, concerns: Arc<[Concern]>) -> Self {
-        let severity = Severity::of(&row.labels);
-        let saved_expires_at = row.expires_at;
+    /// A record as the store had it, packed by the models in use.
+    pub(super) fn restored(row: AlertRow, models: &mut Models) -> Self {
+        let texts = Texts {
+            identity: row.identity,
+            labels: row.labels,
+            annotations: row.annotations,
+            links: row.links,
+            values: row.values,
+        };
         Self {
-            row,
-            severity,
-            concerns,
-            saved_expires_at,
+            fingerprint: row.fingerprint,
+            state: row.state,
+            starts_at: row.starts_at,
+            ends_at: row.ends_at,
+            first_seen: row.first_seen,
+            last_seen: row.last_seen,
+            expires_at: row.expires_at,
+            episodes: row.episodes,
+            recent: row.recent,
+            flapping: row.flapping,
+            doubted: row.doubted,
+            words: models.pack(&row.source, &texts),
+            severity: Severity::of(&texts.labels),
+            concerns: Arc::from([]),
+            saved_expires_at: row.expires_at,
             filed_at: Tick(0),
         }
     }
 
-    /// The record of an alert nobody knew, or why there is to be none.
+    /// What is saved of it, when it says this.
+    pub(super) fn row(&self, texts: Texts) -> AlertRow {
+        AlertRow {
+            source: self.words.source().clone(),
+            fingerprint: self.fingerprint,
+            identity: texts.identity,
+            state: self.state,
+            labels: texts.labels,
+            annotations: texts.annotations,
+            links: texts.links,
+            values: texts.values,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            expires_at: self.expires_at,
+            episodes: self.episodes,
+            recent: self.recent.clone(),
+            flapping: self.flapping,
+            doubted: self.doubted,
+        }
+    }
+
+    /// The record of an alert nobody knew with what it says, or why there is to be none.
     pub(super) fn first(
         source: &SourceName,
         alert: Alert,
         expire_after: Span,
         now: Timestamp,
-    ) -> Result<(Self, Verdict), Verdict> {
+        models: &mut Models,
+    ) -> Result<(Self, Texts, Verdict), Verdict> {
         let (state, ends_at, verdict) = match alert.status {
             Status::Firing => (State::Firing, None, Verdict::New),
             Status::Resolved => {
@@ -74,16 +138,12 @@ impl Record {
             State::Firing => alert.expires_at.unwrap_or(now.plus(expire_after)),
             State::Resolved | State::Expired => now.plus(OVER_KEPT),
         };
-        let row = AlertRow {
-            source: source.clone(),
-            fingerprint: alert.fingerprint,
-            identity: alert.identity,
+        let (fingerprint, starts_at) = (alert.fingerprint, alert.starts_at.unwrap_or(now));
+        let texts = Texts::of(alert);
+        let record = Self {
+            fingerprint,
             state,
-            labels: alert.labels,
-            annotations: alert.annotations,
-            links: alert.links,
-            values: alert.values,
-            starts_at: alert.starts_at.unwrap_or(now),
+            starts_at,
             ends_at,
             first_seen: now,
             last_seen: now,
@@ -92,14 +152,13 @@ impl Record {
             recent: Vec::new(),
             flapping: false,
             doubted: false,
+            words: models.pack(source, &texts),
+            severity: Severity::of(&texts.labels),
+            concerns: Arc::from([]),
+            saved_expires_at: expires_at,
+            filed_at: Tick(0),
         };
-        Ok((
-            Self {
-                saved_expires_at: expires_at,
-                ..Self::restored(row, Arc::from([]))
-            },
-            verdict,
-        ))
+        Ok((record, texts, verdict))
     }
 
     /// How it concerns one receiver.
@@ -121,12 +180,18 @@ impl Record {
 
     /// Whether it fires.
     pub(super) fn fires(&self) -> bool {
-        self.row.state == State::Firing
+        self.state == State::Firing
     }
 
-    /// What a further message about it means, and whether that leaves something to write.
-    pub(super) fn hear(&mut self, alert: Alert, expire_after: Span, now: Timestamp) -> (Verdict, bool) {
-        let verdict = match (self.row.state, alert.status) {
+    /// What a further message about it means.
+    pub(super) fn hear(
+        &mut self,
+        alert: Alert,
+        expire_after: Span,
+        now: Timestamp,
+        models: &mut Models,
+    ) -> Heard {
+        let verdict = match (self.state, alert.status) {
             (State::Firing, Status::Firing) => Verdict::Repeat,
             (State::Firing, Status::Resolved) => self.hear_end(&alert, now),
             (State::Resolved | State::Expired, Status::Firing) => self.hear_begin(&alert, now),
@@ -137,20 +202,36 @@ impl Record {
             }
         };
         if matches!(verdict, Verdict::Late | Verdict::Doubted) {
-            return (verdict, verdict == Verdict::Doubted);
+            return Heard {
+                verdict,
+                write: verdict == Verdict::Doubted,
+                texts: None,
+                relabelled: false,
+            };
         }
-        let updated = self.learn(alert, expire_after, now);
-        let verdict = if verdict == Verdict::Repeat && updated {
+        self.last_seen = now;
+        if self.state == State::Firing {
+            let expires_at = alert.expires_at.unwrap_or(now.plus(expire_after));
+            self.expires_at = expires_at.max(self.expires_at);
+        }
+        let texts = Texts::of(alert);
+        let news = self.learn(&texts, models);
+        let verdict = if verdict == Verdict::Repeat && (news.labels || news.annotations) {
             Verdict::Updated
         } else {
             verdict
         };
-        let drifted = self.row.expires_at.since(self.saved_expires_at) > expiry_drift_max(expire_after);
+        let drifted = self.expires_at.since(self.saved_expires_at) > expiry_drift_max(expire_after);
         let write = verdict != Verdict::Repeat || drifted;
         if write {
-            self.saved_expires_at = self.row.expires_at;
+            self.saved_expires_at = self.expires_at;
         }
-        (verdict, write)
+        Heard {
+            verdict,
+            write,
+            texts: Some(texts),
+            relabelled: news.labels,
+        }
     }
 
     /// An end of a firing alert: of this episode, unless it lies before its begin.
@@ -158,8 +239,8 @@ impl Record {
         let ends_at = alert.ends_at.unwrap_or(now);
         let older = alert
             .starts_at
-            .is_some_and(|starts_at| starts_at < self.row.starts_at);
-        if older && ends_at < self.row.starts_at {
+            .is_some_and(|starts_at| starts_at < self.starts_at);
+        if older && ends_at < self.starts_at {
             return Verdict::Late;
         }
         self.end(State::Resolved, ends_at, now);
@@ -168,11 +249,11 @@ impl Record {
 
     /// A firing message about an alert that is over: the next episode, or a doubtful word about the last one.
     fn hear_begin(&mut self, alert: &Alert, now: Timestamp) -> Verdict {
-        let over_at = self.row.ends_at.unwrap_or(self.row.starts_at);
+        let over_at = self.ends_at.unwrap_or(self.starts_at);
         let same_episode = alert.starts_at.is_some_and(|starts_at| starts_at <= over_at);
         let ended_lately = now.since(self.over_seen()) <= LATE_MAX;
-        if same_episode && self.row.state == State::Resolved && ended_lately {
-            self.row.doubted = true;
+        if same_episode && self.state == State::Resolved && ended_lately {
+            self.doubted = true;
             return Verdict::Doubted;
         }
         self.begin(alert.starts_at.unwrap_or(now), now);
@@ -181,92 +262,79 @@ impl Record {
 
     /// An end of an alert that is over: a repeat, unless it ends an episode we never saw begin.
     fn hear_passed(&mut self, alert: &Alert, now: Timestamp) -> Verdict {
-        match (alert.starts_at, self.row.ends_at) {
+        match (alert.starts_at, self.ends_at) {
             (Some(starts_at), Some(ends_at)) if starts_at > ends_at => {
                 self.begin(starts_at, now);
                 self.end(State::Resolved, alert.ends_at.unwrap_or(now), now);
                 Verdict::Resolved
             }
             // The end is said again: what was said against it was late.
-            _ if std::mem::take(&mut self.row.doubted) => Verdict::Resolved,
+            _ if std::mem::take(&mut self.doubted) => Verdict::Resolved,
             _ => Verdict::Repeat,
         }
     }
 
     fn begin(&mut self, starts_at: Timestamp, now: Timestamp) {
-        let row = &mut self.row;
-        if row.recent.is_empty() {
-            row.recent.push(row.starts_at.min(now));
+        if self.recent.is_empty() {
+            self.recent.push(self.starts_at.min(now));
         }
-        row.recent.retain(|begin| now.since(*begin) <= FLAPPING_WINDOW);
-        row.recent.push(now);
+        self.recent.retain(|begin| now.since(*begin) <= FLAPPING_WINDOW);
+        self.recent.push(now);
         // Older begins than these can no longer decide anything.
-        let surplus = row.recent.len().saturating_sub(RECENT_KEPT_MAX);
-        row.recent.drain(..surplus);
-        row.flapping |= row.recent.len() > FLAPPING_EPISODES_MAX;
-        row.doubted = false;
-        row.state = State::Firing;
-        row.starts_at = starts_at;
-        row.ends_at = None;
-        row.episodes = row.episodes.saturating_add(1);
+        let surplus = self.recent.len().saturating_sub(RECENT_KEPT_MAX);
+        self.recent.drain(..surplus);
+        self.flapping |= self.recent.len() > FLAPPING_EPISODES_MAX;
+        self.doubted = false;
+        self.state = State::Firing;
+        self.starts_at = starts_at;
+        self.ends_at = None;
+        self.episodes = self.episodes.saturating_add(1);
     }
 
     fn end(&mut self, state: State, ends_at: Timestamp, now: Timestamp) {
-        self.row.doubted = false;
-        self.row.state = state;
-        self.row.ends_at = Some(ends_at);
-        self.row.expires_at = now.plus(OVER_KEPT);
+        self.doubted = false;
+        self.state = state;
+        self.ends_at = Some(ends_at);
+        self.expires_at = now.plus(OVER_KEPT);
     }
 
-    /// Takes over what the message says beside the status. `true` when people would see a difference.
-    fn learn(&mut self, alert: Alert, expire_after: Span, now: Timestamp) -> bool {
-        let row = &mut self.row;
-        row.last_seen = now;
-        if row.state == State::Firing {
-            row.expires_at = alert
-                .expires_at
-                .unwrap_or(now.plus(expire_after))
-                .max(row.expires_at);
+    /// Takes over what the message says beside the status, and answers what people would see of that. Measured
+    /// values change with every evaluation, and two replicas of a sender link to different places: neither is news,
+    /// the newest is simply the one shown.
+    fn learn(&mut self, texts: &Texts, models: &mut Models) -> News {
+        let news = models.repack(&mut self.words, texts);
+        if news.labels {
+            self.severity = Severity::of(&texts.labels);
         }
-        // Measured values change with every evaluation, and two replicas of a sender link to different places:
-        // neither is news, the newest is simply the one shown.
-        row.values = alert.values;
-        row.links = alert.links;
-        let updated = row.labels != alert.labels || row.annotations != alert.annotations;
-        if updated {
-            self.severity = Severity::of(&alert.labels);
-            row.labels = alert.labels;
-            row.annotations = alert.annotations;
-        }
-        updated
+        news
     }
 
     /// When the end of an alert that is over came in.
     fn over_seen(&self) -> Timestamp {
-        Timestamp(self.row.expires_at.0.saturating_sub_unsigned(OVER_KEPT.0))
+        Timestamp(self.expires_at.0.saturating_sub_unsigned(OVER_KEPT.0))
     }
 
     /// What time does to the record: it expires, becomes calm, is believed to fire after all, is to be forgotten, or
     /// is looked at again later.
     pub(super) fn age(&mut self, expire_after: Span, now: Timestamp) -> Ageing {
-        if self.row.doubted && self.believed_at() <= now {
-            self.begin(self.row.starts_at, now);
-            self.row.expires_at = now.plus(expire_after);
-            self.saved_expires_at = self.row.expires_at;
+        if self.doubted && self.believed_at() <= now {
+            self.begin(self.starts_at, now);
+            self.expires_at = now.plus(expire_after);
+            self.saved_expires_at = self.expires_at;
             return Ageing::Believed;
         }
-        if self.row.flapping && self.calm_at() <= now {
-            self.row.flapping = false;
-            self.row.recent.clear();
+        if self.flapping && self.calm_at() <= now {
+            self.flapping = false;
+            self.recent.clear();
             return Ageing::Calm;
         }
-        if self.row.expires_at > now {
+        if self.expires_at > now {
             return Ageing::Later;
         }
-        match self.row.state {
+        match self.state {
             State::Firing => {
                 self.end(State::Expired, now, now);
-                self.saved_expires_at = self.row.expires_at;
+                self.saved_expires_at = self.expires_at;
                 Ageing::Expired
             }
             State::Resolved | State::Expired => Ageing::Forget,
@@ -275,12 +343,12 @@ impl Record {
 
     /// When [`Record::age`] will next have something to say.
     pub(super) fn ages_at(&self) -> Timestamp {
-        let calm = self.row.flapping.then(|| self.calm_at());
-        let believed = self.row.doubted.then(|| self.believed_at());
+        let calm = self.flapping.then(|| self.calm_at());
+        let believed = self.doubted.then(|| self.believed_at());
         [calm, believed]
             .into_iter()
             .flatten()
-            .fold(self.row.expires_at, Timestamp::min)
+            .fold(self.expires_at, Timestamp::min)
     }
 
     fn believed_at(&self) -> Timestamp {
@@ -288,7 +356,7 @@ impl Record {
     }
 
     fn calm_at(&self) -> Timestamp {
-        let last_begin = self.row.recent.last().copied().unwrap_or(self.row.starts_at);
+        let last_begin = self.recent.last().copied().unwrap_or(self.starts_at);
         let last_end = if self.fires() {
             last_begin
         } else {
@@ -316,11 +384,12 @@ pub(super) enum Ageing {
     Forget,
 }
 
-/// All records, and the way from a fingerprint to its record.
+/// All records, the way from a fingerprint to its record, and the models of what records say.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     records: BTreeMap<AlertNo, Box<Record>>,
     index: BTreeMap<SourceName, BTreeMap<Fingerprint, AlertNo>>,
+    models: Models,
 }
 
 impl Truth {
@@ -336,24 +405,37 @@ impl Truth {
         self.records.get_mut(&no).map(Box::as_mut)
     }
 
+    /// A record, and by what to pack what it is to say.
+    pub(super) fn learning(&mut self, no: AlertNo) -> Option<(&mut Record, &mut Models)> {
+        Some((self.records.get_mut(&no)?, &mut self.models))
+    }
+
+    /// By what to pack what a new record is to say.
+    pub(super) fn models(&mut self) -> &mut Models {
+        &mut self.models
+    }
+
     pub(super) fn insert(&mut self, no: AlertNo, record: Record) {
-        match self.index.get_mut(&record.row.source) {
-            Some(of_source) => of_source.insert(record.row.fingerprint, no),
+        let source = record.words.source();
+        match self.index.get_mut(source) {
+            Some(of_source) => of_source.insert(record.fingerprint, no),
             None => self
                 .index
-                .entry(record.row.source.clone())
+                .entry(source.clone())
                 .or_default()
-                .insert(record.row.fingerprint, no),
+                .insert(record.fingerprint, no),
         };
         self.records.insert(no, Box::new(record));
     }
 
-    pub(super) fn remove(&mut self, no: AlertNo) -> Option<Box<Record>> {
-        let record = self.records.remove(&no)?;
-        if let Some(of_source) = self.index.get_mut(&record.row.source) {
-            of_source.remove(&record.row.fingerprint);
+    pub(super) fn remove(&mut self, no: AlertNo) {
+        let Some(record) = self.records.remove(&no) else {
+            return;
+        };
+        if let Some(of_source) = self.index.get_mut(record.words.source()) {
+            of_source.remove(&record.fingerprint);
         }
-        Some(record)
+        self.models.release(record.words);
     }
 
     pub(super) fn len(&self) -> usize {
