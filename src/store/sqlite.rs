@@ -6,6 +6,9 @@
 //! and not given back. A commit that fails is rolled back and leaves the store as usable as before: once there
 //! is space again, or the disk can be written, the next one succeeds.
 //!
+//! Before each commit it is asked whether the files are still those that were opened. SQLite would go on writing to
+//! a file that was deleted, and every commit would succeed until the process ends and nothing is found.
+//!
 //! **Invariants:** the file is locked from [`SqliteStore::open`] until the process ends, however it ends, also
 //! against readers, so what is in memory (names, next numbers) is what is on disk. Numbers of alerts and digests
 //! never go back. [`Store::load`] reads every page of every table the engine starts from, which finds damage as
@@ -56,8 +59,10 @@ const DIGESTS_PRUNED_MAX: i64 = 1_000;
 pub struct SqliteStore {
     path: PathBuf,
     connection: Connection,
-    /// Device and inode of the open file.
-    file: (u64, u64),
+    /// The open file as it last was.
+    file: Place,
+    /// Device and inode of its open log.
+    log: (u64, u64),
     instance: String,
     names: Names,
     next: Next,
@@ -79,6 +84,7 @@ impl SqliteStore {
         // Absolute, so that SQLite sees a path and never a URI or `:memory:`.
         let path = std::path::absolute(path).map_err(|error| failure::of_system(path, &error))?;
         create_if_absent(&path)?;
+        check_not_emptied(&path)?;
         let failed = |error| failure::of_sqlite(&path, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
@@ -111,7 +117,8 @@ impl SqliteStore {
             .map_err(failed)?;
         Ok(Self {
             names: Names::load(&connection).map_err(failed)?,
-            file: identity(&path).map_err(|error| failure::of_system(&path, &error))?,
+            file: Place::of(&path).map_err(|error| failure::of_system(&path, &error))?,
+            log: log_of(&path).map_err(|error| failure::of_system(&path, &error))?,
             connection,
             instance,
             next,
@@ -146,18 +153,39 @@ impl SqliteStore {
     }
 
     /// What is written to a file that was moved or deleted is not durable: the next start would not find it.
-    fn check_in_place(&self) -> Result<(), StoreError> {
-        match identity(&self.path) {
-            Ok(file) if file == self.file => Ok(()),
-            Ok(_) => Err(failure::read_only(
+    fn check_in_place(&mut self) -> Result<(), StoreError> {
+        let found = Place::of(&self.path)
+            .map_err(|error| failure::read_only(&self.path, format!("it was moved or deleted: {error}")))?;
+        if found.identity != self.file.identity {
+            return Err(failure::read_only(
                 &self.path,
                 "another file took its place; start again",
-            )),
-            Err(error) => Err(failure::read_only(
-                &self.path,
-                format!("it was moved or deleted: {error}"),
-            )),
+            ));
         }
+        if found.bytes < self.file.bytes {
+            return Err(failure::damaged(
+                &self.path,
+                format!("it was cut from {} to {} bytes", self.file.bytes, found.bytes),
+            ));
+        }
+        self.file = found;
+        if log_of(&self.path).ok() == Some(self.log) {
+            return Ok(());
+        }
+        self.renew_log()
+    }
+
+    /// Takes the open log over into the file, and begins another in its place.
+    fn renew_log(&mut self) -> Result<(), StoreError> {
+        let renewed = ["DELETE", "WAL"]
+            .into_iter()
+            .try_for_each(|mode| self.connection.pragma_update(None, "journal_mode", mode))
+            // The first transaction makes the file.
+            .and_then(|()| self.connection.execute_batch("BEGIN IMMEDIATE; COMMIT"));
+        renewed.map_err(|error| failure::of_sqlite(&self.path, &error))?;
+        self.log = log_of(&self.path).map_err(|error| failure::of_system(&self.path, &error))?;
+        tracing::warn!("the store's log was moved or deleted; it was written anew");
+        Ok(())
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -243,6 +271,16 @@ fn create_if_absent(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// SQLite takes an empty file for a new database and throws its log away. But a log comes after the first page: a
+/// file that has one was not always empty.
+fn check_not_emptied(path: &Path) -> Result<(), StoreError> {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    if bytes(path) == 0 && bytes(&log_path(path)) > 0 {
+        return Err(failure::damaged(path, "it is empty, and its log is not"));
+    }
+    Ok(())
+}
+
 /// Takes the file for this connection alone. The system releases the lock when the process ends.
 fn lock(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(OWNER_WAIT)?;
@@ -265,9 +303,35 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", false)
 }
 
-/// Which file stands at `path`.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+/// A file, and how long it was.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Device and inode.
+    identity: (u64, u64),
+    /// It only grows: space of deleted rows is not given back.
+    bytes: u64,
+}
+
+impl Place {
+    /// What stands at `path`.
+    fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|file| Self {
+            identity: (file.dev(), file.ino()),
+            bytes: file.len(),
+        })
+    }
+}
+
+/// Which file is the log of the database at `path`.
+fn log_of(path: &Path) -> io::Result<(u64, u64)> {
+    Place::of(&log_path(path)).map(|place| place.identity)
+}
+
+/// Where SQLite keeps the log of the database at `path`.
+fn log_path(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 /// A number of rows as SQLite counts them.

@@ -715,6 +715,70 @@ fn a_full_disk_fails_the_commit_and_nothing_else() {
     );
 }
 
+/// What a crash at this moment would leave.
+fn after_a_crash(directory: &TempDir) -> Saved {
+    let copy = self::directory();
+    for name in ["dingest.db", "dingest.db-wal"] {
+        fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+    }
+    open(&file(&copy)).load().unwrap()
+}
+
+#[test]
+fn a_log_that_was_deleted_is_written_anew_and_takes_nothing_with_it() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&one_alert(1, 10)).unwrap();
+    fs::remove_file(directory.path().join("dingest.db-wal")).unwrap();
+    store.commit(&one_alert(2, 10)).unwrap();
+    let saved = after_a_crash(&directory);
+    assert_eq!(saved.alerts.len(), 2);
+    assert_eq!(saved, store.load().unwrap());
+    // Another file in its place is as bad as none.
+    fs::rename(
+        directory.path().join("dingest.db-wal"),
+        directory.path().join("aside"),
+    )
+    .unwrap();
+    fs::write(directory.path().join("dingest.db-wal"), "not a log").unwrap();
+    store.commit(&one_alert(3, 10)).unwrap();
+    assert_eq!(after_a_crash(&directory).alerts.len(), 3);
+}
+
+#[test]
+fn a_file_that_was_emptied_is_not_taken_for_a_new_one() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&one_alert(1, 10)).unwrap();
+    let crashed = self::directory();
+    fs::copy(
+        directory.path().join("dingest.db-wal"),
+        crashed.path().join("dingest.db-wal"),
+    )
+    .unwrap();
+    fs::write(file(&crashed), "").unwrap();
+    let error = SqliteStore::open(&file(&crashed)).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(crashed.path().join("dingest.db-wal").exists());
+}
+
+#[test]
+fn a_file_that_was_cut_short_takes_no_more_commits() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    store.commit(&one_alert(1, 10)).unwrap();
+    // Into the file.
+    store.connection.execute_batch("PRAGMA wal_checkpoint").unwrap();
+    store.commit(&one_alert(2, 10)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(file(&directory)).unwrap();
+    file.set_len(4096).unwrap();
+    for _ in 0..2 {
+        let error = store.commit(&one_alert(3, 10)).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("to 4096 bytes"), "{error}");
+    }
+}
+
 #[test]
 fn a_disk_that_became_read_only_fails_the_commit_and_nothing_else() {
     check_obstacle(
