@@ -380,6 +380,7 @@ impl Driver {
         for reply in std::mem::take(&mut self.replies).into_values() {
             answer(reply, Err(Unavailable::ShuttingDown));
         }
+        self.writer.close().await;
     }
 
     fn wake(&mut self) {

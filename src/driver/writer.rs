@@ -23,7 +23,12 @@ type RefusedReply = oneshot::Sender<Result<Vec<RefusedBody>, Unavailable>>;
 pub(super) struct Writer {
     commands: mpsc::Sender<Command>,
     reads: Arc<Semaphore>,
+    /// Comes to an end when the store is closed.
+    closed: oneshot::Receiver<()>,
 }
+
+/// How long a store may take to close. What is committed is on disk without that.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// A commit that has ended.
 #[derive(Debug)]
@@ -53,14 +58,27 @@ impl Writer {
     /// Moves the store to a thread.
     pub(super) fn spawn(mut store: Box<dyn Store>) -> Self {
         let (commands, inbox) = mpsc::channel();
+        let (closing, closed) = oneshot::channel();
         std::thread::spawn(move || {
             for command in inbox {
                 obey(store.as_mut(), command);
             }
+            drop(store);
+            // Nobody may be waiting.
+            let _unheard = closing.send(());
         });
         Self {
             commands,
             reads: Arc::new(Semaphore::new(READS_WAITING_MAX)),
+            closed,
+        }
+    }
+
+    /// Lets the thread finish and close its store, so that the file on disk is whole without its log.
+    pub(super) async fn close(self) {
+        drop(self.commands);
+        if tokio::time::timeout(CLOSE_MAX, self.closed).await.is_err() {
+            tracing::warn!("the store does not close; what is committed is on disk all the same");
         }
     }
 
