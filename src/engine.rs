@@ -282,18 +282,17 @@ impl Engine {
         for (bot, row) in saved.bots {
             engine.budgets.insert(bot, Budget::restored(&row, now));
         }
-        for (receiver, alert, row) in saved.told {
+        for (receiver, alert, mut row) in saved.told {
+            row.at = row.at.min(now.time);
             engine.desk(&receiver).told.insert(alert, row);
         }
         for (receiver, at) in saved.served {
             let age = now.time.since(at);
             engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
         }
-        for (no, mut row) in saved.alerts {
-            if row.state == crate::store::State::Firing {
-                row.expires_at = row.expires_at.max(now.time.plus(limits::RESTART_GRACE));
-            }
-            let record = Record::restored(row, engine.truth.models());
+        for (no, row) in saved.alerts {
+            let mut record = Record::restored(row, engine.truth.models());
+            record.trust_clock(now.time);
             engine.truth.insert(no, record);
             engine.watch_age(no);
         }
@@ -305,7 +304,10 @@ impl Engine {
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, now: Now) {
-        self.now = now;
+        let before = std::mem::replace(&mut self.now, now);
+        if was_set(before, now) {
+            self.trust_clock();
+        }
         match input {
             Input::Alerts {
                 request,
@@ -615,6 +617,26 @@ impl Engine {
         self.now.tick.plus(time.since(self.now.time))
     }
 
+    /// The wall clock was set: what was written by the old one is made right, and timers that stand for a time of the
+    /// wall clock are set anew.
+    fn trust_clock(&mut self) {
+        let now = self.now.time;
+        for no in self.truth.numbers() {
+            if let Some(record) = self.truth.get_mut(no) {
+                record.trust_clock(now);
+            }
+            self.watch_age(no);
+        }
+        for told in self.desks.values_mut().flat_map(|desk| desk.told.values_mut()) {
+            told.at = told.at.min(now);
+        }
+        self.reminders.clear();
+        self.file_reminders();
+        // What the next process finds must fit the clock it will see.
+        self.dirty.bots.extend(self.budgets.keys().cloned());
+        self.touched.extend(self.desks.keys().cloned());
+    }
+
     /// Lets everything happen that only time brings about.
     fn pass_time(&mut self) {
         while let Some(entry) = self
@@ -827,6 +849,13 @@ impl Engine {
     fn save_in_flight(&mut self, message: MessageId, row: Option<InFlightRow>) {
         self.dirty.rows.in_flight.insert(message, row);
     }
+}
+
+/// Whether the wall clock was set between the two, and did not just go on.
+fn was_set(before: Now, now: Now) -> bool {
+    let passed = now.tick.since(before.tick);
+    let expected = before.time.plus(passed);
+    now.time.0.abs_diff(expected.0) > limits::CLOCK_SET_MIN.0
 }
 
 /// The next whole second, so that timers are few however many alerts there are.

@@ -120,11 +120,14 @@ impl Budget {
         }
     }
 
-    /// The budget as the store is to have it.
+    /// The budget as the store is to have it: what is planned or on its way counts as sent at this moment.
     pub(super) fn row(&self, now: Now) -> BotRow {
         let time_of = |tick: Tick| Timestamp(now.time.0.saturating_sub_unsigned(now.tick.since(tick).0));
+        let answered = self.answered.iter().map(|tick| time_of(*tick));
+        // Should the process end before the answer, nobody can tell when they were.
+        let open = std::iter::repeat_n(now.time, self.open as usize);
         BotRow {
-            sent: self.answered.iter().map(|tick| time_of(*tick)).collect(),
+            sent: answered.chain(open).collect(),
             pause: self.pause.filter(|pause| pause.until > now.tick).map(|pause| {
                 (
                     now.time.plus(pause.until.since(now.tick)),

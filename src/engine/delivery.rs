@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 
 use super::budget::{Month, PauseReason, pace};
 use super::desk::{Desk, Sending, Stage, Telling, UnderWay};
-use super::limits::{BACKOFF_URGENT_MAX, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff};
-use super::outcome::Rejected;
+use super::limits::{
+    BACKOFF_URGENT_MAX, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff,
+};
+use super::outcome::{Refused, Rejected};
 use super::truth::Record;
 use super::view::WaitsFor;
 use super::{Answer, Effect, Engine, Event, Outcome, Send, told};
@@ -481,6 +483,9 @@ impl Engine {
         {
             budget.open(1);
         }
+        // What is on its way takes its place of the minute on disk, too: should the process end before the answer is
+        // written, the next one knows of it.
+        self.dirty.bots.extend(bot.clone());
         let body = std::sync::Arc::clone(&row.body);
         self.save_in_flight(message, Some(row));
         self.effects.push_back(Effect::Send(Send { message, bot, body }));
@@ -599,6 +604,7 @@ impl Engine {
             Outcome::Limited(span) => (PauseReason::Limited, span),
             Outcome::Blocked(span) => (PauseReason::Blocked, span),
             Outcome::Quota => (PauseReason::Quota, QUOTA_PAUSE),
+            Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), CLOCK_PAUSE),
             Outcome::Refused(what) => (PauseReason::Refused(what), REFUSED_PAUSE),
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
         };

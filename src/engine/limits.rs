@@ -19,7 +19,8 @@ pub const LATE_MAX: Span = Span::minutes(2);
 /// How long an alert may go unrepeated whose source is no longer configured.
 pub const UNCONFIGURED_EXPIRE_AFTER: Span = Span::days(15);
 
-/// After a restart no alert expires for this long: its sender gets the chance to repeat it.
+/// After a restart, and after the clock was set, no alert expires for this long: its sender gets the chance to repeat
+/// it.
 pub const RESTART_GRACE: Span = Span::minutes(5);
 
 /// A repeat that moves an expiry by less than this is not written ([`expiry_drift_max`]).
@@ -42,6 +43,12 @@ pub const URGENT_RESERVE: u32 = 3;
 
 /// How long a bot with a refused token, signature, keyword or address is left alone.
 pub const REFUSED_PAUSE: Span = Span::hours(1);
+
+/// How long a bot is left alone after DingTalk refused our clock: nobody tells us when that is right again.
+pub const CLOCK_PAUSE: Span = Span::minutes(1);
+
+/// A wall clock that moved this much more or less than time has passed was set.
+pub const CLOCK_SET_MIN: Span = Span::minutes(1);
 
 /// How long a bot whose quota is used up is left alone before it is tried again.
 pub const QUOTA_PAUSE: Span = Span::hours(1);

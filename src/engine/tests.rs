@@ -2,7 +2,8 @@
 //!
 //! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
 //! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
-//! OUTCOME` sets what DingTalk says to that bot from here on; `plan NAME` changes the configuration; `restart` ends
+//! OUTCOME` sets what DingTalk says to that bot from here on; `silence BOT` and `speech BOT` whether it says anything;
+//! `plan NAME` changes the configuration; `restart` ends
 //! the process and starts it again from what was committed; `clock SECONDS` sets the wall clock that much ahead of
 //! the script; `drain` shuts down; `run` lets time pass up to there.
 //! The transcript says what came of it: replies, digests, messages and their answers, in order.
@@ -179,6 +180,8 @@ struct Stage {
     /// How far the wall clock is ahead of the script, in milliseconds.
     ahead: i64,
     answers: BTreeMap<String, Outcome>,
+    /// Bots whose answers never come.
+    silent: std::collections::BTreeSet<String>,
     transcript: String,
     requests: u64,
     /// When each bot was last used, in milliseconds of the script.
@@ -205,6 +208,7 @@ impl Stage {
             restarted_at: Span(0),
             ahead: 0,
             answers: BTreeMap::new(),
+            silent: std::collections::BTreeSet::new(),
             transcript: String::new(),
             requests: 0,
             sent: BTreeMap::new(),
@@ -309,6 +313,11 @@ impl Stage {
         if send.bot.is_some() {
             self.count_sent(&bot);
         }
+        if self.silent.contains(&bot) {
+            let body = String::from_utf8_lossy(&send.body).into_owned();
+            self.say(&format!("  {bot}: {body} no answer"));
+            return;
+        }
         if outcome == Outcome::Delivered {
             let (receiver, changes) = &self.drafts[&send.message.digest];
             let changes = changes.iter();
@@ -383,6 +392,12 @@ impl Stage {
             ["fire" | "end", rest @ ..] => self.post(words[0] == "fire", rest),
             ["answer", bot, outcome] => {
                 self.answers.insert((*bot).to_owned(), outcome_named(outcome));
+            }
+            ["silence", bot] => {
+                self.silent.insert((*bot).to_owned());
+            }
+            ["speech", bot] => {
+                self.silent.remove(*bot);
             }
             ["plan", name] => {
                 self.plan = Arc::new(plan_named(name));
@@ -487,6 +502,7 @@ fn outcome_named(name: &str) -> Outcome {
         "blocked" => Outcome::Blocked(Span::minutes(5)),
         "quota" => Outcome::Quota,
         "refused" => Outcome::Refused(Refused::Token),
+        "clock" => Outcome::Refused(Refused::Clock),
         "content" => Outcome::Rejected(Rejected::Content),
         "size" => Outcome::Rejected(Rejected::Size),
         "unknown" => Outcome::Unknown,
@@ -1238,6 +1254,111 @@ fn a_pause_that_was_saved_by_a_clock_far_ahead_ends_all_the_same() {
          10s ops <-b- new disk
          10s   b: 1-1 limited
          3620s ops <-a- new disk",
+    );
+}
+
+#[test]
+fn a_clock_that_dingtalk_refused_is_tried_again_soon() {
+    check(
+        "0s answer a clock
+         0s answer b clock
+         0s fire disk
+         30s answer a delivered
+         30s answer b delivered
+         200s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 refused_clock
+         10s ops <-b- new disk
+         10s   b: 1-1 refused_clock
+         70s ops <-a- new disk",
+    );
+}
+
+#[test]
+fn an_alert_that_ended_while_the_clock_was_far_ahead_is_heard_when_it_comes_back() {
+    let script = |then: &str| {
+        format!(
+            "0s fire disk start=0
+             20s clock 100000
+             20s end disk start=0
+             50s clock 0
+             50s {then}
+             50s fire other
+             100s fire disk start=90
+             400s run"
+        )
+    };
+    check(
+        &script("run"),
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         50s reply new=1
+         70s ops <-a- resolved disk, new other
+         100s reply doubted=1
+         180s ops <-a- again disk",
+    );
+    check(
+        &script("restart"),
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         50s reply new=1
+         60s ops <-b- resolved disk, new other
+         100s reply doubted=1
+         180s ops <-a- again disk",
+    );
+}
+
+#[test]
+fn an_alert_told_while_the_clock_was_far_ahead_is_reminded_of_in_time() {
+    check(
+        "0s clock 100000
+         0s fire disk
+         20s clock 0
+         30s fire disk
+         15000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         30s reply repeat=1
+         14440s ops <-a- reminder disk",
+    );
+}
+
+#[test]
+fn a_clock_set_ahead_expires_nothing_before_its_sender_had_the_chance_to_repeat_it() {
+    check(
+        "0s fire disk lease=240
+         20s clock 100000
+         100s fire disk
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         100s reply repeat=1
+         110s ops <-a- reminder disk",
+    );
+}
+
+#[test]
+fn a_message_that_was_on_its_way_when_the_process_ended_has_its_place_in_the_minute() {
+    // Bot `c` may send 5 a minute, of which 2 are for what is not urgent.
+    check(
+        "0s plan hurried
+         0s silence c
+         0s fire disk
+         1s restart
+         1s restart
+         2s speech c
+         2s restart
+         3s fire cpu
+         70s run",
+        "0s reply new=1
+         1s db <-c- new disk
+         1s   c: 0-1 no answer
+         1s   c: 0-1 no answer
+         3s reply new=1
+         63s db <-c- new cpu",
     );
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::Verdict;
 use super::limits::{
-    FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, expiry_drift_max,
+    FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, RESTART_GRACE,
+    expiry_drift_max,
 };
 use crate::alert::{
     Alert, AlertNo, Fingerprint, ReceiverName, Severity, SourceName, Span, Status, Tick, Timestamp,
@@ -159,6 +160,24 @@ impl Record {
             filed_at: Tick(0),
         };
         Ok((record, texts, verdict))
+    }
+
+    /// Makes it right by a clock that was set, or that may have been while the process did not run: nothing was seen
+    /// later than now, nothing that is over is kept for longer than usual, and nothing expires before its sender had
+    /// the chance to repeat it. When an episode began and ended is its sender's to say.
+    pub(super) fn trust_clock(&mut self, now: Timestamp) {
+        let ahead = self.last_seen.since(now);
+        let seen = self.recent.iter_mut();
+        for seen in seen.chain([&mut self.first_seen, &mut self.last_seen]) {
+            *seen = now.min(*seen);
+        }
+        if self.state == State::Firing {
+            let expires_at = Timestamp(self.expires_at.0.saturating_sub_unsigned(ahead.0));
+            self.expires_at = expires_at.max(now.plus(RESTART_GRACE));
+        } else {
+            self.expires_at = self.expires_at.min(now.plus(OVER_KEPT));
+        }
+        self.saved_expires_at = self.saved_expires_at.min(self.expires_at);
     }
 
     /// How it concerns one receiver.
