@@ -19,12 +19,12 @@ use crate::config::{self, Loaded, Report};
 use crate::dingtalk::Client;
 use crate::dingtalk::client::ClientError;
 use crate::driver::{self, Driver, Prepared};
-use crate::http::limits::Limits;
+use crate::http::limits::{CONNECTIONS_MAX, Limits, connections_max};
 use crate::http::{self, Listener, PlanStatus, ReloadHandle, ReloadOutcome, Site};
 use crate::plan::Plan;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, open_files_max};
 
 /// Questions that may wait for the driver; one more is answered "try again".
 const INBOX_MAX: usize = 1024;
@@ -108,7 +108,10 @@ pub async fn run(
         reload: ReloadHandle::new(reloads),
         metrics: Arc::clone(&metrics),
         started_at,
-        limits: Limits::default(),
+        limits: Limits {
+            connections_max: open_files_max().map_or(CONNECTIONS_MAX, connections_max),
+            ..Limits::default()
+        },
     });
     let reloader = Reloader {
         setup,

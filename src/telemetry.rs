@@ -15,3 +15,4 @@ mod process;
 pub(crate) use log::subscriber;
 pub use log::{LogError, LogFormat, init};
 pub use metrics::{Metrics, Snapshot};
+pub(crate) use process::open_files_max;

@@ -1,5 +1,7 @@
 //! Every limit of the HTTP server, with its unit last.
 
+use std::time::Duration;
+
 /// Connections open at once; further ones wait in the listening socket's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Time for the head of a request, counted from the moment we start to wait for it, so it also ends an idle
@@ -34,6 +36,10 @@ pub const RELOAD_MILLIS_MAX: u64 = 30_000;
 pub const DRAIN_MILLIS_MAX: u64 = 10_000;
 /// Pause after the system could not give us a connection (no file descriptors left).
 pub const ACCEPT_RETRY_MILLIS: u64 = 100;
+/// How often it is said that the system gives us no connections.
+pub const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(10);
+/// File descriptors that connections leave to everybody else: the store, DingTalk, name look-ups, configuration.
+pub const DESCRIPTORS_KEPT: usize = 64;
 /// Bodies up to this size are decoded in place; larger ones would hold up a worker, and go to another thread.
 pub const DECODE_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a refused body that are searched for credentials: more than are kept, so that the longest secret is
@@ -57,6 +63,13 @@ pub const LISTED_MAX: usize = 10_000;
 const _: () = assert!(BODY_IDLE_MILLIS_MAX <= BODY_READ_MILLIS_MAX);
 const _: () = assert!(LINGER_MILLIS_MAX < DRAIN_MILLIS_MAX && ACCEPT_MILLIS_MAX < DRAIN_MILLIS_MAX);
 const _: () = assert!(LISTED_DEFAULT <= LISTED_MAX);
+
+/// The connections that a process may have which may open so many files: what it does with what it took needs some,
+/// too.
+pub fn connections_max(open_files_max: usize) -> usize {
+    let left = open_files_max.saturating_sub(DESCRIPTORS_KEPT);
+    left.max(open_files_max / 2).clamp(1, CONNECTIONS_MAX)
+}
 
 /// The limits that depend on time or number, so that a test can make them short.
 #[derive(Clone, Copy, Debug)]
@@ -94,5 +107,18 @@ impl Default for Limits {
             accept_millis_max: ACCEPT_MILLIS_MAX,
             drain_millis_max: DRAIN_MILLIS_MAX,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_what_is_done_with_their_requests() {
+        assert_eq!(connections_max(usize::MAX), CONNECTIONS_MAX);
+        assert_eq!(connections_max(1024), 960);
+        assert_eq!(connections_max(100), 50);
+        assert_eq!(connections_max(0), 1);
     }
 }

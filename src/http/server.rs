@@ -29,7 +29,7 @@ use warp::Filter as _;
 use warp::http::Request;
 use warp::reply::Response;
 
-use crate::http::limits::{ACCEPT_RETRY_MILLIS, HEADER_BYTES_MAX, Limits};
+use crate::http::limits::{ACCEPT_RETRY_MILLIS, ACCEPT_WARN_EVERY, HEADER_BYTES_MAX, Limits};
 use crate::http::reply::Fault;
 use crate::http::{Answer, Head, Site, routes, shown};
 use crate::plan::Listen;
@@ -107,6 +107,7 @@ pub async fn serve(listener: Listener, site: Arc<Site>, shutdown: impl Future<Ou
     };
     let mut open = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut warned_at: Option<Instant> = None;
     loop {
         while open.try_join_next().is_some() {}
         let next = async {
@@ -119,7 +120,10 @@ pub async fn serve(listener: Listener, site: Arc<Site>, shutdown: impl Future<Ou
             next = next => match next {
                 Ok(next) => next,
                 Err(error) => {
-                    warn!(%error, "connection not accepted");
+                    if warned_at.is_none_or(|at| at.elapsed() >= ACCEPT_WARN_EVERY) {
+                        warned_at = Some(Instant::now());
+                        warn!(%error, "connections are not accepted; trying again and again");
+                    }
                     sleep(Duration::from_millis(ACCEPT_RETRY_MILLIS)).await;
                     continue;
                 }

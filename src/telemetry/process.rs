@@ -29,6 +29,23 @@ impl Process {
     }
 }
 
+/// How many files this process may have open; `None` where the system does not say.
+pub(crate) fn open_files_max() -> Option<usize> {
+    soft_limit(&std::fs::read_to_string("/proc/self/limits").ok()?)
+}
+
+/// The first number of its line; the second is what the first could be raised to.
+fn soft_limit(limits: &str) -> Option<usize> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let soft = line.split_ascii_whitespace().next()?;
+    if soft == "unlimited" {
+        return Some(usize::MAX);
+    }
+    soft.parse().ok()
+}
+
 /// Fields 14 and 15 of `stat`. The command's name, in parentheses before them, may hold anything.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -63,10 +80,23 @@ mod tests {
         assert_eq!(resident_bytes("Name:\tdingest\n"), None);
     }
 
+    #[test]
+    fn the_limit_of_open_files_is_the_soft_one() {
+        let limits =
+            "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024    524288    files\n";
+        assert_eq!(soft_limit(limits), Some(1024));
+        assert_eq!(
+            soft_limit("Max open files  unlimited  unlimited  files"),
+            Some(usize::MAX)
+        );
+        assert_eq!(soft_limit(""), None);
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_can_be_read() {
         let process = Process::read().expect("linux has /proc");
         assert!(process.resident_bytes > 0 && process.open_fds > 2, "{process:?}");
+        assert!(open_files_max().is_some_and(|files| files > 2));
     }
 }
