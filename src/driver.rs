@@ -350,16 +350,7 @@ impl Driver {
                     self.steering.drain(self.clock.now());
                 }
                 Happened::InboxClosed => inbox_open = false,
-                Happened::Asked(ask) => {
-                    self.asked(ask);
-                    for _ in 1..REQUESTS_AT_ONCE_MAX {
-                        if !self.steering.takes_requests() {
-                            break;
-                        }
-                        let Ok(ask) = inbox.try_recv() else { break };
-                        self.asked(ask);
-                    }
-                }
+                Happened::Asked(ask) => self.asked(ask),
                 Happened::Committed(committed) => self.committed(committed),
                 Happened::Ended(ended) => self.ended(ended),
                 Happened::Plan(prepared) => {
@@ -374,6 +365,13 @@ impl Driver {
                     self.writer
                         .prune(crate::alert::Timestamp(now.0.saturating_sub_unsigned(history.0)));
                 }
+            }
+            self.perform_until_commit().await;
+            if self.steering.is_about_to_commit() {
+                // A commit costs what it costs: whoever is ready by now (those just answered have posted again) is
+                // let in first and shares it. Nobody waits for that on an idle machine.
+                tokio::task::yield_now().await;
+                self.take_waiting(&mut inbox);
             }
             self.perform_all().await;
         }
@@ -390,27 +388,51 @@ impl Driver {
         self.steering.wake(self.clock.now());
     }
 
+    /// Takes in what waits in the inbox, a bounded number of requests at once.
+    fn take_waiting(&mut self, inbox: &mut mpsc::Receiver<Ask>) {
+        for _ in 0..REQUESTS_AT_ONCE_MAX {
+            if !self.steering.takes_requests() {
+                break;
+            }
+            let Ok(ask) = inbox.try_recv() else { break };
+            self.asked(ask);
+        }
+    }
+
     /// Does what the steering wants done.
     async fn perform_all(&mut self) {
         while let Some(action) = self.steering.poll() {
-            match action {
-                Action::Commit(changes) => self.commit = Some(self.writer.commit(changes)),
-                Action::Load => {
-                    let loaded = self.writer.load().await;
-                    self.steering.loaded(loaded, self.clock.now());
-                }
-                Action::Render(draft) => {
-                    self.drafts.add(*draft);
-                    self.render();
-                }
-                Action::Send(send) => self.send(send),
-                Action::Answer { request, accepted } => {
-                    if let Some(reply) = self.replies.remove(&request) {
-                        answer(reply, accepted);
-                    }
-                }
-                Action::Report(report) => tell(&self.metrics, report),
+            self.perform(action).await;
+        }
+    }
+
+    /// The same up to the next commit.
+    async fn perform_until_commit(&mut self) {
+        while !self.steering.is_about_to_commit()
+            && let Some(action) = self.steering.poll()
+        {
+            self.perform(action).await;
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Commit(changes) => self.commit = Some(self.writer.commit(changes)),
+            Action::Load => {
+                let loaded = self.writer.load().await;
+                self.steering.loaded(loaded, self.clock.now());
             }
+            Action::Render(draft) => {
+                self.drafts.add(*draft);
+                self.render();
+            }
+            Action::Send(send) => self.send(send),
+            Action::Answer { request, accepted } => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    answer(reply, accepted);
+                }
+            }
+            Action::Report(report) => tell(&self.metrics, report),
         }
     }
 

@@ -311,6 +311,16 @@ impl Steering {
         self.actions.pop_front().or_else(|| self.next_commit())
     }
 
+    /// Whether [`Steering::poll`] will next hand out a commit of what was gathered. Whatever is told before it does
+    /// is part of that commit.
+    pub fn is_about_to_commit(&mut self) -> bool {
+        if self.actions.is_empty() {
+            self.take_effects();
+        }
+        let idle = matches!(self.mode, Mode::Durable { committing: false });
+        self.actions.is_empty() && idle && self.engine.has_changes()
+    }
+
     fn take_effects(&mut self) {
         while let Some(effect) = self.engine.poll() {
             self.pass(effect);
