@@ -34,12 +34,17 @@ where
         }
     }
 
-    /// Reads it whole.
-    pub(crate) async fn read(&mut self, limit_bytes: usize, limits: &Limits) -> Result<Bytes, Fault> {
+    /// Reads it whole; so many bytes are declared, if any are.
+    pub(crate) async fn read(
+        &mut self,
+        declared: Option<usize>,
+        limit_bytes: usize,
+        limits: &Limits,
+    ) -> Result<Bytes, Fault> {
         self.open = true;
         let end = Instant::now() + Duration::from_millis(limits.body_read_millis_max);
         let idle = Duration::from_millis(limits.body_idle_millis_max);
-        let mut whole = Pieces::default();
+        let mut whole = Pieces::expecting(declared.unwrap_or(0));
         loop {
             match timeout_at(end.min(Instant::now() + idle), self.stream.next()).await {
                 Ok(Some(Ok(mut piece))) => {
@@ -83,13 +88,23 @@ where
 }
 
 /// The pieces of a body. One piece, the usual case, is handed on as it is.
-#[derive(Default)]
 struct Pieces {
+    /// As many bytes are set aside at once when a second piece comes, up to a limit: no declaration is believed
+    /// beyond that.
+    expected: usize,
     first: Bytes,
     joined: Vec<u8>,
 }
 
 impl Pieces {
+    fn expecting(bytes: usize) -> Self {
+        Self {
+            expected: bytes.min(BODY_RESERVE_BYTES_MAX),
+            first: Bytes::new(),
+            joined: Vec::new(),
+        }
+    }
+
     fn len(&self) -> usize {
         if self.joined.is_empty() {
             self.first.len()
@@ -104,8 +119,7 @@ impl Pieces {
             return;
         }
         if self.joined.is_empty() {
-            self.joined
-                .reserve((2 * self.first.len()).min(BODY_RESERVE_BYTES_MAX));
+            self.joined.reserve(self.expected);
             self.joined.extend_from_slice(&self.first);
         }
         self.joined.extend_from_slice(&piece);

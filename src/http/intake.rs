@@ -172,7 +172,7 @@ where
     let inflated = if coding == Coding::Plain { declared } else { None };
     // Until its alerts are durable: decoded and waiting they take as much memory as the body.
     let mut place = call.room.take(source, inflated.unwrap_or(limit_bytes)).await?;
-    let received = body.read(limit_bytes, &call.site.limits).await?;
+    let received = body.read(declared, limit_bytes, &call.site.limits).await?;
     if coding == Coding::Plain {
         place.shrink(received.len());
     }
