@@ -66,6 +66,20 @@ impl Requests {
             .collect()
     }
 
+    /// How many alerts were made.
+    pub(crate) fn made(&self) -> usize {
+        self.next
+    }
+
+    /// As many requests of so many alerts each that were made before, from all over them.
+    pub(crate) fn again(&self, count: usize, alerts: usize) -> Vec<Vec<u8>> {
+        let step = self.next.saturating_sub(alerts) / count.max(1);
+        (0..count)
+            .map(|index| index * step)
+            .map(|first| self.request(first..first + alerts))
+            .collect()
+    }
+
     fn request(&self, numbers: Range<usize>) -> Vec<u8> {
         let alerts: Vec<String> = numbers
             .map(|number| self.alert.replace("########", &format!("{number:08}")))

@@ -12,27 +12,12 @@ use dingest::plan::{Plan, RouteId};
 use crate::report::{Bound, Line, median};
 use crate::{Outcome, peers};
 
-/// Changes of the digest.
+/// Changes of the digest whose time is bounded.
 const CHANGES: u64 = 10_000;
-/// How often it is rendered.
-const ROUNDS: usize = 9;
 
 /// Renders the digest of [`CHANGES`] changes.
 pub(crate) fn line(directory: &Path) -> Outcome<Line> {
-    let file = directory.join("digest.yaml");
-    std::fs::write(&file, peers::CONFIGURATION)?;
-    let loaded = config::load(Some(&file), directory).map_err(|report| report.render(false))?;
-    let draft = draft(&loaded.plan);
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
-        let begun = Instant::now();
-        let rendered = loaded.renderer.render(&draft);
-        times.push(begun.elapsed().as_secs_f64() * 1e3);
-        if let Some(error) = rendered.template_error {
-            return Err(error.into());
-        }
-    }
-    let took = median(times);
+    let took = millis(directory, CHANGES, 9)?;
     Ok(Line {
         what: "digest of 10,000 changes",
         figure: format!("{took:.1} ms"),
@@ -43,7 +28,25 @@ pub(crate) fn line(directory: &Path) -> Outcome<Line> {
     })
 }
 
-fn draft(plan: &Plan) -> Draft {
+/// How long a digest of so many changes takes, in the middle of so many rounds.
+pub(crate) fn millis(directory: &Path, changes: u64, rounds: usize) -> Outcome<f64> {
+    let file = directory.join("digest.yaml");
+    std::fs::write(&file, peers::CONFIGURATION)?;
+    let loaded = config::load(Some(&file), directory).map_err(|report| report.render(false))?;
+    let draft = draft(&loaded.plan, changes);
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        let rendered = loaded.renderer.render(&draft);
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+        if let Some(error) = rendered.template_error {
+            return Err(error.into());
+        }
+    }
+    Ok(median(times))
+}
+
+fn draft(plan: &Plan, changes: u64) -> Draft {
     let now = Timestamp(1_768_464_765_123);
     Draft {
         id: DigestId(1),
@@ -52,8 +55,8 @@ fn draft(plan: &Plan) -> Draft {
         bot: None,
         composed_at: now,
         urgent: false,
-        entries: (0..CHANGES).map(|number| entry(plan, number, now)).collect(),
-        firing: [0, CHANGES, 0],
+        entries: (0..changes).map(|number| entry(plan, number, now)).collect(),
+        firing: [0, changes, 0],
         notices: Vec::new(),
         fit: Fit {
             messages_max: 3,
@@ -70,7 +73,12 @@ fn entry(plan: &Plan, number: u64, now: Timestamp) -> Entry {
         ("cluster", format!("cluster-{}", number / 100 % 10)),
         (
             "instance",
-            format!("10.40.{}.{}:8080", number / 250, number % 250),
+            format!(
+                "10.{}.{}.{}:8080",
+                number / 62_500,
+                number / 250 % 250,
+                number % 250
+            ),
         ),
         ("namespace", "shop".to_owned()),
         ("severity", "warning".to_owned()),

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -133,6 +133,18 @@ impl Peer {
             .and_then(|rest| rest.split_whitespace().next())
             .ok_or("the system does not say how much memory a process has")?;
         Ok(kib.parse::<f64>()? * 1024.0)
+    }
+
+    /// The moment of the newest digest, if there is one.
+    pub(crate) fn composed_at(&self) -> Outcome<Option<SystemTime>> {
+        let answer = self.get("/api/v1/digests?limit=1")?;
+        let composed_at = answer
+            .split_once(r#""composed_at":""#)
+            .and_then(|(_, rest)| rest.split_once('"'));
+        Ok(match composed_at {
+            Some((time, _)) => Some(time.parse::<jiff::Timestamp>()?.into()),
+            None => None,
+        })
     }
 
     fn get(&self, path: &str) -> std::io::Result<String> {
