@@ -8,6 +8,7 @@
 //! [`Plan`]). Each step notes what is wrong and goes on, so one attempt shows every problem.
 
 mod compile;
+mod exposure;
 mod files;
 mod glob;
 mod raw;

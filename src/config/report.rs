@@ -276,11 +276,13 @@ impl Findings {
         FileNo(self.sources.len() - 1)
     }
 
-    /// Remembers that a file, or a pattern of files, matters.
-    pub(crate) fn watch(&mut self, path: PathBuf) {
-        if !self.files.contains(&path) {
+    /// Remembers that a file, or a pattern of files, matters. Returns whether that is news.
+    pub(crate) fn watch(&mut self, path: PathBuf) -> bool {
+        let news = !self.files.contains(&path);
+        if news {
             self.files.push(path);
         }
+        news
     }
 
     /// Marks a range of a file as secret.

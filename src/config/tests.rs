@@ -23,6 +23,16 @@ fn relative(path: &Path) -> PathBuf {
         .to_owned()
 }
 
+/// Closes the directories of secrets, as people do and git does not: what is there is readable by all otherwise,
+/// and every report would say so.
+fn close_secrets() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for place in ["tests/data/config/bad", "tests/data/config/good", "examples"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(place).join("secrets");
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
 fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../tests/data/config/snapshots");
@@ -33,6 +43,7 @@ fn settings() -> insta::Settings {
 
 #[test]
 fn every_bad_file_gets_its_report() {
+    close_secrets();
     let _guard = settings().bind_to_scope();
     glob!("../..", "tests/data/config/bad/*.yaml", |path| {
         let report = load(Some(&relative(path)), Path::new("state")).expect_err("the file is bad");
@@ -50,6 +61,7 @@ fn every_bad_file_gets_its_report() {
 
 #[test]
 fn every_good_file_makes_its_plan() {
+    close_secrets();
     let _guard = settings().bind_to_scope();
     glob!("../..", "tests/data/config/good/*.yaml", |path| {
         let loaded =
@@ -62,6 +74,7 @@ fn every_good_file_makes_its_plan() {
 
 #[test]
 fn every_example_loads_without_a_warning() {
+    close_secrets();
     let mut count = 0;
     glob!("../..", "examples/*.yaml", |path| {
         let loaded =
@@ -112,6 +125,42 @@ fn secret_files_are_read_anew_by_each_load_and_watched() {
     };
     assert_eq!(token("one\n"), "one");
     assert_eq!(token("two"), "two");
+}
+
+#[test]
+fn a_secret_file_that_others_may_read_is_warned_about_once_per_load() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let mode = |path: PathBuf, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(file(""), 0o755);
+    std::fs::write(file("t"), "hunter2").unwrap();
+    let text = "bots:\n  - {name: a, access_token_file: t}\n  - {name: b, access_token_file: t}\n\
+                receivers: [{name: r, bots: [a, b]}]\n";
+    std::fs::write(file("c.yaml"), text).unwrap();
+    let warnings = || {
+        let loaded =
+            load(Some(&file("c.yaml")), Path::new("state")).unwrap_or_else(|report| panic!("{report}"));
+        loaded.warnings.problems().to_vec()
+    };
+    mode(file("t"), 0o644);
+    let open = warnings();
+    let [warning] = &open[..] else { panic!("{open:?}") };
+    assert!(
+        warning
+            .message
+            .ends_with("can be read by every user of this machine")
+            && warning.line == Some(2),
+        "{warning:?}"
+    );
+    assert!(
+        warning.help.as_ref().unwrap().contains("chmod 600"),
+        "{warning:?}"
+    );
+    mode(file("t"), 0o600);
+    assert_eq!(warnings().len(), 0);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Secrets from where they are kept. No message quotes one.
 
+use std::path::Path;
+
+use crate::config::exposure::readers;
 use crate::config::read::{At, Given, SecretText};
 use crate::config::report::{Findings, Place};
 use crate::secret::Secret;
@@ -36,7 +39,9 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
         }),
         SecretText::File(name) => {
             let path = findings.resolve(place.file, name);
-            findings.watch(path.clone());
+            if findings.watch(path.clone()) {
+                warn_of_readers(&path, place, findings);
+            }
             crate::config::files::read(&path, SECRET_BYTES_MAX)
                 .map(|text| without_line_break(&text).to_owned())
                 .map_err(|problem| format!("cannot read `{}`: {problem}", path.display()))
@@ -53,6 +58,20 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
             None
         }
     }
+}
+
+/// Says once who else may read the file of a secret.
+fn warn_of_readers(path: &Path, place: Place, findings: &mut Findings) {
+    let Some(readers) = readers(path) else { return };
+    let path = path.display();
+    findings
+        .warning(
+            Some(place),
+            format!("the file of this secret, `{path}`, can be read by {readers}"),
+        )
+        .help(format!(
+            "let only the user of this process read it: `chmod 600 {path}`, or 640 with a group of that user's"
+        ));
 }
 
 /// Editors and `echo` end a file with a line break that is not part of the secret; anything else is.
