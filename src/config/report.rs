@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 
+use crate::config::yaml::SECRET_KEYS;
+
 /// Width of reports in columns.
 const REPORT_COLUMNS: usize = 110;
 /// Most problems a report shows; the others are counted.
@@ -390,13 +392,37 @@ impl Findings {
         let problems = self
             .list
             .into_iter()
-            .map(|finding| draw(finding, &self.sources, &blanked))
+            .map(|mut finding| {
+                finding.message = without(finding.message, &self.sources);
+                draw(finding, &self.sources, &blanked)
+            })
             .collect();
         Report {
             problems,
             files: self.files,
         }
     }
+}
+
+/// A message that quotes nothing that is hidden in pictures. Words that are keys are words like any others.
+fn without(message: String, sources: &[Source]) -> String {
+    let hidden = sources
+        .iter()
+        .flat_map(|source| {
+            source
+                .secrets
+                .iter()
+                .filter_map(|range| source.text.get(range.clone()))
+        })
+        .map(|text| text.trim_matches(['"', '\'']))
+        .filter(|text| !text.is_empty() && !SECRET_KEYS.contains(text));
+    hidden.fold(message, |message, hidden| {
+        if message.contains(hidden) {
+            message.replace(&format!("`{hidden}`"), "`***`")
+        } else {
+            message
+        }
+    })
 }
 
 fn draw(finding: Finding, sources: &[Source], blanked: &[Blanked]) -> Problem {

@@ -116,6 +116,7 @@ pub(crate) fn parse(file: FileNo, findings: &mut Findings) -> Option<Node> {
                 }
             }
             hide_secrets(&mut root, false, findings);
+            hide_bare_bots(&mut root, findings);
             for (node, secret) in &mut dropped {
                 hide_secrets(node, *secret, findings);
             }
@@ -437,9 +438,33 @@ fn hide_secrets(node: &mut Node, secret: bool, findings: &mut Findings) {
         }
         Value::Map(entries) => {
             for (key, value) in entries {
+                // A slip can make a secret part of a key: `access_token:x`, `{x}`.
+                if secret || secret_in(&key.text, |key| key.contains([':', '='])).is_some() {
+                    findings.hide(key.place);
+                }
                 let bare = !matches!(value.value, Value::Map(_)) && matches!(&*key.text, "auth" | "basic");
                 hide_secrets(value, secret || bare || is_secret_key(&key.text), findings);
             }
+        }
+    }
+}
+
+/// Marks and hides texts that stand where a bot should: a token or a webhook URL without its key.
+fn hide_bare_bots(root: &mut Node, findings: &mut Findings) {
+    let Value::Map(entries) = &mut root.value else {
+        return;
+    };
+    for (_, bots) in entries.iter_mut().filter(|(key, _)| &*key.text == "bots") {
+        let items = match &mut bots.value {
+            Value::List(items) => items.as_mut_slice(),
+            Value::Text { .. } | Value::Empty | Value::Map(_) => std::slice::from_mut(bots),
+        };
+        for item in items
+            .iter_mut()
+            .filter(|item| matches!(item.value, Value::Text { .. }))
+        {
+            item.secret = true;
+            findings.hide(item.place);
         }
     }
 }
@@ -481,7 +506,12 @@ fn holds_secret(text: &str, key: &str) -> bool {
             .is_some_and(|(word, rest)| !rest.trim().is_empty() && SECRET_KEYS.contains(&word))
     };
     let keys = || secret_in(text, |key| key.contains([':', '='])).is_some();
-    text.contains("access_token=") || (!jq && (key_and_value() || keys()))
+    text.contains("access_token=") || names_a_user(text) || (!jq && (key_and_value() || keys()))
+}
+
+/// Whether an address may hold a user name, and so a password, in which a `/` may stand by mistake.
+fn names_a_user(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// Something that looks like the key of a secret, and what stands between it and its value.

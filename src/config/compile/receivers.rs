@@ -76,6 +76,9 @@ fn webhook(text: &str) -> Result<(Secret, String), &'static str> {
     let mut tokens = form_urlencoded::parse(url.query().unwrap_or("").as_bytes())
         .filter(|(key, value)| key == "access_token" && !value.is_empty());
     match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err("holds a character in its `access_token` that no token has")
+        }
         (Some((_, token)), None) => Ok((Secret::new(token.into_owned()), base)),
         (None, _) => Err("has no `access_token` in it"),
         (Some(_), Some(_)) => Err("has more than one `access_token` in it"),
@@ -276,6 +279,13 @@ mod tests {
             ),
         ] {
             assert_eq!(webhook(url), Ok((Secret::new(token), base.to_owned())), "{url}");
+        }
+        for url in [
+            "https://oapi.dingtalk.com/robot/send?access_token=abc SECdef",
+            "https://oapi.dingtalk.com/robot/send?access_token=abc%0A",
+        ] {
+            let problem = webhook(url).unwrap_err();
+            assert!(problem.contains("no token has"), "{url}: {problem}");
         }
     }
 }
