@@ -286,18 +286,38 @@ fn hooks() -> impl Filter<Extract = (Target,), Error = warp::Rejection> + Clone 
         .unify()
 }
 
-/// A path as logs may show it: whatever may be a token is blanked.
-fn shown(path: &str) -> String {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    match (segments.next(), segments.next(), segments.next(), segments.next()) {
-        (Some("v1"), Some("hooks"), Some(source), Some(rest)) => {
-            if rest == "api" && segments.eq(["v2", "alerts"]) {
-                path.to_owned()
-            } else {
-                format!("/v1/hooks/{source}/***")
-            }
-        }
-        _ => path.to_owned(),
+/// The words our paths are made of.
+const WORDS: [&str; 17] = [
+    "-",
+    "alerts",
+    "api",
+    "digests",
+    "dingtalk",
+    "healthz",
+    "hooks",
+    "metrics",
+    "openapi.json",
+    "readyz",
+    "receivers",
+    "refused",
+    "reload",
+    "send",
+    "status",
+    "v1",
+    "v2",
+];
+
+/// A path as logs may show it: whatever may be a token is blanked. Where nothing was found, that is every word that
+/// is not one of ours, for it may be a token in the wrong place.
+fn shown(path: &str, found: bool) -> String {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    match segments.as_slice() {
+        ["v1", "hooks", _, "api", "v2", "alerts"] if found => path.to_owned(),
+        ["v1", "hooks", source, _, ..] if found => format!("/v1/hooks/{source}/***"),
+        _ if found => path.to_owned(),
+        _ => segments.iter().fold(String::new(), |shown, segment| {
+            shown + "/" + if WORDS.contains(segment) { segment } else { "***" }
+        }),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{Level, debug, error, info, warn};
 use warp::Filter as _;
-use warp::http::Request;
+use warp::http::{Request, StatusCode};
 use warp::reply::Response;
 
 use crate::http::limits::{ACCEPT_RETRY_MILLIS, ACCEPT_WARN_EVERY, HEADER_BYTES_MAX, Limits};
@@ -234,13 +234,8 @@ async fn answer<S, B>(service: S, peer: Option<SocketAddr>, mut request: Request
 where
     S: Service<Request<B>, Response = Response, Error = std::convert::Infallible>,
 {
-    let seen = tracing::enabled!(Level::DEBUG).then(|| {
-        (
-            Instant::now(),
-            request.method().clone(),
-            shown(request.uri().path()),
-        )
-    });
+    let seen = tracing::enabled!(Level::DEBUG)
+        .then(|| (Instant::now(), request.method().clone(), request.uri().clone()));
     let headers = std::mem::take(request.headers_mut());
     request.extensions_mut().insert(Arc::new(Head { peer, headers }));
     // A panic leaves nothing behind: handlers own what they work on, and the engine is in another task.
@@ -251,8 +246,9 @@ where
             Fault::Panicked.into_response()
         }
     };
-    if let Some((since, method, path)) = seen {
+    if let Some((since, method, uri)) = seen {
         let (status, took) = (response.status().as_u16(), since.elapsed());
+        let path = shown(uri.path(), response.status() != StatusCode::NOT_FOUND);
         debug!(%method, path, status, ?took, peer = peer.map(tracing::field::display), "request answered");
     }
     Ok(response)
