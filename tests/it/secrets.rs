@@ -1,152 +1,567 @@
-//! Credentials go nowhere but to their peer.
+//! Credentials go nowhere but to their peer: everything that can print is made to, and searched for marked secrets.
+//!
+//! [`PLACES`] lists where words can come out. Each must be seen with something in it; a path of the API that is added
+//! joins by being described.
 
-use std::path::PathBuf;
+#![expect(
+    clippy::string_slice,
+    reason = "base64 and JSON of these tests are cut at ASCII characters"
+)]
 
+mod marks;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
+use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::alerts::{firing, webhook};
-use crate::chat::{chat, heard};
+use crate::chat::heard;
 use crate::daemon::{Daemon, Home, configuration};
 use crate::eventually;
+use marks::{BEARER, HMAC, PASSWORD, SECRET, TOKEN, WRONG, found};
 
-/// Every secret of the configuration, and a wrong one that is tried.
-const SECRETS: [&str; 6] = [
-    "token-ops",
-    "SECops",
-    "bearer-5ecret",
-    "basic-5ecret",
-    "hmac-5ecret",
-    "wrong-5ecret",
+/// Everything that can show something.
+const PLACES: [&str; 17] = [
+    "the log as JSON, at its most talkative",
+    "the log as text, at its most talkative",
+    "the last words of an aborted process",
+    "the command line as the system shows it",
+    "the answers to requests",
+    "the API and the metrics",
+    "the messages in the chat",
+    "the files of the store while it runs",
+    "the files of the store afterwards",
+    "the files of the store after an abort",
+    "reports of `check`",
+    "the report of a reload",
+    "the words of `render`",
+    "the words of `send`",
+    "the words of `simulate-dingtalk`",
+    "`Debug` of a plan, a report and an error",
+    "errors with all their causes",
 ];
 
-const REST: &str = "sources:
-  - { name: alertmanager, type: alertmanager }
-  - { name: bearer, type: json, auth: { bearer_token: bearer-5ecret } }
-  - { name: basic, type: prometheus, auth: { basic: { username: me, password: basic-5ecret } } }
-  - { name: signed, type: grafana, auth: { hmac_secret: hmac-5ecret } }
+/// What was shown where.
+#[derive(Default)]
+struct Exhibits(BTreeMap<&'static str, usize>);
+
+impl Exhibits {
+    /// Searches what was shown.
+    #[track_caller]
+    fn show(&mut self, place: &'static str, what: &str, bytes: impl AsRef<[u8]>) {
+        assert!(PLACES.contains(&place), "`{place}` is not listed");
+        let bytes = bytes.as_ref();
+        if let Some(found) = found(bytes) {
+            panic!("{place} ({what}) holds {found}");
+        }
+        *self.0.entry(place).or_default() += bytes.len();
+    }
+
+    #[track_caller]
+    fn show_output(&mut self, place: &'static str, what: &str, output: &Output) {
+        self.show(place, what, &output.stdout);
+        self.show(place, what, &output.stderr);
+    }
+
+    /// Whether every place has shown something.
+    #[track_caller]
+    fn are_complete(&self) {
+        for place in PLACES {
+            assert!(
+                self.0.get(place).is_some_and(|bytes| *bytes > 0),
+                "nothing was seen of {place}"
+            );
+        }
+    }
+}
+
+/// Sources of every kind of authentication, secrets given in every way.
+fn rest() -> String {
+    format!(
+        "sources:
+  - {{ name: alertmanager, type: alertmanager }}
+  - {{ name: bearer, type: json, auth: {{ bearer_token: '{BEARER}' }} }}
+  - {{ name: basic, type: prometheus, auth: {{ basic: {{ username: me, password_file: password }} }} }}
+  - {{ name: signed, type: grafana, auth: {{ hmac_secret: {HMAC} }} }}
 bots:
-  - { name: ops, access_token: token-ops, secret: SECops }
+  - {{ name: ops, access_token_file: token, secret_env: MARKED_SECRET }}
 receivers:
-  - { name: ops, bots: [ops] }
-route: { receiver: ops, group_wait: 20ms, group_interval: 20ms }
-";
+  - {{ name: ops, bots: [ops] }}
+route: {{ receiver: ops, group_wait: 20ms, group_interval: 20ms }}
+"
+    )
+}
+
+async fn group_chat() -> Simulator {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let bot = format!("ops@group:{TOKEN}:{SECRET}");
+    let settings = SimulatorSettings {
+        bots: vec![bot.parse().expect("a bot's description")],
+        accept_any_token: false,
+        ..SimulatorSettings::default()
+    };
+    Simulator::start(settings, listener).expect("the stand-in starts")
+}
+
+fn home(dingtalk: &str) -> Home {
+    let home = Home::new();
+    std::fs::write(home.path("token"), format!("{TOKEN}\n")).expect("a file");
+    std::fs::write(home.path("password"), PASSWORD).expect("a file");
+    home.configure(&configuration(dingtalk, &rest()));
+    home
+}
+
+/// A subcommand with the environment's secret, and without a core dump, which would be the memory itself.
+fn command(home: &Home, subcommand: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -c 0; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_dingest"),
+    ]);
+    command.args(subcommand).env("MARKED_SECRET", SECRET);
+    home.furnish(&mut command);
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("a task").expect("the program runs")
+}
 
 #[tokio::test]
 async fn no_secret_is_logged_shown_or_kept() {
-    let chat = chat(&["ops"]).await;
-    let home = Home::with(&chat, REST);
-    let mut command = home.command("run");
-    command.args(["--log-format", "json", "--log", "trace"]);
-    let daemon = Daemon::spawn(command).await;
+    let mut exhibits = Exhibits::default();
+    of_a_daemon(&mut exhibits).await;
+    of_an_aborted_one(&mut exhibits).await;
+    of_bad_configurations(&mut exhibits).await;
+    of_commands(&mut exhibits).await;
+    of_values(&mut exhibits);
+    exhibits.are_complete();
+}
 
-    // Everything that makes a log line about DingTalk or a sender.
-    knock(&daemon).await;
-    chat.inject(Injection::next(Fault::Drop));
-    chat.inject(Injection::next(Fault::HttpStatus(502)));
-    daemon.post(&[firing("node-1")]).await;
-    daemon.everything_is_told().await;
-    let redirect = format!("{}/?access_token=token-ops", chat.url());
-    chat.inject(Injection::next(Fault::RedirectTo(redirect)));
-    let before = chat.ledger().len();
-    daemon.post(&[firing("node-2")]).await;
-    heard(&chat, "the redirected call", |calls| calls.len() > before).await;
-    eventually("the bot is refused", async || {
-        (daemon.receiver("ops").await["bots"][0]["reason"] == "refused_other").then_some(())
-    })
-    .await;
-    // A configuration with a mistake in the line of a secret, and one that lifts the pause.
-    home.configure(
-        &configuration(chat.url(), REST).replace("secret: SECops", "secret: SECops, secrte: SECops"),
+/// A daemon with trouble on every side, logging everything.
+async fn of_a_daemon(exhibits: &mut Exhibits) {
+    let chat = group_chat().await;
+    let home = home(chat.url());
+    let mut run = command(&home, &["run"]);
+    run.args(["--log-format", "json", "--log", "trace"]);
+    let daemon = Daemon::spawn(run).await;
+    let cmdline = std::fs::read(format!("/proc/{}/cmdline", daemon.pid())).expect("a process");
+    exhibits.show("the command line as the system shows it", "cmdline", cmdline);
+    for request in knocks(&daemon) {
+        let what = format!("{request:?}");
+        let answer = daemon.http().execute(request).await.expect("an answer");
+        let head = format!("{answer:?}");
+        // Whoever asked for a path is told the path; the address of a request is not an answer.
+        let head = head.split("url:").next().unwrap_or_default().to_owned();
+        exhibits.show("the answers to requests", &what, head);
+        exhibits.show(
+            "the answers to requests",
+            &what,
+            answer.bytes().await.expect("a body"),
+        );
+    }
+    trouble(&daemon, &chat).await;
+    mistakes(exhibits, &daemon, &home, &chat).await;
+    let description = daemon.api("/api/v1/openapi.json").await;
+    let paths = description["paths"].as_object().expect("paths");
+    for path in paths
+        .iter()
+        .filter(|(_, item)| item.get("get").is_some())
+        .map(|(path, _)| path)
+    {
+        exhibits.show("the API and the metrics", path, daemon.text(path).await);
+    }
+    assert!(
+        daemon.api("/api/v1/refused").await["refused"]
+            .as_array()
+            .is_some_and(|it| it.len() >= 4),
+        "refused bodies with credentials are kept"
     );
-    assert_eq!(reload(&daemon).await, 422);
-    let status = daemon.api("/api/v1/status").await;
-    home.configure(&configuration("http://127.0.0.1:9", REST));
-    assert_eq!(reload(&daemon).await, 200);
-    eventually("nobody answers any more", async || {
-        (daemon.receiver("ops").await["waits_for"] == "backoff").then_some(())
-    })
-    .await;
-
-    let mut shown = vec![("a report in the status", status.to_string())];
-    for path in [
-        "/api/v1/alerts",
-        "/api/v1/digests",
-        "/api/v1/receivers",
-        "/api/v1/status",
-        "/metrics",
-        "/readyz",
-        "/healthz",
-    ] {
-        shown.push((path, daemon.text(path).await));
-    }
     for call in chat.ledger() {
-        shown.push(("a message", call.content.text + &call.content.title));
+        exhibits.show(
+            "the messages in the chat",
+            "a message",
+            call.content.text + &call.content.title,
+        );
     }
+    show_files(exhibits, "the files of the store while it runs", &home);
     daemon.signal("TERM");
     let (_, log) = daemon.ended().await;
+    let log = log.join("\n");
     assert!(
-        log.iter().any(|line| line.contains("TRACE"))
-            && log.iter().any(|line| line.contains("cannot connect")),
+        log.contains("\"TRACE\"") && log.contains("cannot connect"),
         "the log tells everything"
     );
-    for line in log {
-        shown.push(("the log", line));
-    }
-    let files = state(&home);
-    assert!(!files.is_empty(), "the store is there");
-    for secret in SECRETS {
-        for (place, text) in &shown {
-            assert!(!text.contains(secret), "`{secret}` in {place}: {text}");
-        }
-        for (file, bytes) in &files {
-            let kept = bytes
-                .windows(secret.len())
-                .any(|window| window == secret.as_bytes());
-            assert!(!kept, "`{secret}` is in {}", file.display());
-        }
+    exhibits.show("the log as JSON, at its most talkative", "all of it", log);
+    show_files(exhibits, "the files of the store afterwards", &home);
+}
+
+/// A mistake in the line of a secret, in a reload; then nobody answers, then somebody who speaks no TLS.
+async fn mistakes(exhibits: &mut Exhibits, daemon: &Daemon, home: &Home, chat: &Simulator) {
+    let mistaken = configuration(chat.url(), &rest()).replace("hmac_secret:", "hmac_secrte: 1, hmac_secret:");
+    home.configure(&mistaken);
+    let report = reload(daemon, 422).await;
+    exhibits.show("the report of a reload", "422", report);
+    exhibits.show(
+        "the API and the metrics",
+        "a report",
+        daemon.text("/api/v1/status").await,
+    );
+    for base in ["http://127.0.0.1:9", &chat.url().replace("http:", "https:")] {
+        home.configure(&configuration(base, &rest()));
+        reload(daemon, 200).await;
+        let before = failures(daemon);
+        daemon.post(&[firing(&format!("node-{}", base.len()))]).await;
+        eventually("nobody answers any more", async || {
+            (failures(daemon) > before).then_some(())
+        })
+        .await;
     }
 }
 
-/// The files of the store.
-fn state(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
-    let entries = std::fs::read_dir(home.path("")).expect("a directory");
-    entries
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains("dingest.db"))
-        .map(|path| {
-            let bytes = std::fs::read(&path).expect("a file");
-            (path, bytes)
-        })
+/// Requests with right and wrong credentials at every door, and bodies that hold some and are refused.
+fn knocks(daemon: &Daemon) -> Vec<reqwest::Request> {
+    let body = webhook(&[firing("node-0")]).to_string();
+    let encoded = |text: &str| -> String {
+        text.bytes()
+            .fold(String::new(), |text, byte| format!("{text}%{byte:02x}"))
+    };
+    let post = |path: &str, body: &[u8]| {
+        daemon
+            .http()
+            .request(Method::POST, daemon.url(path))
+            .body(body.to_vec())
+    };
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(format!("not what was hoped for: {BEARER}").as_bytes())
+        .expect("room");
+    let gzip = gzip.finish().expect("room");
+    let basic = |password: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("me:{password}")));
+    let mut requests = vec![
+        post("/v1/hooks/bearer", body.as_bytes()),
+        post("/v1/hooks/bearer", body.as_bytes()).bearer_auth(WRONG),
+        post("/v1/hooks/bearer", body.as_bytes()).bearer_auth(BEARER),
+        post("/v1/hooks/basic", body.as_bytes()).header("authorization", basic(WRONG)),
+        post("/v1/hooks/basic", body.as_bytes()).header("authorization", basic(PASSWORD)),
+        post("/v1/hooks/signed", body.as_bytes()).header("x-grafana-alerting-signature", WRONG),
+        // Bodies that are refused, and hold what no stranger should know.
+        post(
+            "/v1/hooks/alertmanager",
+            format!("{{\"x\":\"{WRONG}\"").replace(WRONG, TOKEN).as_bytes(),
+        ),
+        post(
+            "/v1/hooks/alertmanager",
+            Value::from(BEARER).to_string().as_bytes(),
+        ),
+        post(
+            "/v1/hooks/alertmanager",
+            format!("token={}", encoded(SECRET)).as_bytes(),
+        ),
+        post(
+            "/v1/hooks/alertmanager",
+            format!("authorization: {}", basic(PASSWORD)).as_bytes(),
+        ),
+        post("/v1/hooks/alertmanager", &gzip).header("content-encoding", "gzip"),
+        post("/v1/hooks/alertmanager", &gzip[..gzip.len() - 6]).header("content-encoding", "gzip"),
+        daemon
+            .http()
+            .get(daemon.url(&format!("/api/v1/status?{}", encoded("x")))),
+    ];
+    // Tokens in the path, rightly placed and not.
+    for token in [BEARER, WRONG] {
+        for path in [
+            "v1/hooks/bearer",
+            "v1/hooks/alertmanager",
+            "v1/hook/bearer",
+            "hooks",
+            "V1//hooks/bearer/x/y",
+        ] {
+            requests.push(post(&format!("/{path}/{}", encoded(token)), body.as_bytes()));
+        }
+        requests.push(
+            daemon
+                .http()
+                .get(daemon.url(&format!("/v1/hooks/bearer/{}", encoded(token)))),
+        );
+    }
+    requests
+        .into_iter()
+        .map(|request| request.build().expect("a request"))
         .collect()
 }
 
-/// Tries every door with right and wrong credentials.
-async fn knock(daemon: &Daemon) {
-    let body = webhook(&[firing("node-0")]).to_string();
-    let post = |path: &str| daemon.http().post(daemon.url(path)).body(body.clone());
-    let status =
-        async |request: reqwest::RequestBuilder| request.send().await.expect("an answer").status().as_u16();
-    assert_eq!(status(post("/v1/hooks/bearer")).await, 401);
-    assert_eq!(status(post("/v1/hooks/bearer/wrong-5ecret")).await, 401);
-    assert_eq!(status(post("/v1/hooks/bearer/bearer-5ecret")).await, 200);
-    assert_eq!(
-        status(post("/v1/hooks/bearer").bearer_auth("bearer-5ecret")).await,
-        200
-    );
-    assert_eq!(
-        status(post("/v1/hooks/basic").basic_auth("me", Some("wrong-5ecret"))).await,
-        401
-    );
-    assert_eq!(
-        status(post("/v1/hooks/basic").basic_auth("me", Some("basic-5ecret"))).await,
-        400,
-        "let in, and not of its type"
-    );
-    assert_eq!(status(post("/v1/hooks/signed")).await, 401);
-    assert_eq!(status(post("/v1/hooks/nobody/bearer-5ecret")).await, 404);
+/// Everything that makes a log line about DingTalk.
+async fn trouble(daemon: &Daemon, chat: &Simulator) {
+    let echo = Fault::Errcode {
+        errcode: 310_000,
+        errmsg: Some(format!("no such token {TOKEN}, sign={SECRET}")),
+        sub_code: None,
+    };
+    for fault in [Fault::Drop, Fault::HttpStatus(502), Fault::Cut, Fault::AcceptDrop] {
+        chat.inject(Injection::next(fault));
+    }
+    daemon.post(&[firing("node-1")]).await;
+    daemon.everything_is_told().await;
+    for (node, fault) in [("node-2", echo), ("node-3", Fault::RedirectTo(redirect(chat)))] {
+        let before = failures(daemon);
+        chat.inject(Injection::next(fault));
+        daemon.post(&[firing(node)]).await;
+        eventually("its answer is logged", async || {
+            (failures(daemon) > before).then_some(())
+        })
+        .await;
+        // Lifts the pause.
+        reload(daemon, 200).await;
+    }
 }
 
-async fn reload(daemon: &Daemon) -> u16 {
-    let asked = daemon.http().post(daemon.url("/-/reload")).send().await;
-    asked.expect("an answer").status().as_u16()
+fn failures(daemon: &Daemon) -> usize {
+    let log = daemon.log();
+    log.iter()
+        .filter(|line| line.contains("message not delivered"))
+        .count()
+}
+
+fn redirect(chat: &Simulator) -> String {
+    format!("{}/elsewhere?access_token={TOKEN}&secret={SECRET}", chat.url())
+}
+
+async fn reload(daemon: &Daemon, status: u16) -> String {
+    let asked = daemon
+        .http()
+        .post(daemon.url("/-/reload"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(asked.status().as_u16(), status);
+    asked.text().await.expect("a body")
+}
+
+#[track_caller]
+fn show_files(exhibits: &mut Exhibits, place: &'static str, home: &Home) {
+    for entry in std::fs::read_dir(home.path("")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.to_string_lossy().contains("dingest.db") {
+            let what = path.display().to_string();
+            exhibits.show(place, &what, std::fs::read(&path).expect("a file"));
+        }
+    }
+}
+
+/// A daemon that logs for people and is aborted in the middle of its work.
+async fn of_an_aborted_one(exhibits: &mut Exhibits) {
+    let chat = group_chat().await;
+    chat.inject(Injection::next(Fault::Hang(60_000)));
+    let home = home(chat.url());
+    let mut run = command(&home, &["run"]);
+    run.args(["--log", "trace"]).env("RUST_BACKTRACE", "full");
+    run.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = run.spawn().expect("the program starts");
+    let address = address_of(&mut child).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let body = webhook(&[firing("node-1")]).to_string();
+    let posted = http
+        .post(format!("http://{}/v1/hooks/alertmanager", address.0))
+        .body(body);
+    assert_eq!(posted.send().await.expect("an answer").status().as_u16(), 200);
+    heard(&chat, "a message is on its way", |calls| !calls.is_empty()).await;
+    let aborted = Command::new("sh")
+        .args(["-c", &format!("kill -ABRT {}", child.id())])
+        .status();
+    assert!(aborted.expect("a shell").success());
+    let last = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let last = last.await.expect("a task").expect("it ends");
+    assert!(!last.status.success());
+    exhibits.show("the log as text, at its most talkative", "its begin", address.1);
+    exhibits.show("the log as text, at its most talkative", "the rest", &last.stderr);
+    exhibits.show_output("the last words of an aborted process", "both streams", &last);
+    show_files(exhibits, "the files of the store after an abort", &home);
+}
+
+/// The address in the log of a daemon that has just started, and the log up to there.
+async fn address_of(child: &mut std::process::Child) -> (String, String) {
+    let mut stderr = child.stderr.take().expect("its log");
+    let read = tokio::task::spawn_blocking(move || {
+        use std::io::Read as _;
+        let (mut text, mut byte) = (Vec::new(), [0]);
+        while stderr.read(&mut byte).is_ok_and(|read| read == 1) {
+            text.push(byte[0]);
+            let line = text.rsplit(|byte| *byte == b'\n').nth(1).unwrap_or_default();
+            let line = String::from_utf8_lossy(line).into_owned();
+            if byte == *b"\n"
+                && let Some((_, address)) = line.split_once("ready address=")
+            {
+                let address = address.trim().to_owned();
+                return (address, String::from_utf8_lossy(&text).into_owned(), stderr);
+            }
+        }
+        panic!("it ended: {}", String::from_utf8_lossy(&text));
+    });
+    let (address, log, stderr) = read.await.expect("it is ready");
+    child.stderr = Some(stderr);
+    (address, log)
+}
+
+/// Mistakes in the lines of secrets, in every way to give one.
+async fn of_bad_configurations(exhibits: &mut Exhibits) {
+    let url = format!("https://oapi.dingtalk.com/robot/send?access_token={TOKEN}");
+    let bad_urls = [
+        url.replace("access_token", "acces_token"),
+        url.replace("https://", "htps://"),
+        url.replace("dingtalk.com/", "dingtalk.com:99999/"),
+        format!("{url}&access_token={WRONG}"),
+        url.replace("oapi", &format!("user:{WRONG}@oapi")),
+        format!("{url} {SECRET}"),
+    ];
+    let mut lines: Vec<String> = bad_urls
+        .iter()
+        .map(|url| format!("{{ name: a, url: '{url}' }}"))
+        .collect();
+    lines.extend([
+        format!("{{ name: a, access_token: {TOKEN}, secrte: {SECRET} }}"),
+        format!("{{ name: a, access_token:{TOKEN} }}"),
+        format!("{{ name: a, access_token: {{{TOKEN}}} }}"),
+        TOKEN.to_owned(),
+        format!("'{url}'"),
+        format!("{{ name: a, access_token: {TOKEN}, secret: [{SECRET}] }}"),
+        format!("{{ name: a, access_token: {{ {TOKEN}: {SECRET} }} }}"),
+        format!("{{ name: a, access_token: {TOKEN} x, per_minute: no }}"),
+        format!("{{ name: a, access_token: {TOKEN}, secret: '{SECRET} }}"),
+        format!("{{ name: a, access_token: \"{TOKEN}\\q\" }}"),
+        format!("{{ name: a, accesstoken: {TOKEN} }}"),
+        format!("{{ name: a, access_token: {TOKEN}, keyword: [1] }}, {{ name: a, token: {WRONG} }}"),
+        "{ name: a, access_token_env: NO_SUCH_VARIABLE }".to_owned(),
+        "{ name: a, access_token_file: bad-token }".to_owned(),
+    ]);
+    let mut texts: Vec<String> = lines
+        .into_iter()
+        .map(|line| format!("bots: [{line}]\nreceivers: [{{ name: r, bots: [a] }}]\n"))
+        .collect();
+    texts.extend([
+        format!("bots: {TOKEN}\n"),
+        format!("receivers: [{{ name: r, bots: ['{url}'] }}]\n"),
+        format!("dingtalk: {{ base_url: 'https://me:{WRONG}@oapi.dingtalk.com' }}\n"),
+        format!("bots:\n  - name: a\n    access_token = {TOKEN}\n"),
+        format!("bots:\n  - name: a\n\taccess_token: {TOKEN}\n"),
+        format!("sources: [{{ name: a, type: json, auth: {{ basic: [me, {WRONG}] }} }}]\n"),
+    ]);
+    for text in texts {
+        let home = Home::new();
+        std::fs::write(home.path("bad-token"), format!("{TOKEN}\n{SECRET}\n")).expect("a file");
+        home.configure(&text);
+        let report = output(command(&home, &["check"])).await;
+        assert_eq!(report.status.code(), Some(78), "{text}: {report:?}");
+        exhibits.show_output("reports of `check`", &text, &report);
+    }
+}
+
+/// Commands that load a configuration, send or listen, and are disappointed.
+async fn of_commands(exhibits: &mut Exhibits) {
+    let chat = group_chat().await;
+    let home = home(chat.url());
+    let body = home.path("body.json");
+    std::fs::write(&body, webhook(&[firing("node-1")]).to_string()).expect("a file");
+    let body = body.to_string_lossy().into_owned();
+    for source in ["alertmanager", "signed", "nobody"] {
+        let rendered = output(command(
+            &home,
+            &["render", &body, "--source", source, "--log", "trace"],
+        ))
+        .await;
+        exhibits.show_output("the words of `render`", source, &rendered);
+    }
+    exhibits.show_output(
+        "reports of `check`",
+        "good",
+        &output(command(&home, &["check"])).await,
+    );
+    let faults = [
+        None,
+        Some(Fault::RedirectTo(redirect(&chat))),
+        Some(Fault::Drop),
+        Some(Fault::Html),
+    ];
+    for fault in faults {
+        let what = format!("{fault:?}");
+        if let Some(fault) = fault {
+            chat.inject(Injection::next(fault));
+        }
+        let sent = output(command(&home, &["send", "ops", "--log", "trace"])).await;
+        exhibits.show_output("the words of `send`", &what, &sent);
+    }
+    for base in [
+        "http://127.0.0.1:9",
+        &chat.url().replace("http:", "https:"),
+        "https://no-such-host.invalid",
+    ] {
+        home.configure(&configuration(base, &rest()));
+        let sent = output(command(&home, &["send", "ops", "--log", "trace"])).await;
+        assert!(!sent.status.success());
+        exhibits.show_output("the words of `send`", base, &sent);
+    }
+    let taken = chat.url().trim_start_matches("http://").to_owned();
+    let bot = format!("ops@group:{TOKEN}:{SECRET}");
+    let mut simulate = Command::new(env!("CARGO_BIN_EXE_dingest"));
+    simulate.args([
+        "simulate-dingtalk",
+        "--listen",
+        &taken,
+        "--log",
+        "trace",
+        "--bot",
+        &bot,
+    ]);
+    let disappointed = output(simulate).await;
+    assert!(!disappointed.status.success());
+    exhibits.show_output(
+        "the words of `simulate-dingtalk`",
+        "an address that is taken",
+        &disappointed,
+    );
+}
+
+/// What a panic could print: values as `Debug` shows them, and errors down to their causes.
+fn of_values(exhibits: &mut Exhibits) {
+    let home = Home::new();
+    std::fs::write(home.path("token"), TOKEN).expect("a file");
+    std::fs::write(home.path("password"), PASSWORD).expect("a file");
+    let good = configuration(
+        "http://127.0.0.1:9",
+        &rest().replace("secret_env: MARKED_SECRET", &format!("secret: {SECRET}")),
+    );
+    home.configure(&good);
+    let load = || dingest::config::load(Some(&home.config()), &home.path(""));
+    let mut debug = |what: &str, value: &dyn Debug| {
+        exhibits.show(
+            "`Debug` of a plan, a report and an error",
+            what,
+            format!("{value:?}{value:#?}"),
+        );
+    };
+    let loaded = load().unwrap_or_else(|report| panic!("{report}"));
+    debug("what is loaded", &loaded);
+    debug("the plan", &loaded.plan);
+    home.configure(&good.replace("hmac_secret:", "hmac_secrte: 1, hmac_secret:"));
+    let report = load().expect_err("it is bad");
+    debug("a report", &report);
+    let error = dingest::app::AppError::Config(report);
+    debug("an error", &error);
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        exhibits.show("errors with all their causes", "start-up", error.to_string());
+        cause = error.source();
+    }
 }
