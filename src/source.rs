@@ -50,6 +50,8 @@ pub struct Decoded {
     pub ignored: u32,
     /// Alerts the sender says it cut off (`truncatedAlerts`).
     pub truncated: u64,
+    /// Evaluations of the mapping's expressions that ended at a limit.
+    pub stopped: u32,
 }
 
 impl Decoded {
@@ -92,9 +94,11 @@ impl Decoded {
             return Ok(self);
         }
         let first = self.problems.into_iter().find(|problem| problem.fatal);
-        Err(Refusal::NothingUsable {
-            count: self.unusable,
-            first: first.map(|problem| problem.text).unwrap_or_default(),
+        let first = first.map(|problem| problem.text).unwrap_or_default();
+        let count = self.unusable;
+        Err(match self.stopped {
+            0 => Refusal::NothingUsable { count, first },
+            stopped => Refusal::MappingLimit { stopped, first },
         })
     }
 }
@@ -124,6 +128,17 @@ pub enum Refusal {
     NothingUsable {
         /// How many elements there were.
         count: usize,
+        /// The first problem.
+        first: String,
+    },
+    /// No element was usable, and expressions of the mapping were stopped at a limit.
+    #[error(
+        "none of the alerts could be used, and {stopped} evaluations of the mapping were stopped at a limit; \
+         the first problem: {first}"
+    )]
+    MappingLimit {
+        /// How many evaluations.
+        stopped: u32,
         /// The first problem.
         first: String,
     },

@@ -26,7 +26,7 @@ use crate::http::reply::{Fault, json};
 use crate::plan::{Plan, Source, SourceKind};
 use crate::secret::Secret;
 use crate::secret::redact::redact;
-use crate::source::{self, Decoded, Problem};
+use crate::source::{self, Decoded, Problem, Refusal};
 use crate::store::{REFUSED_BODY_BYTES_MAX, RefusedBody};
 
 /// What a path means.
@@ -179,6 +179,17 @@ where
     admission.confirm(&received)?;
     let content_type = head.text("content-type");
     let decoded = open(call, source, coding, content_type, received, limit_bytes, now).await?;
+    let stopped = match &decoded {
+        Ok(decoded) => decoded.stopped,
+        Err(Unusable {
+            fault: Fault::Refused(Refusal::MappingLimit { stopped, .. }),
+            ..
+        }) => *stopped,
+        Err(_) => 0,
+    };
+    if stopped > 0 {
+        call.site.metrics.mapping_limits(&source.name, stopped);
+    }
     let decoded = decoded.map_err(|unusable| {
         call.site
             .driver

@@ -87,6 +87,7 @@ impl Fault {
             Self::Refused(Refusal::NotJson(_)) => "not_json",
             Self::Refused(Refusal::WrongShape(_)) => "wrong_shape",
             Self::Refused(Refusal::NothingUsable { .. }) => "nothing_usable",
+            Self::Refused(Refusal::MappingLimit { .. }) => "mapping_limit",
             Self::Refused(Refusal::Unsupported(_)) => "unsupported",
             Self::Unavailable {
                 why: Unavailable::InboxFull,
@@ -124,9 +125,12 @@ impl Fault {
             Self::BrokenBody
             | Self::BadGzip(_)
             | Self::BadQuery(_)
-            | Self::Refused(Refusal::NotJson(_) | Refusal::WrongShape(_) | Refusal::NothingUsable { .. }) => {
-                StatusCode::BAD_REQUEST
-            }
+            | Self::Refused(
+                Refusal::NotJson(_)
+                | Refusal::WrongShape(_)
+                | Refusal::NothingUsable { .. }
+                | Refusal::MappingLimit { .. },
+            ) => StatusCode::BAD_REQUEST,
             Self::Unavailable { status, .. }
             | Self::SlowStore { status }
             | Self::BodiesFull { status }

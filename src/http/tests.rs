@@ -29,6 +29,7 @@ use crate::engine::view::{AlertList, AlertReceiverView, AlertView, BotView, Coun
 use crate::plan::{
     Auth, DingTalk, GroupBy, Listen, Locale, Route, Routes, Server as ServerPlan, Source, SourceKind, Store,
 };
+use crate::source::json::{Mapping, MappingText};
 use crate::store::{DigestRow, MessageRow, RefusedBody, Said, State, Told};
 
 /// One alert as Alertmanager posts it.
@@ -50,6 +51,14 @@ fn source(name: &str, kind: SourceKind, auth: Auth) -> (SourceName, Source) {
         timezone: jiff::tz::TimeZone::UTC,
     };
     (name, source)
+}
+
+fn endless() -> SourceKind {
+    let mapping = MappingText {
+        labels: Some("def f: f; f".to_owned()),
+        ..MappingText::default()
+    };
+    SourceKind::Json(Arc::new(Mapping::compile(&mapping).unwrap()))
 }
 
 fn plan() -> Plan {
@@ -90,6 +99,7 @@ fn plan() -> Plan {
             source("signed", SourceKind::Alertmanager, hmac(None)),
             source("signed-at", SourceKind::Alertmanager, hmac(Some("X-Signed-At"))),
             source("rules", SourceKind::Prometheus, Auth::None),
+            source("endless", endless(), Auth::None),
         ]),
         dingtalk: DingTalk {
             base_url: "https://oapi.dingtalk.com".to_owned(),

@@ -5,12 +5,16 @@
 
 mod flat;
 mod jq;
+mod meter;
+mod natives;
+mod value;
 
 use jaq_json::Val;
 
 use crate::alert::{Alert, Fingerprint, Labels, Status, Timestamp};
 use crate::source::json::flat::Flat;
 use crate::source::json::jq::Expression;
+use crate::source::json::meter::{Budget, Limits};
 use crate::source::time::Reading;
 use crate::source::word::Word;
 use crate::source::{
@@ -136,7 +140,8 @@ pub(super) fn decode(mapping: &Mapping, text: &str, arrival: Arrival<'_>) -> Res
             decoded.note(None, format!("the source has no mapping{hint}"));
         }
     }
-    for (index, element) in elements(mapping, body).enumerate() {
+    let budget = Budget::new(Limits::USUAL);
+    for (index, element) in elements(mapping, body, &budget).enumerate() {
         if index == ALERTS_MAX {
             decoded.leave_out(
                 None,
@@ -149,12 +154,21 @@ pub(super) fn decode(mapping: &Mapping, text: &str, arrival: Arrival<'_>) -> Res
                 mapping,
                 arrival,
                 index,
+                budget: &budget,
                 decoded: &mut decoded,
             }
             .read(&value),
             Err(problem) => decoded.leave_out(Some(index), format!("`alerts` failed: {problem}")),
         }
+        if budget.is_spent() {
+            decoded.leave_out(
+                None,
+                "the expressions have done all they may for one body; the rest is not read",
+            );
+            break;
+        }
     }
+    decoded.stopped = budget.stopped();
     if decoded.alerts.is_empty() && decoded.unusable == 0 && decoded.ignored == 0 && mapping.alerts.is_some()
     {
         decoded.ignored = 1;
@@ -163,9 +177,13 @@ pub(super) fn decode(mapping: &Mapping, text: &str, arrival: Arrival<'_>) -> Res
 }
 
 /// The values that stand for one alert each.
-fn elements(mapping: &Mapping, body: Val) -> Box<dyn Iterator<Item = Result<Val, String>> + '_> {
+fn elements<'a>(
+    mapping: &'a Mapping,
+    body: Val,
+    budget: &'a Budget,
+) -> Box<dyn Iterator<Item = Result<Val, String>> + 'a> {
     match (&mapping.alerts, body) {
-        (Some(alerts), body) => Box::new(alerts.run(body).map(|output| output.map_err(quote))),
+        (Some(alerts), body) => Box::new(alerts.run(body, budget).map(|output| output.map_err(quote))),
         (None, Val::Arr(elements)) => {
             let mut at = 0;
             Box::new(std::iter::from_fn(move || {
@@ -183,6 +201,7 @@ struct Reader<'a> {
     mapping: &'a Mapping,
     arrival: Arrival<'a>,
     index: usize,
+    budget: &'a Budget,
     decoded: &'a mut Decoded,
 }
 
@@ -211,7 +230,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         let labels = match &mapping.labels {
-            Some(expression) => labels(object(first(expression, value, "labels")?, "labels")?),
+            Some(expression) => labels(object(self.first(expression, value, "labels")?, "labels")?),
             None => labels(
                 usual
                     .map(|flat| flat.labels(self.arrival.source))
@@ -219,7 +238,7 @@ impl Reader<'_> {
             ),
         };
         let identity = match &mapping.identity {
-            Some(expression) => jq::text(&first(expression, value, "identity")?),
+            Some(expression) => jq::text(&self.first(expression, value, "identity")?),
             None => all.map(Flat::identity),
         };
         let identity = identity.filter(|identity| !identity.is_empty());
@@ -256,7 +275,7 @@ impl Reader<'_> {
 
     fn status(&mut self, value: &Val, usual: Option<&Flat<'_>>) -> Option<Status> {
         let written = match &self.mapping.status {
-            Some(expression) => match first(expression, value, "status") {
+            Some(expression) => match self.first(expression, value, "status") {
                 // `null` says that it is neither.
                 Ok(output) => jq::text(&output)?,
                 Err(problem) => {
@@ -286,7 +305,7 @@ impl Reader<'_> {
         let Some(expression) = &self.mapping.annotations else {
             return all.map(Flat::annotations).unwrap_or_default();
         };
-        first(expression, value, "annotations")
+        self.first(expression, value, "annotations")
             .and_then(|output| object(output, "annotations"))
             .unwrap_or_else(|problem| {
                 self.note(problem);
@@ -312,7 +331,7 @@ impl Reader<'_> {
         field: &str,
     ) -> Option<(Reading, String)> {
         let expression = expression?;
-        let output = first(expression, value, field).unwrap_or_else(|problem| {
+        let output = self.first(expression, value, field).unwrap_or_else(|problem| {
             self.note(problem);
             Val::Null
         });
@@ -327,24 +346,24 @@ impl Reader<'_> {
 
     /// The text an expression makes, when there is one and it works.
     fn text(&mut self, expression: Option<&Expression>, value: &Val, field: &str) -> Option<String> {
-        first(expression?, value, field)
+        self.first(expression?, value, field)
             .map_err(|problem| self.note(problem))
             .ok()
             .and_then(|output| jq::text(&output))
     }
 
+    /// The first value an expression makes of `value`; without any it is `null`.
+    fn first(&self, expression: &Expression, value: &Val, field: &str) -> Result<Val, String> {
+        expression
+            .run(value.clone(), self.budget)
+            .next()
+            .unwrap_or(Ok(Val::Null))
+            .map_err(|error| format!("`{field}` failed: {}", quote(error)))
+    }
+
     fn note(&mut self, problem: String) {
         self.decoded.note(Some(self.index), problem);
     }
-}
-
-/// The first value an expression makes of `value`; without any it is `null`.
-fn first(expression: &Expression, value: &Val, field: &str) -> Result<Val, String> {
-    expression
-        .run(value.clone())
-        .next()
-        .unwrap_or(Ok(Val::Null))
-        .map_err(|error| format!("`{field}` failed: {}", quote(error)))
 }
 
 /// The names and texts of an object; `null` has none.

@@ -41,6 +41,7 @@ pub struct Metrics {
     unrouted: Counter,
     received: Family<OfSource, Counter>,
     left_out: Family<SourceReason, Counter>,
+    mapping_limits: Family<OfSource, Counter>,
     verdicts: Family<SourceVerdict, Counter>,
     connections: Gauge,
     connections_waited: Counter,
@@ -160,6 +161,7 @@ impl Metrics {
             unrouted: Counter::default(),
             received: Family::default(),
             left_out: Family::default(),
+            mapping_limits: Family::default(),
             verdicts: Family::default(),
             connections: Gauge::default(),
             connections_waited: Counter::default(),
@@ -188,6 +190,7 @@ impl Metrics {
         to.register("webhook_unrouted", "Requests to a path or source that does not exist", self.unrouted.clone());
         to.register("alerts_received", "Alerts decoded from requests, repeats included", self.received.clone());
         to.register("alerts_left_out", "Alerts missing from requests that were taken, by reason", self.left_out.clone());
+        to.register("mapping_limits", "Evaluations of a mapping's expressions that were stopped at a limit", self.mapping_limits.clone());
         to.register("alert_verdicts", "What received alerts meant", self.verdicts.clone());
         to.register("http_connections", "Open connections", self.connections.clone());
         to.register("http_connections_waited", "Times at which the limit of connections kept others waiting", self.connections_waited.clone());
@@ -250,6 +253,14 @@ impl Metrics {
                     .inc_by(count);
             }
         }
+    }
+
+    /// Evaluations of a mapping's expressions were stopped.
+    pub fn mapping_limits(&self, source: &SourceName, stopped: u32) {
+        let source = source.clone();
+        self.mapping_limits
+            .get_or_create(&OfSource { source })
+            .inc_by(u64::from(stopped));
     }
 
     /// A request went nowhere.
@@ -535,6 +546,7 @@ mod tests {
         metrics.refused(&source, "not_json");
         metrics.refused_body_dropped(&source);
         metrics.left_out(&source, 1, 2);
+        metrics.mapping_limits(&source, 1);
         metrics.unrouted();
         metrics.verdicts(
             &source,

@@ -246,3 +246,28 @@ async fn bodies_wait_unread_while_others_fill_the_room() {
     check("room again", &talk(server.address, &whole).await, 200, None);
     assert!(seen.try_iter().count() >= 2);
 }
+
+#[tokio::test]
+async fn a_mapping_that_never_ends_is_refused_with_its_limit_and_counted() {
+    let (server, _seen) = running().await;
+    let endless = request("POST /v1/hooks/endless", &[], b"{\"a\": 1}");
+    let reply = talk(server.address, &endless).await;
+    check("endless", &reply, 400, Some("mapping_limit"));
+    assert!(
+        reply
+            .0
+            .contains("`labels` failed: it takes more than 8000000 steps"),
+        "{reply:?}"
+    );
+    let snapshot = crate::telemetry::Snapshot {
+        health: None,
+        monthly_quota: None,
+        started_at: Timestamp(0),
+        now: Timestamp(0),
+    };
+    let metrics = server.metrics.encode(snapshot);
+    assert!(
+        metrics.contains("dingest_mapping_limits_total{source=\"endless\"} 1"),
+        "{metrics}"
+    );
+}
