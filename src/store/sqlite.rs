@@ -176,13 +176,25 @@ impl SqliteStore {
     }
 
     /// Takes the open log over into the file, and begins another in its place.
+    ///
+    /// The first step may fail, on a full disk for one, and loses nothing: the log stays open. Only when the file has
+    /// everything may the log be let go; SQLite does so whether it could be taken over or not.
     fn renew_log(&mut self) -> Result<(), StoreError> {
-        let renewed = ["DELETE", "WAL"]
+        let failed = |error| failure::of_sqlite(&self.path, &error);
+        let taken_over = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+        let (frames, done) = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(FULL)", [], taken_over)
+            .map_err(failed)?;
+        if done < frames {
+            return Err(failure::other(&self.path, "its deleted log cannot be taken over"));
+        }
+        ["DELETE", "WAL"]
             .into_iter()
             .try_for_each(|mode| self.connection.pragma_update(None, "journal_mode", mode))
             // The first transaction makes the file.
-            .and_then(|()| self.connection.execute_batch("BEGIN IMMEDIATE; COMMIT"));
-        renewed.map_err(|error| failure::of_sqlite(&self.path, &error))?;
+            .and_then(|()| self.connection.execute_batch("BEGIN IMMEDIATE; COMMIT"))
+            .map_err(failed)?;
         self.log = log_of(&self.path).map_err(|error| failure::of_system(&self.path, &error))?;
         tracing::warn!("the store's log was moved or deleted; it was written anew");
         Ok(())

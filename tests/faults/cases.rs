@@ -340,6 +340,28 @@ async fn a_deleted_log_is_noticed_and_written_anew() {
     acquitted(&world.end().await);
 }
 
+/// There is no room to write it anew: what was in it must not be let go before there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some seconds; `.ci/run` runs it"]
+async fn a_log_deleted_on_a_full_disk_is_kept_open_until_there_is_room() {
+    let Some(mut world) = world(ON_A_DISK).await else {
+        return;
+    };
+    for fault in [Fault::DiskFull, Fault::LogDeleted] {
+        if inject(&mut world, fault).await.is_none() {
+            return;
+        }
+    }
+    world.answers(503).await;
+    world.lift(Fault::DiskFull).await;
+    world.works().await;
+    inject(&mut world, Fault::Killed).await.expect("it can be killed");
+    world.works().await;
+    world.lift(Fault::Killed).await;
+    world.lift(Fault::LogDeleted).await;
+    acquitted(&world.end().await);
+}
+
 /// The database is gone or useless while it runs: nothing new is promised, and an operator is told what to do.
 async fn destroyed(fault: Fault, words: &str) {
     let Some(mut world) = world(PLAIN).await else {

@@ -147,7 +147,7 @@ impl Group {
                 }
                 self.items.retain(|item| item.ends_confirmed < ENDS_CONFIRMED);
             }
-            tokio::time::sleep(self.dice.millis(150, 450)).await;
+            tokio::time::sleep(self.dice.millis(500, 1_100)).await;
         }
     }
 
