@@ -85,6 +85,13 @@ pub struct Now {
     pub time: Timestamp,
 }
 
+impl Now {
+    /// The tick at which the wall clock will show `time`, if it runs evenly from here.
+    pub fn tick_of(self, time: Timestamp) -> Tick {
+        self.tick.plus(time.since(self.time))
+    }
+}
+
 /// Defines a name: a cheap-to-clone text that cannot be mixed up with another kind of name.
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident)*) => {$(

@@ -10,6 +10,7 @@
 
 mod drafts;
 mod gate;
+mod restore;
 pub mod steering;
 mod writer;
 
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::digest::Rendered;
 use crate::dingtalk::client::Client;
 use crate::driver::drafts::Drafts;
+use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, BotView, Counts, ReceiverView};
@@ -301,9 +303,9 @@ impl Driver {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start();
-        let saved = store.load()?;
+        let (restored, saved) = restore(store.as_mut())?;
         Ok(Self {
-            steering: Steering::new(Arc::clone(&prepared.plan), saved, clock.now()),
+            steering: Steering::resume(Arc::clone(&prepared.plan), restored, saved, clock.now()),
             prepared,
             writer: Writer::spawn(store),
             commit: None,

@@ -33,7 +33,7 @@ use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Heard, Record, Truth};
 use crate::engine::words::Texts;
 use crate::plan::{Plan, RouteId};
-use crate::store::{Changes, InFlightRow, Said, Saved};
+use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved};
 
 pub use outcome::{Answer, Outcome};
 
@@ -254,16 +254,36 @@ pub struct Engine {
     now: Now,
 }
 
+/// The alerts of a store, as an engine holds them.
+#[derive(Debug, Default)]
+pub struct Restored(Truth);
+
+impl Restored {
+    /// Takes over an alert.
+    pub fn take(&mut self, no: AlertNo, row: AlertRow) {
+        self.0.restore(no, row);
+    }
+}
+
 impl Engine {
     /// An engine that goes on where `saved` left off.
-    pub fn new(plan: Arc<Plan>, saved: Saved, now: Now) -> Self {
+    pub fn new(plan: Arc<Plan>, mut saved: Saved, now: Now) -> Self {
+        let mut restored = Restored::default();
+        for (no, row) in std::mem::take(&mut saved.alerts) {
+            restored.take(no, row);
+        }
+        Self::resume(plan, restored, saved, now)
+    }
+
+    /// The same, when the alerts have been taken over already.
+    pub fn resume(plan: Arc<Plan>, restored: Restored, saved: Saved, now: Now) -> Self {
         let mut engine = Self {
             plan,
             random: saved.next_digest.0 ^ 0x9e37_79b9_7f4a_7c15,
             instance: saved.instance,
             next_alert: saved.next_alert,
             next_digest: saved.next_digest,
-            truth: Truth::default(),
+            truth: restored.0,
             desks: BTreeMap::new(),
             budgets: BTreeMap::new(),
             ageing: BTreeMap::new(),
@@ -290,11 +310,12 @@ impl Engine {
             let age = now.time.since(at);
             engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
         }
-        for (no, row) in saved.alerts {
-            let mut record = Record::restored(row, engine.truth.models());
+        engine.truth.index();
+        for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);
-            engine.truth.insert(no, record);
-            engine.watch_age(no);
+            let at = whole_second(now.tick_of(record.ages_at()));
+            record.filed_at = at;
+            engine.ageing.entry(at).or_default().push(no);
         }
         engine.restore_in_flight(saved.in_flight);
         engine.enact_plan();
@@ -600,7 +621,7 @@ impl Engine {
         let Some(ages_at) = self.truth.get(no).map(Record::ages_at) else {
             return;
         };
-        let at = whole_second(self.tick_of(ages_at));
+        let at = whole_second(self.now.tick_of(ages_at));
         let now = self.now.tick;
         let Some(record) = self.truth.get_mut(no) else {
             return;
@@ -610,11 +631,6 @@ impl Engine {
         }
         record.filed_at = at;
         self.ageing.entry(at).or_default().push(no);
-    }
-
-    /// The tick at which the wall clock will show `time`, if it runs evenly from here.
-    fn tick_of(&self, time: Timestamp) -> Tick {
-        self.now.tick.plus(time.since(self.now.time))
     }
 
     /// The wall clock was set: what was written by the old one is made right, and timers that stand for a time of the
@@ -733,7 +749,7 @@ impl Engine {
             return;
         };
         let at = told_at.plus(self.plan.routes.get(concern.route).repeat_interval);
-        let at = whole_second(self.tick_of(at));
+        let at = whole_second(self.now.tick_of(at));
         self.reminders
             .entry(at)
             .or_default()
@@ -754,13 +770,9 @@ impl Engine {
         self.concern_sets.clear();
         self.reminders.clear();
         let waited = self.clear_desks();
-        let numbers = self.truth.numbers();
-        self.firing = 0;
-        for no in &numbers {
-            self.reroute(*no);
-        }
+        self.reroute();
         self.find_former();
-        for no in numbers {
+        for no in self.truth.numbers() {
             let Some(record) = self.truth.get(no) else {
                 continue;
             };
@@ -789,19 +801,19 @@ impl Engine {
         self.desks.iter_mut().map(clear).collect()
     }
 
-    /// Routes one alert by the plan, and nothing more.
-    fn reroute(&mut self, no: AlertNo) {
-        let Some(record) = self.truth.get(no) else { return };
-        let (fires, severity) = (record.fires(), record.severity);
-        let routes = self.plan.routes.matching(&record.words.labels());
-        let concerns = self.concerns_of(routes);
-        if fires {
-            self.firing += 1;
-            self.count_concerns(&concerns, severity, true);
+    /// Routes every alert by the plan, and nothing more.
+    fn reroute(&mut self) {
+        let mut truth = std::mem::take(&mut self.truth);
+        self.firing = 0;
+        for (_, record) in truth.iter_mut() {
+            let routes = self.plan.routes.matching(&record.words.labels());
+            record.concerns = self.concerns_of(routes);
+            if record.fires() {
+                self.firing += 1;
+                self.count_concerns(&record.concerns, record.severity, true);
+            }
         }
-        if let Some(record) = self.truth.get_mut(no) {
-            record.concerns = concerns;
-        }
+        self.truth = truth;
     }
 
     /// Finds who was told that an alert fires and is no longer concerned.
@@ -824,16 +836,13 @@ impl Engine {
 
     /// Files every alert that was told as firing under the time of its reminder.
     fn file_reminders(&mut self) {
-        let told: Vec<(ReceiverName, AlertNo, Timestamp)> = self
-            .desks
-            .iter()
-            .flat_map(|(receiver, desk)| desk.told.iter().map(move |(no, told)| (receiver, no, told)))
-            .filter(|(_, _, told)| told.said == Said::Firing)
-            .map(|(receiver, no, told)| (receiver.clone(), *no, told.at))
-            .collect();
-        for (receiver, no, at) in told {
-            self.watch_reminder(&receiver, no, at);
+        let desks = std::mem::take(&mut self.desks);
+        for (receiver, desk) in &desks {
+            for (no, told) in desk.told.iter().filter(|(_, told)| told.said == Said::Firing) {
+                self.watch_reminder(receiver, *no, told.at);
+            }
         }
+        self.desks = desks;
     }
 
     /// The next number of a small generator, for jitter only.

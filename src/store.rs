@@ -298,6 +298,15 @@ pub struct RefusedBody {
 pub trait Store: Send + 'static {
     /// Everything the engine starts from.
     fn load(&mut self) -> Result<Saved, StoreError>;
+    /// The same, but for the alerts: they go to `take` one by one, in the order of their numbers, as they are read. A
+    /// million of them need not be held twice.
+    fn load_into(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<Saved, StoreError> {
+        let mut saved = self.load()?;
+        for (no, row) in std::mem::take(&mut saved.alerts) {
+            take(no, row);
+        }
+        Ok(saved)
+    }
     /// Commits all rows or none; they are on disk when this returns. Without rows it tries whether the disk can be
     /// written. After an error none of them is, and the same call may be made again later.
     fn commit(&mut self, changes: &Changes) -> Result<(), StoreError>;

@@ -16,7 +16,7 @@ use super::Unavailable;
 use super::gate::Gate;
 use crate::alert::{Alert, DigestId, MessageId, Now, RequestId, SourceName, Span, Tick};
 use crate::digest::{Draft, Rendered};
-use crate::engine::{Answer, Effect, Engine, Event, Input, Send, Verdict};
+use crate::engine::{Answer, Effect, Engine, Event, Input, Restored, Send, Verdict};
 use crate::plan::Plan;
 use crate::store::{Changes, Saved, StoreError};
 
@@ -128,8 +128,17 @@ enum Drain {
 impl Steering {
     /// Takes over what the store has.
     pub fn new(plan: Arc<Plan>, saved: Saved, now: Now) -> Self {
+        Self::of(Engine::new(Arc::clone(&plan), saved, now), plan)
+    }
+
+    /// Takes over what the store has, when the alerts have been taken over already.
+    pub fn resume(plan: Arc<Plan>, restored: Restored, saved: Saved, now: Now) -> Self {
+        Self::of(Engine::resume(Arc::clone(&plan), restored, saved, now), plan)
+    }
+
+    fn of(engine: Engine, plan: Arc<Plan>) -> Self {
         Self {
-            engine: Engine::new(Arc::clone(&plan), saved, now),
+            engine,
             plan,
             gate: Gate::default(),
             mode: Mode::Durable { committing: false },

@@ -34,12 +34,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::alert::{ReceiverName, SourceName, Timestamp};
+use crate::alert::{AlertNo, ReceiverName, SourceName, Timestamp};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::read::Reader;
 use crate::store::sqlite::schema::Found;
 use crate::store::sqlite::write::{Next, Writer};
-use crate::store::{Changes, RefusedBody, Saved, Store, StoreError, Told};
+use crate::store::{AlertRow, Changes, RefusedBody, Saved, Store, StoreError, Told};
 
 /// How long another owner of the file is waited for: long enough for one that is just ending.
 const OWNER_WAIT: Duration = Duration::from_millis(250);
@@ -211,12 +211,19 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Saved, StoreError> {
+        let mut alerts = Vec::new();
+        let saved = self.load_into(&mut |no, row| alerts.push((no, row)))?;
+        Ok(Saved { alerts, ..saved })
+    }
+
+    fn load_into(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<Saved, StoreError> {
         let reader = self.reader();
+        reader.alerts(take)?;
         Ok(Saved {
             instance: self.instance.clone(),
             next_alert: self.next.alert,
             next_digest: self.next.digest,
-            alerts: reader.alerts()?,
+            alerts: Vec::new(),
             told: reader.told()?,
             in_flight: reader.in_flight()?,
             bots: reader.bots()?,

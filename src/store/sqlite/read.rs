@@ -1,14 +1,13 @@
 //! The tables back into rows. A row that cannot be read names its table, its key and its column.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};
 
-use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestamp};
+use crate::alert::{AlertNo, BotName, DigestId, Labels, MessageId, ReceiverName, Timestamp};
 use crate::store::sqlite::columns::odd;
 use crate::store::sqlite::failure;
 use crate::store::sqlite::names::Names;
@@ -26,8 +25,8 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(super) fn alerts(&self) -> Result<Vec<(AlertNo, AlertRow)>, StoreError> {
-        let mut alerts = Vec::with_capacity(self.alerts_max()?);
+    pub(super) fn alerts(&self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<(), StoreError> {
+        let [mut links, mut values] = [(); 2].map(|()| Labels::default());
         self.each("alert", "SELECT * FROM alert ORDER BY id", [], |row| {
             let facts: Facts = row.get(2)?;
             let alert = AlertRow {
@@ -37,8 +36,8 @@ impl Reader<'_> {
                 state: facts.state,
                 labels: row.get(4)?,
                 annotations: row.get(5)?,
-                links: row.get(6)?,
-                values: row.get(7)?,
+                links: often_equal(row, 6, &mut links)?,
+                values: often_equal(row, 7, &mut values)?,
                 starts_at: facts.starts_at,
                 ends_at: facts.ends_at,
                 first_seen: facts.first_seen,
@@ -49,25 +48,9 @@ impl Reader<'_> {
                 flapping: facts.flapping,
                 doubted: facts.doubted,
             };
-            alerts.push((row.get(0)?, alert));
+            take(row.get(0)?, alert);
             Ok(())
-        })?;
-        Ok(alerts)
-    }
-
-    /// Room for every alert, seldom for many more: growing a list of a million costs as much as half of reading
-    /// it, and counting them would be to read the table twice. Room that is not used is addresses, no memory.
-    fn alerts_max(&self) -> Result<usize, StoreError> {
-        const SHORT_ROW_BYTES: u64 = 128;
-        // Two queries: each is one look into the table, both in one would visit every row.
-        let span = "SELECT coalesce((SELECT max(id) FROM alert) - (SELECT min(id) FROM alert) + 1, 0)";
-        let span: i64 = (self.connection)
-            .query_row(span, [], |row| row.get(0))
-            .map_err(|error| failure::of_sqlite(self.path, &error))?;
-        let bytes = fs::metadata(self.path)
-            .map_err(|error| failure::of_system(self.path, &error))?
-            .len();
-        Ok(usize::try_from((bytes / SHORT_ROW_BYTES).min(span.unsigned_abs())).unwrap_or(0))
+        })
     }
 
     pub(super) fn told(&self) -> Result<Vec<(ReceiverName, AlertNo, ToldRow)>, StoreError> {
@@ -247,4 +230,12 @@ impl Reader<'_> {
             )),
         }
     }
+}
+
+/// The set in a column in which most rows have what the row before had.
+fn often_equal(row: &Row<'_>, column: usize, last: &mut Labels) -> rusqlite::Result<Labels> {
+    if row.get_ref(column)?.as_str() != Ok(last.as_encoded()) {
+        *last = row.get(column)?;
+    }
+    Ok(last.clone())
 }
