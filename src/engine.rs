@@ -313,7 +313,7 @@ impl Engine {
         engine.truth.index();
         for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);
-            let at = whole_second(now.tick_of(record.ages_at()));
+            let at = turn(now, no, record.ages_at());
             record.filed_at = at;
             engine.ageing.entry(at).or_default().push(no);
         }
@@ -621,7 +621,7 @@ impl Engine {
         let Some(ages_at) = self.truth.get(no).map(Record::ages_at) else {
             return;
         };
-        let at = whole_second(self.now.tick_of(ages_at));
+        let at = turn(self.now, no, ages_at);
         let now = self.now.tick;
         let Some(record) = self.truth.get_mut(no) else {
             return;
@@ -749,7 +749,7 @@ impl Engine {
             return;
         };
         let at = told_at.plus(self.plan.routes.get(concern.route).repeat_interval);
-        let at = whole_second(self.now.tick_of(at));
+        let at = turn(self.now, no, at);
         self.reminders
             .entry(at)
             .or_default()
@@ -865,6 +865,17 @@ fn was_set(before: Now, now: Now) -> bool {
     let passed = now.tick.since(before.tick);
     let expected = before.time.plus(passed);
     now.time.0.abs_diff(expected.0) > limits::CLOCK_SET_MIN.0
+}
+
+/// When to look at an alert about which something happens at `time`: then, or at its next turn before. Every alert
+/// has its turn once in [`limits::LOOK_AGAIN`], so that filings of one alert meet, and not all alerts at the same
+/// time, so that nothing waits for a million of them.
+fn turn(now: Now, no: AlertNo, time: Timestamp) -> Tick {
+    let width = limits::LOOK_AGAIN.0;
+    let phase = no.0.wrapping_mul(1000) % width;
+    let earliest = now.tick.0.saturating_add(width);
+    let turn = earliest + (phase + width - earliest % width) % width;
+    whole_second(now.tick_of(time)).min(Tick(turn))
 }
 
 /// The next whole second, so that timers are few however many alerts there are.

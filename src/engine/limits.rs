@@ -75,6 +75,10 @@ pub const MESSAGE_BYTES_MAX: usize = 18_000;
 /// The smallest frame a digest is squeezed into after DingTalk refused its size.
 pub const MESSAGE_BYTES_MIN: usize = 2_000;
 
+/// No alert is filed for its ageing or its reminder further ahead than twice this: it is looked at and filed again.
+/// So what is left of filings that no longer matter is little, and a clock that was set is noticed.
+pub const LOOK_AGAIN: Span = Span::minutes(30);
+
 /// How often muted routes are looked at.
 pub const MUTE_CHECK: Span = Span::minutes(1);
 

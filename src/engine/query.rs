@@ -7,7 +7,7 @@ use super::desk::Desk;
 use super::limits::QUERY_ALERTS_MAX;
 use super::truth::{Concern, Record};
 use super::view::{
-    AlertList, AlertQuery, AlertReceiverView, AlertView, BotView, Counts, ReceiverView, WaitsFor,
+    AlertList, AlertQuery, AlertReceiverView, AlertView, BotView, Counts, Held, ReceiverView, WaitsFor,
 };
 use crate::alert::{AlertNo, BotName, ReceiverName, Tick, Timestamp};
 use crate::plan::Channel;
@@ -141,6 +141,19 @@ impl Engine {
             resolved: (self.truth.len() as u64).saturating_sub(self.firing),
             changes: self.desks.values().map(|desk| desk.changes() as u64).sum(),
             used_this_month: self.used(month),
+        }
+    }
+
+    /// How much is held in memory.
+    pub fn held(&self) -> Held {
+        let reminders = self.reminders.values().flat_map(|of| of.values());
+        Held {
+            alerts: self.truth.len() as u64,
+            told: self.desks.values().map(|desk| desk.told.len() as u64).sum(),
+            waiting: self.desks.values().map(|desk| desk.changes() as u64).sum(),
+            ages: self.ageing.values().map(|of| of.len() as u64).sum(),
+            reminders: reminders.map(|of| of.len() as u64).sum(),
+            effects: self.effects.len() as u64,
         }
     }
 

@@ -1184,6 +1184,42 @@ fn what_arrives_about_a_forgotten_alert_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_is_held_does_not_grow_with_what_is_over() {
+    let mut stage = Stage::new(plan());
+    for round in 0..50 {
+        let second = 1000 * round;
+        stage.run_to(second);
+        let (name, again) = (format!("short{round}"), format!("steady start={second}"));
+        for command in [&format!("fire {name}"), &format!("fire {again}")] {
+            stage.command(&command.split_whitespace().collect::<Vec<_>>());
+        }
+        stage.run_to(second + 500);
+        for command in [format!("end {name}"), format!("end {again}")] {
+            stage.command(&command.split_whitespace().collect::<Vec<_>>());
+        }
+    }
+    stage.run_to(54_000);
+    stage.command(&["fire", "last"]);
+    stage.run_to(60_000);
+    let held = stage.engine.held();
+    assert_eq!((held.alerts, held.told), (1, 1));
+    assert!(held.ages <= 2 && held.reminders <= 2, "{held:?}");
+}
+
+#[test]
+fn an_expiry_is_noticed_soon_though_the_clock_was_far_behind_when_it_was_filed() {
+    check(
+        "0s clock -36000
+         0s fire disk lease=240
+         20s clock 0
+         20000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         1810s ops <-a- expired disk",
+    );
+}
+
+#[test]
 fn a_message_that_may_have_arrived_is_sent_again_only_as_often_as_its_bot_may_speak() {
     let mut stage = Stage::new(plan_named("hurried"));
     for command in ["answer c unknown", "fire disk severity=critical"] {

@@ -164,3 +164,20 @@ pub struct Counts {
     /// Messages sent this month, over all bots.
     pub used_this_month: u64,
 }
+
+/// How much is held in memory, in pieces. All of it follows from the alerts that are alive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Alerts, over or not.
+    pub alerts: u64,
+    /// What receivers were told, over all of them.
+    pub told: u64,
+    /// Changes that wait, over all receivers.
+    pub waiting: u64,
+    /// Alerts filed under the time of their next ageing.
+    pub ages: u64,
+    /// Alerts filed under the time of their reminders.
+    pub reminders: u64,
+    /// Effects not polled yet.
+    pub effects: u64,
+}
