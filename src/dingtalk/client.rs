@@ -20,7 +20,7 @@ use crate::secret::Secret;
 /// From looking up the name to the end of the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// From the start of an attempt to the last byte of its answer.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than servers do, so that none is closed just as it is used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most bytes of an answer that are read; DingTalk's own have some hundred.

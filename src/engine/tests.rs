@@ -709,6 +709,22 @@ fn an_alert_nobody_repeats_expires_and_is_forgotten_an_hour_later() {
 }
 
 #[test]
+fn the_next_episode_has_a_lease_of_its_own() {
+    check(
+        "0s fire disk lease=240
+         30s end disk
+         40s fire disk start=40 lease=280
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         30s reply resolved=1
+         40s reply again=1
+         70s ops <-a- again disk
+         290s ops <-a- expired disk",
+    );
+}
+
+#[test]
 fn a_late_message_about_an_older_episode_changes_nothing() {
     check(
         "0s fire disk start=0

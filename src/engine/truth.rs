@@ -307,6 +307,8 @@ impl Record {
         self.state = State::Firing;
         self.starts_at = starts_at;
         self.ends_at = None;
+        // Until here it said how long the end is remembered.
+        self.expires_at = Timestamp::default();
         self.episodes = self.episodes.saturating_add(1);
     }
 
