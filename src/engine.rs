@@ -32,7 +32,7 @@ use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Heard, Record, Truth};
 use crate::engine::words::Texts;
-use crate::plan::{Plan, RouteId};
+use crate::plan::{Plan, RouteId, Source, SourceKind};
 use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved};
 
 pub use outcome::{Answer, Outcome};
@@ -687,8 +687,8 @@ impl Engine {
         }
         record.filed_at = Tick(0);
         let before = (record.fires(), record.severity);
-        let expire_after = expire_after(&self.plan, record.words.source());
-        match record.age(expire_after, now) {
+        let believed_for = believed_for(&self.plan, record.words.source());
+        match record.age(believed_for, now) {
             Ageing::Later => self.watch_age(no),
             Ageing::Expired | Ageing::Calm | Ageing::Believed => {
                 self.save(no, None);
@@ -888,6 +888,17 @@ fn expire_after(plan: &Plan, source: &SourceName) -> Span {
     plan.sources
         .get(source)
         .map_or(limits::UNCONFIGURED_EXPIRE_AFTER, |source| source.expire_after)
+}
+
+/// How long a doubted alert of this source is believed to fire without another word. A Prometheus says with every
+/// message until when to believe it, and repeats it within minutes.
+fn believed_for(plan: &Plan, source: &SourceName) -> Span {
+    let leases = |source: &Source| matches!(source.kind, SourceKind::Prometheus);
+    if plan.sources.get(source).is_some_and(leases) {
+        limits::LEASE
+    } else {
+        expire_after(plan, source)
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ pub const OVER_KEPT: Span = Span::hours(1);
 /// cut off for a while comes back with the same `startsAt`). After that, believe the firing.
 pub const LATE_MAX: Span = Span::minutes(2);
 
+/// How long an alert of a Prometheus is taken to fire when its own lease is not known: a lease is four times the
+/// interval of repeats, which is a minute at most by default.
+pub const LEASE: Span = Span::minutes(4);
+
 /// How long an alert may go unrepeated whose source is no longer configured.
 pub const UNCONFIGURED_EXPIRE_AFTER: Span = Span::days(15);
 

@@ -32,6 +32,7 @@ dingtalk: { monthly_quota: 0 }
 sources:
   - { name: am, type: alertmanager, expire_after: 24h }
   - { name: other, type: alertmanager, expire_after: 24h }
+  - { name: prom, type: prometheus }
 bots:
   - { name: a, access_token: t, per_minute: 5 }
   - { name: b, access_token: t, per_minute: 5 }
@@ -761,6 +762,23 @@ fn a_firing_message_right_after_the_end_is_believed_when_nobody_repeats_the_end(
          70s ops <-a- resolved disk
          150s ops <-a- again disk
          1000s 1 known, 1 fire",
+    );
+}
+
+#[test]
+fn what_a_prometheus_said_right_after_the_end_is_believed_for_a_lease() {
+    check(
+        "0s fire disk from=prom start=0 lease=240
+         20s end disk from=prom start=0
+         25s fire disk from=prom start=0 lease=265
+         2000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         25s reply doubted=1
+         70s ops <-a- resolved disk
+         150s ops <-a- again disk
+         390s ops <-a- expired disk",
     );
 }
 

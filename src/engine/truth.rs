@@ -337,10 +337,12 @@ impl Record {
 
     /// What time does to the record: it expires, becomes calm, is believed to fire after all, is to be forgotten, or
     /// is looked at again later.
-    pub(super) fn age(&mut self, expire_after: Span, now: Timestamp) -> Ageing {
+    ///
+    /// What is believed after all is believed for `believed_for` unless it is said again.
+    pub(super) fn age(&mut self, believed_for: Span, now: Timestamp) -> Ageing {
         if self.doubted && self.believed_at() <= now {
             self.begin(self.starts_at, now);
-            self.expires_at = now.plus(expire_after);
+            self.expires_at = now.plus(believed_for);
             self.saved_expires_at = self.expires_at;
             return Ageing::Believed;
         }
