@@ -1,0 +1,100 @@
+//! What must hold, whatever happens.
+
+use std::fmt;
+
+/// A promise of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Invariant {
+    /// A 2xx is given only for what is on disk.
+    AnswerAfterCommit,
+    /// A message leaves only after its bytes are on disk.
+    SendAfterCommit,
+    /// Everything that was acknowledged is told to everybody it concerns.
+    NothingLost,
+    /// What fires is known to fire, what is over is not known as firing.
+    EverybodyKnows,
+    /// Nothing is told again without news, except when it was not known to have arrived.
+    NothingTwice,
+    /// What may have arrived is sent again with the same `msgUuid` and the same bytes, and nothing before it.
+    DoubtKeepsItsMessage,
+    /// No two messages have the same `msgUuid`.
+    UuidIsNew,
+    /// No bot is faster than its minute allows, as DingTalk counts.
+    MinuteKept,
+    /// Part of a bot's minute is left to urgent changes.
+    ReserveKept,
+    /// An urgent change is told within seconds when nothing is in its way.
+    UrgentInTime,
+    /// A change is told when its route says, however others fare.
+    ToldInTime,
+    /// DingTalk has nothing against what it is sent.
+    Acceptable,
+    /// A digest names what it covers.
+    TextTellsAll,
+    /// What is held grows with the alerts that are alive, and with nothing else.
+    MemoryBounded,
+    /// A start from what is on disk knows what the running process knows.
+    RestartChangesNothing,
+    /// The daemon comes to rest: it does not ask to be woken over and over.
+    ComesToRest,
+    /// Shutting down ends, in time.
+    DrainEnds,
+    /// Equal seeds give equal bytes.
+    Repeatable,
+}
+
+impl Invariant {
+    /// The stable name.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnswerAfterCommit => "answer_after_commit",
+            Self::SendAfterCommit => "send_after_commit",
+            Self::NothingLost => "nothing_lost",
+            Self::EverybodyKnows => "everybody_knows",
+            Self::NothingTwice => "nothing_twice",
+            Self::DoubtKeepsItsMessage => "doubt_keeps_its_message",
+            Self::UuidIsNew => "uuid_is_new",
+            Self::MinuteKept => "minute_kept",
+            Self::ReserveKept => "reserve_kept",
+            Self::UrgentInTime => "urgent_in_time",
+            Self::ToldInTime => "told_in_time",
+            Self::Acceptable => "acceptable",
+            Self::TextTellsAll => "text_tells_all",
+            Self::MemoryBounded => "memory_bounded",
+            Self::RestartChangesNothing => "restart_changes_nothing",
+            Self::ComesToRest => "comes_to_rest",
+            Self::DrainEnds => "drain_ends",
+            Self::Repeatable => "repeatable",
+        }
+    }
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) invariant: Invariant,
+    /// Milliseconds of the script.
+    pub(crate) at: u64,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.at / 1000, self.at % 1000);
+        write!(
+            f,
+            "{} at {whole}.{rest:03}s: {}",
+            self.invariant.as_str(),
+            self.what
+        )
+    }
+}
+
+/// Says that a promise was broken.
+pub(crate) fn violation(invariant: Invariant, at: u64, what: impl Into<String>) -> Violation {
+    Violation {
+        invariant,
+        at,
+        what: what.into(),
+    }
+}

@@ -1,0 +1,760 @@
+//! Watches everything that goes in and out of the product, keeps its own ledger, and says which promise was broken.
+//!
+//! What was told is judged by what the group chats show; what should have been told, by the [`model`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dingest::alert::{Alert, AlertNo, Fingerprint, MessageId, Now, RequestId, Timestamp};
+use dingest::digest::{Change, Detail, Draft, Rendered};
+use dingest::dingtalk::simulator::rules::{CALLS_PER_WINDOW_MAX, Call};
+use dingest::driver::steering::{Accepted, Steering};
+use dingest::engine::{Answer, Engine, Outcome, Send, Verdict};
+use dingest::store::Changes;
+
+use crate::invariant::{Invariant, Violation, violation};
+use crate::model::{Heard, Story, concerned, story};
+use crate::plan::Setting;
+use crate::rest;
+use crate::script::{Saying, Script, Words};
+use crate::store::MemoryStore;
+use crate::timing::Timing;
+use crate::world::labels;
+
+/// DingTalk's minute.
+const MINUTE: u64 = 60_000;
+/// Messages of a bot's minute that only urgent changes may use.
+const RESERVE: u64 = 3;
+
+/// How many steps there are from one look at what is held to the next, which counts everything.
+const LOOK_EVERY: u64 = 64;
+
+/// What became of a request that the engine took in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// In memory only.
+    Open,
+    Durable,
+    /// The process died, or was put back to what is durable.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Taken {
+    life: u64,
+    id: RequestId,
+    fate: Fate,
+    alerts: Vec<String>,
+}
+
+/// A message that was rendered, and what the world has seen of it.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    pub(crate) receiver: String,
+    pub(crate) message: MessageId,
+    pub(crate) seq: u64,
+    pub(crate) composed_at: u64,
+    /// What the daemon's wall clock showed when it was composed.
+    pub(crate) composed_time: i64,
+    pub(crate) covers: Vec<(String, AlertNo, Change)>,
+    /// When the group chat showed it.
+    pub(crate) shown: Option<u64>,
+    /// When the daemon knew, by its wall clock, and has not forgotten since.
+    pub(crate) known: Option<i64>,
+    /// Is that on disk?
+    durable: bool,
+}
+
+/// See the module's head.
+pub(crate) struct Judge<'a> {
+    pub(crate) script: &'a Script,
+    seq: u64,
+    life: u64,
+    taken: Vec<Taken>,
+    by_request: BTreeMap<(u64, RequestId), usize>,
+    committing: Vec<usize>,
+    pub(crate) heard: BTreeMap<String, Vec<Heard>>,
+    names: BTreeMap<Fingerprint, String>,
+    pub(crate) tellings: Vec<Telling>,
+    by_uuid: BTreeMap<String, usize>,
+    /// The telling each number stands for at this moment: numbers may be given twice, `msgUuid`s not.
+    by_message: BTreeMap<MessageId, usize>,
+    /// What the chats show of each alert to each receiver.
+    pub(crate) chats: BTreeMap<(String, String), Vec<usize>>,
+    /// Messages that may have arrived, by receiver, and whether an answer has left that open.
+    doubts: BTreeMap<String, (String, bool)>,
+    /// The plans in force, from when on.
+    pub(crate) plans: Vec<(u64, &'a Setting)>,
+    arrivals: BTreeMap<String, Vec<u64>>,
+    sends: BTreeMap<String, Vec<u64>>,
+    /// Until when a bot's minute is not counted: what was sent while the disk could not be written was forgotten.
+    excused_until: u64,
+    timing: Timing,
+    looks: u64,
+    /// Was the daemon's clock ever far ahead?
+    pub(crate) clock_was_ahead: bool,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(script: &'a Script, setting: &'a Setting) -> Self {
+        Self {
+            script,
+            seq: 0,
+            life: 0,
+            taken: Vec::new(),
+            by_request: BTreeMap::new(),
+            committing: Vec::new(),
+            heard: BTreeMap::new(),
+            names: BTreeMap::new(),
+            tellings: Vec::new(),
+            by_uuid: BTreeMap::new(),
+            by_message: BTreeMap::new(),
+            chats: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            plans: vec![(0, setting)],
+            arrivals: BTreeMap::new(),
+            sends: BTreeMap::new(),
+            excused_until: 0,
+            timing: Timing::default(),
+            looks: 0,
+            clock_was_ahead: false,
+        }
+    }
+
+    /// Something happens; what happens later has a higher number.
+    pub(crate) fn step(&mut self) {
+        self.seq += 1;
+    }
+
+    pub(crate) fn setting(&self) -> &'a Setting {
+        self.plans.last().expect("there is always a plan").1
+    }
+
+    // ---- the process ------------------------------------------------------------------------------------------
+
+    pub(crate) fn started(&mut self, store: &MemoryStore, setting: &'a Setting, now: u64) {
+        self.step();
+        self.life += 1;
+        self.plans.push((self.seq, setting));
+        self.doubt_what_is_in_flight(store);
+        self.timing.restarted(now);
+    }
+
+    pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
+        self.step();
+        self.plans.push((self.seq, setting));
+        self.timing.trouble_for_all(now);
+    }
+
+    /// The process ended, one way or another: what was in memory is gone.
+    pub(crate) fn died(&mut self, writable: bool, now: u64) {
+        self.step();
+        self.forget(writable, now);
+    }
+
+    /// The engine was put back to what is durable.
+    pub(crate) fn put_back(&mut self, store: &MemoryStore, now: u64) {
+        self.forget(true, now);
+        self.doubt_what_is_in_flight(store);
+    }
+
+    fn forget(&mut self, writable: bool, now: u64) {
+        if !writable {
+            self.excused_until = now + MINUTE + 15_000;
+        }
+        for taken in self.taken.iter_mut().filter(|taken| taken.fate == Fate::Open) {
+            taken.fate = Fate::Lost;
+        }
+        self.committing.clear();
+        for telling in self.tellings.iter_mut().filter(|telling| !telling.durable) {
+            telling.known = None;
+        }
+    }
+
+    fn doubt_what_is_in_flight(&mut self, store: &MemoryStore) {
+        self.doubts.clear();
+        for (message, row) in &store.in_flight {
+            if let Some(uuid) = uuid_of(&row.body) {
+                if let Some(telling) = self.by_uuid.get(&uuid) {
+                    self.by_message.insert(*message, *telling);
+                }
+                if row.attempts > 0 {
+                    self.doubts.insert(row.receiver.to_string(), (uuid, true));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn trouble_for_all(&mut self, now: u64) {
+        self.timing.trouble_for_all(now);
+    }
+
+    pub(crate) fn slow_disk(&mut self, slow: bool, now: u64) {
+        self.timing.slow_disk(slow, now);
+    }
+
+    pub(crate) fn slow_network(&mut self, slow: bool, now: u64) {
+        self.timing.slow_network(slow, now);
+    }
+
+    // ---- alerts -----------------------------------------------------------------------------------------------
+
+    pub(crate) fn heard(
+        &mut self,
+        life: u64,
+        id: RequestId,
+        alerts: &[(Saying, Alert)],
+        now: u64,
+        time: Timestamp,
+    ) {
+        let request = self.taken.len();
+        for (saying, alert) in alerts {
+            let usual = &self.script.alerts[&saying.alert].labels;
+            self.names.insert(alert.fingerprint, saying.alert.clone());
+            let heard = Heard {
+                seq: self.seq,
+                at: time.0,
+                true_at: i64::try_from(now).unwrap_or(i64::MAX),
+                fires: saying.fires,
+                start: alert.starts_at.map(|at| at.0),
+                end: alert.ends_at.map(|at| at.0),
+                lease: alert.expires_at.map(|at| at.0),
+                labels: labels(&saying.alert, usual, &saying.labels),
+                acknowledged: false,
+                request,
+            };
+            self.heard.entry(saying.alert.clone()).or_default().push(heard);
+        }
+        self.taken.push(Taken {
+            life,
+            id,
+            fate: Fate::Open,
+            alerts: alerts.iter().map(|(saying, _)| saying.alert.clone()).collect(),
+        });
+        self.by_request.insert((life, id), request);
+    }
+
+    pub(crate) fn commit_begins(&mut self) {
+        let open = |(index, taken): (usize, &Taken)| (taken.fate == Fate::Open).then_some(index);
+        self.committing = self.taken.iter().enumerate().filter_map(open).collect();
+    }
+
+    pub(crate) fn applied(&mut self, changes: &Changes) {
+        for index in std::mem::take(&mut self.committing) {
+            let taken = &mut self.taken[index];
+            if taken.fate == Fate::Open {
+                taken.fate = Fate::Durable;
+            }
+        }
+        for (message, row) in &changes.in_flight {
+            if let (None, Some(telling)) = (row, self.by_message.get(message)) {
+                let telling = &mut self.tellings[*telling];
+                telling.durable |= telling.known.is_some();
+            }
+        }
+    }
+
+    pub(crate) fn answered(
+        &mut self,
+        life: u64,
+        id: RequestId,
+        accepted: &Accepted,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let (Ok(tally), Some(index)) = (accepted, self.by_request.get(&(life, id)).copied()) else {
+            return Ok(());
+        };
+        let changed = tally.keys().any(|verdict| match verdict {
+            Verdict::New | Verdict::Again | Verdict::Resolved | Verdict::Updated | Verdict::Doubted => true,
+            Verdict::Repeat | Verdict::Late | Verdict::Stale | Verdict::OverLimit => false,
+        });
+        let about: BTreeSet<&String> = self.taken[index].alerts.iter().collect();
+        let open = (self.taken[..=index].iter().enumerate()).find(|(earlier, taken)| {
+            taken.fate == Fate::Open
+                && (*earlier == index && changed
+                    || *earlier < index && taken.alerts.iter().any(|alert| about.contains(alert)))
+        });
+        if let Some((_, taken)) = open {
+            let what = format!(
+                "{id:?} was answered {tally:?} while {:?} is not on disk",
+                taken.id
+            );
+            return Err(violation(Invariant::AnswerAfterCommit, now, what));
+        }
+        if self.taken[index].fate == Fate::Lost {
+            let what = format!("{id:?} was answered {tally:?}, and is lost");
+            return Err(violation(Invariant::AnswerAfterCommit, now, what));
+        }
+        self.taken[index].fate = Fate::Durable;
+        debug_assert_eq!(self.taken[index].life, life);
+        for alert in self.taken[index].alerts.clone() {
+            let heard = self.heard.get_mut(&alert).into_iter().flatten();
+            for heard in heard.filter(|heard| heard.request == index) {
+                heard.acknowledged = true;
+                if heard.fires {
+                    self.timing.acknowledged(&alert, heard.seq, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What took effect of what was heard about an alert.
+    pub(crate) fn effective(&self, alert: &str) -> Vec<&Heard> {
+        let heard = self.heard.get(alert).into_iter().flatten();
+        heard
+            .filter(|heard| self.taken[heard.request].fate != Fate::Lost)
+            .collect()
+    }
+
+    pub(crate) fn expire_after(&self, alert: &str) -> i64 {
+        let source = &self.script.alerts[alert].source;
+        let seconds = self.script.sources.get(source).copied().unwrap_or(15 * 86_400);
+        i64::try_from(seconds * 1000).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn story(&self, alert: &str, now: Timestamp) -> Story {
+        story(&self.effective(alert), self.expire_after(alert), now)
+    }
+
+    // ---- messages ---------------------------------------------------------------------------------------------
+
+    pub(crate) fn composed(
+        &mut self,
+        draft: &Draft,
+        rendered: &Rendered,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        self.step();
+        let entries: BTreeMap<AlertNo, (String, Change)> = draft
+            .entries
+            .iter()
+            .filter_map(|entry| {
+                Some((
+                    entry.alert,
+                    (self.names.get(&entry.fingerprint)?.clone(), entry.change),
+                ))
+            })
+            .collect();
+        self.check_reserve(draft, now)?;
+        Self::check_text(draft, rendered, &entries, now)?;
+        for (part, message) in (1..).zip(&rendered.messages) {
+            let id = MessageId {
+                digest: draft.id,
+                part,
+            };
+            let Some(uuid) = uuid_of(&message.body) else {
+                continue;
+            };
+            let covers = message.covers.iter().filter_map(|no| {
+                let (name, change) = entries.get(no)?;
+                Some((name.clone(), *no, *change))
+            });
+            let telling = Telling {
+                receiver: draft.receiver.to_string(),
+                message: id,
+                seq: self.seq,
+                composed_at: now,
+                composed_time: time.0,
+                covers: covers.collect(),
+                shown: None,
+                known: None,
+                durable: false,
+            };
+            if self.by_uuid.insert(uuid.clone(), self.tellings.len()).is_some() {
+                let what = format!("{id:?} has the msgUuid `{uuid}` of an earlier message");
+                return Err(violation(Invariant::UuidIsNew, now, what));
+            }
+            self.by_message.insert(id, self.tellings.len());
+            self.tellings.push(telling);
+        }
+        Ok(())
+    }
+
+    /// The messages together cover every change once, fit, and name it when there is room for names.
+    fn check_text(
+        draft: &Draft,
+        rendered: &Rendered,
+        entries: &BTreeMap<AlertNo, (String, Change)>,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let covered: Vec<AlertNo> = rendered
+            .messages
+            .iter()
+            .flat_map(|message| message.covers.clone())
+            .collect();
+        let once: BTreeSet<AlertNo> = covered.iter().copied().collect();
+        if once.len() != covered.len() || !once.iter().eq(entries.keys()) {
+            let what = format!(
+                "digest {} covers {covered:?} and not {:?}",
+                draft.id,
+                entries.keys()
+            );
+            return Err(violation(Invariant::TextTellsAll, now, what));
+        }
+        if rendered.template_error.is_some() || rendered.messages.len() > usize::from(draft.fit.messages_max)
+        {
+            let what = format!("digest {}: {:?}", draft.id, rendered.template_error);
+            return Err(violation(Invariant::TextTellsAll, now, what));
+        }
+        for message in &rendered.messages {
+            if message.body.len() > draft.fit.message_bytes_max {
+                let what = format!(
+                    "a message of digest {} has {} bytes",
+                    draft.id,
+                    message.body.len()
+                );
+                return Err(violation(Invariant::Acceptable, now, what));
+            }
+        }
+        let names_all = rendered.detail == Detail::Full && entries.len() <= 3;
+        let text = rendered
+            .messages
+            .iter()
+            .map(|message| message.text.as_str())
+            .collect::<String>();
+        let missing = entries
+            .values()
+            .find(|(name, _)| names_all && !text.contains(name.as_str()));
+        match missing {
+            None => Ok(()),
+            Some((name, _)) => {
+                let what = format!("digest {} does not name `{name}`:\n{text}", draft.id);
+                Err(violation(Invariant::TextTellsAll, now, what))
+            }
+        }
+    }
+
+    pub(crate) fn sending(
+        &mut self,
+        send: &Send,
+        store: &MemoryStore,
+        writable: bool,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let on_disk = store.in_flight.get(&send.message);
+        if writable && on_disk.is_none_or(|row| row.body != send.body) {
+            let what = format!("{:?} is sent before its bytes are on disk", send.message);
+            return Err(violation(Invariant::SendAfterCommit, now, what));
+        }
+        let uuid = uuid_of(&send.body).unwrap_or_default();
+        let Some(index) = self.by_uuid.get(&uuid).copied() else {
+            let what = format!("{:?} was never rendered", send.message);
+            return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
+        };
+        let receiver = self.tellings[index].receiver.clone();
+        if let Some((doubtful, _)) = self.doubts.get(&receiver).filter(|(other, _)| *other != uuid) {
+            let what = format!("`{doubtful}` to {receiver} may have arrived, and `{uuid}` is sent instead");
+            return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
+        }
+        self.doubts.entry(receiver).or_insert((uuid, false));
+        if let Some(bot) = &send.bot {
+            self.sends.entry(bot.to_string()).or_default().push(now);
+        }
+        Ok(())
+    }
+
+    /// A digest that is not urgent leaves places of its bot's minute to those that are.
+    fn check_reserve(&self, draft: &Draft, now: u64) -> Result<(), Violation> {
+        let Some(bot) = draft.bot.as_ref().filter(|_| !draft.urgent) else {
+            return Ok(());
+        };
+        let words = self.setting().text.bots.get(bot.as_str());
+        let per_minute = words.map_or(18, |words| words.number("per_minute").unwrap_or(18));
+        let sent = self.sent_within(bot.as_str(), MINUTE, now);
+        let unreserved = per_minute.saturating_sub(RESERVE).max(1);
+        if sent < unreserved || now <= self.excused_until || !self.plan_is_old(now) {
+            return Ok(());
+        }
+        let what = format!(
+            "bot {bot} has sent {sent} of {per_minute}, and digest {} is not urgent",
+            draft.id
+        );
+        Err(violation(Invariant::ReserveKept, now, what))
+    }
+
+    /// Messages a bot has sent in the span that ends now.
+    fn sent_within(&self, bot: &str, span: u64, now: u64) -> u64 {
+        let sends = self.sends.get(bot).map_or(&[][..], Vec::as_slice);
+        sends.iter().rev().take_while(|at| now - **at < span).count() as u64
+    }
+
+    /// Whether what a bot may do has been the same for a while.
+    fn plan_is_old(&self, now: u64) -> bool {
+        self.timing.planned_at + 2 * MINUTE < now
+    }
+
+    pub(crate) fn arrived(
+        &mut self,
+        call: &Call,
+        bot: &str,
+        message: MessageId,
+        clock_is_off: bool,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let arrivals = self.arrivals.entry(bot.to_owned()).or_default();
+        arrivals.push(now);
+        let in_window = arrivals.iter().rev().take_while(|at| now - **at < MINUTE).count();
+        if in_window > CALLS_PER_WINDOW_MAX && now > self.excused_until {
+            let what = format!("bot {bot} was used {in_window} times in a minute");
+            return Err(violation(Invariant::MinuteKept, now, what));
+        }
+        if call.same_bytes == Some(false) {
+            let what = format!("{message:?} came again with other bytes");
+            return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
+        }
+        let penalty = call.errcode == Some(660_026);
+        if call.fault.is_none() && call.errcode != Some(0) && !clock_is_off && !penalty {
+            let what = format!("{message:?} is answered {:?} {}", call.errcode, call.errmsg);
+            return Err(violation(Invariant::Acceptable, now, what));
+        }
+        let telling = call
+            .msg_uuid
+            .as_ref()
+            .and_then(|uuid| self.by_uuid.get(uuid))
+            .copied();
+        match telling {
+            Some(telling) if call.shown => self.shown(telling, now),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A message appears in the group chat.
+    fn shown(&mut self, index: usize, now: u64) -> Result<(), Violation> {
+        self.tellings[index].shown = Some(now);
+        let telling = &self.tellings[index];
+        let receiver = telling.receiver.clone();
+        for (alert, _, change) in telling.covers.clone() {
+            let key = (receiver.clone(), alert.clone());
+            let before = self.chats.get(&key).cloned().unwrap_or_default();
+            let known = before
+                .iter()
+                .rev()
+                .find(|earlier| self.tellings[**earlier].known.is_some());
+            if let Some(earlier) = known.copied() {
+                self.check_news(earlier, index, &alert, change, now)?;
+            }
+            if before.is_empty() && change == Change::New {
+                self.check_delay(index, &alert, now)?;
+            }
+            self.chats.entry(key).or_default().push(index);
+        }
+        Ok(())
+    }
+
+    /// Whether anything has happened that is worth telling a second time.
+    fn check_news(
+        &self,
+        earlier: usize,
+        later: usize,
+        alert: &str,
+        change: Change,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let (before, after) = (&self.tellings[earlier], &self.tellings[later]);
+        let said = before.covers.iter().find(|(name, _, _)| name == alert);
+        let Some((_, _, said)) = said else { return Ok(()) };
+        let heard = self.heard.get(alert).map_or(&[][..], Vec::as_slice);
+        let known_by_then = |heard: &&Heard| heard.seq < before.seq;
+        let since = |heard: &&Heard| heard.seq > before.seq && heard.seq < after.seq;
+        let ended = heard.iter().filter(since).any(|heard| !heard.fires);
+        let began = heard.iter().filter(since).any(|heard| heard.fires);
+        let last_end = heard
+            .iter()
+            .filter(known_by_then)
+            .rev()
+            .find(|heard| !heard.fires);
+        let began_after_end = began
+            || heard
+                .iter()
+                .filter(known_by_then)
+                .any(|heard| heard.fires && last_end.is_some_and(|end| heard.seq > end.seq));
+        // An episode that was over before it came in, or one of an alert that was forgotten.
+        let ended_another = heard.iter().filter(since).any(|heard| {
+            let later = |end: &Heard| heard.start > end.end || heard.at - end.at >= 3_600_000;
+            !heard.fires && last_end.is_none_or(later)
+        });
+        let expired = heard
+            .iter()
+            .filter(|heard| heard.fires && heard.seq < after.seq)
+            .any(|heard| {
+                let expire_after = self.expire_after(alert);
+                let lease = heard.lease.unwrap_or(heard.at + expire_after);
+                lease - (expire_after / 8).max(3_600_000) <= after.composed_time
+            });
+        let fires_by_it = |change: Change| matches!(change, Change::New | Change::Again | Change::Reminder);
+        let calm = before.composed_at + 14 * MINUTE <= now;
+        let news = match (*said, change) {
+            (Change::Flapping, Change::Flapping) => calm,
+            (Change::Flapping, _) | (_, Change::Flapping) => true,
+            (_, Change::Reminder) => {
+                let repeat = self.repeat_interval(&after.receiver);
+                fires_by_it(*said)
+                    && before
+                        .known
+                        .is_none_or(|known| after.composed_time >= known + repeat - 1000)
+            }
+            (
+                Change::New | Change::Again | Change::Reminder,
+                Change::New | Change::Again | Change::Resolved,
+            ) => ended || expired,
+            (Change::New | Change::Again | Change::Reminder, Change::Passed) => ended && calm,
+            (Change::New | Change::Again | Change::Reminder, Change::Expired) => expired,
+            (Change::Resolved | Change::Passed | Change::Expired, Change::Passed) => {
+                began_after_end || expired && ended || ended_another || self.clock_was_ahead && ended
+            }
+            (Change::Resolved | Change::Passed | Change::Expired, _) => began_after_end || expired && ended,
+        };
+        if news {
+            return Ok(());
+        }
+        let what = format!(
+            "{} is told of {alert} as {} by {:?} and as {} by {:?} without news",
+            after.receiver,
+            said.as_str(),
+            before.message,
+            change.as_str(),
+            after.message
+        );
+        Err(violation(Invariant::NothingTwice, now, what))
+    }
+
+    /// The shortest interval of reminders to a receiver, in milliseconds.
+    fn repeat_interval(&self, receiver: &str) -> i64 {
+        let routes = self
+            .plans
+            .iter()
+            .rev()
+            .take(2)
+            .flat_map(|(_, setting)| &setting.text.routes);
+        let repeats = routes
+            .filter(|(name, words)| name == "root" || words.get("receiver") == Some(receiver))
+            .map(|(_, words)| words.number("repeat").unwrap_or(14_400));
+        i64::try_from(repeats.min().unwrap_or(0) * 1000).unwrap_or(i64::MAX)
+    }
+
+    /// Whether a receiver had to wait for its first word of an alert for longer than anything explains.
+    fn check_delay(&self, index: usize, alert: &str, now: u64) -> Result<(), Violation> {
+        let telling = &self.tellings[index];
+        let Some(heard) = self.heard.get(alert).and_then(|heard| heard.first()) else {
+            return Ok(());
+        };
+        let text = &self.setting().text;
+        // Pauses are kept by the wall clock.
+        if self.clock_was_ahead
+            || text.quota > 0
+            || self.plans.last().is_some_and(|(seq, _)| *seq > heard.seq)
+        {
+            return Ok(());
+        }
+        let routes = concerned(text, &heard.labels);
+        let Some((_, route)) = routes.iter().find(|(name, _)| *name == telling.receiver) else {
+            return Ok(());
+        };
+        let words = &text.routes[*route].1;
+        let mut bots = text.receivers[&telling.receiver].list("bots");
+        bots.retain(|bot| text.bots.contains_key(bot));
+        let half_used = |bot: &String| {
+            let per_minute = |words: &Words| words.number("per_minute").unwrap_or(18);
+            let most = text.bots.get(bot).map_or(0, per_minute);
+            let most = if words.has("urgent") {
+                most
+            } else {
+                most.saturating_sub(RESERVE)
+            };
+            self.sent_within(bot, 3 * MINUTE, now) * 2 > most
+        };
+        bots.retain(|bot| !half_used(bot));
+        if words.get("mute").is_some() || bots.is_empty() {
+            return Ok(());
+        }
+        let Some(since) =
+            self.timing
+                .due_since(alert, heard.seq, &telling.receiver, &bots, words.has("urgent"))
+        else {
+            return Ok(());
+        };
+        let waits = words.number("wait").unwrap_or(10) + words.number("interval").unwrap_or(60);
+        let (invariant, bound) = if words.has("urgent") {
+            (Invariant::UrgentInTime, 5_000)
+        } else {
+            (Invariant::ToldInTime, waits * 1000 + 10_000)
+        };
+        if now <= since + bound {
+            return Ok(());
+        }
+        let what = format!("{} waited {} ms for {alert}", telling.receiver, now - since);
+        Err(violation(invariant, now, what))
+    }
+
+    pub(crate) fn outcome(
+        &mut self,
+        message: MessageId,
+        bot: &str,
+        answer: &Answer,
+        took: u64,
+        now: u64,
+        time: Timestamp,
+    ) {
+        let Some(index) = self.by_message.get(&message).copied() else {
+            return;
+        };
+        let receiver = self.tellings[index].receiver.clone();
+        self.timing.outcome(&receiver, bot, answer.outcome, took, now);
+        let doubtful = self.doubts.get(&receiver).is_some_and(|(_, doubtful)| *doubtful);
+        match answer.outcome {
+            Outcome::Delivered => {
+                self.doubts.remove(&receiver);
+                self.tellings[index].known = Some(time.0);
+            }
+            Outcome::Refused(_) | Outcome::Rejected(_) => drop(self.doubts.remove(&receiver)),
+            Outcome::Unknown => {
+                if let Some((_, doubtful)) = self.doubts.get_mut(&receiver) {
+                    *doubtful = true;
+                }
+            }
+            Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota => {
+                if !doubtful {
+                    self.doubts.remove(&receiver);
+                }
+            }
+        }
+    }
+
+    // ---- at any time, and at rest -----------------------------------------------------------------------------
+
+    /// A look at what is held.
+    pub(crate) fn look(&mut self, engine: &Engine, now: u64) -> Result<(), Violation> {
+        self.looks += 1;
+        if !self.looks.is_multiple_of(LOOK_EVERY) {
+            return Ok(());
+        }
+        let held = engine.held();
+        let most = self.script.alerts.len() as u64;
+        let pairs = most * self.setting().text.receivers.len().max(1) as u64;
+        if held.alerts > most || held.effects > 0 || held.waiting > 8 * pairs {
+            let what = format!("of {most} alerts it holds {held:?}");
+            return Err(violation(Invariant::MemoryBounded, now, what));
+        }
+        Ok(())
+    }
+
+    /// Nothing has happened for a while: everybody must have heard.
+    pub(crate) fn rested(
+        &self,
+        steering: &Steering,
+        store: &MemoryStore,
+        clocks: Now,
+        now: u64,
+    ) -> Result<(), Violation> {
+        rest::everybody_has_heard(self, clocks.time, now)?;
+        rest::little_is_held(steering.engine(), now)?;
+        rest::a_restart_changes_nothing(self, steering.engine(), store, clocks, now)
+    }
+}
+
+/// The `msgUuid` of a body.
+fn uuid_of(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(body.get("msgUuid")?.as_str()?.to_owned())
+}

@@ -1,0 +1,159 @@
+//! The simulator: the product's own deciding parts (plan, engine, the driver's steering, renderer, the reading of
+//! DingTalk's answers) in a world of virtual clocks, disks, networks and senders that one number makes and that can
+//! be made again. Days of traffic take seconds. `docs/simulator.md` says how to use it.
+
+mod dice;
+mod invariant;
+mod judge;
+mod model;
+mod mutations;
+mod plan;
+mod rest;
+mod scenario;
+mod script;
+mod shrink;
+mod store;
+mod timing;
+mod world;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::invariant::{Invariant, Violation};
+use crate::plan::Setting;
+use crate::script::Script;
+use crate::world::{Summary, World};
+
+/// Seeds that are run every time.
+const FIXED: std::ops::Range<u64> = 0..28;
+/// Seeds nobody has seen before.
+const FRESH: u64 = 3;
+
+/// Runs a script.
+fn play(text: &str) -> Result<Summary, Violation> {
+    let script = Script::read(text).unwrap_or_else(|problem| panic!("{problem}"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let settings: BTreeMap<String, Setting> = script
+        .plans
+        .iter()
+        .filter_map(|(name, plan)| Some((name.clone(), Setting::new(plan, &script, directory.path())?)))
+        .collect();
+    World::run(&script, &settings)
+}
+
+/// Runs a seed; a failure is shrunk and printed.
+#[track_caller]
+fn check(seed: u64) -> Summary {
+    let text = scenario::script(seed);
+    match play(&text) {
+        Ok(summary) => summary,
+        Err(violation) => {
+            assert!(
+                std::env::var_os("SIM_PLAIN").is_none(),
+                "seed {seed} broke {violation}"
+            );
+            let (text, last) = shrink::shrink(&text, violation.invariant);
+            panic!(
+                "seed {seed} broke `{}`: {violation}\n\nshrunk, for tests/sim/scripts/NAME.sim: {last}\n\n{text}\n",
+                violation.invariant.as_str()
+            );
+        }
+    }
+}
+
+/// Says something also when the test passes.
+fn say(line: &str) {
+    // Nobody may be listening.
+    let _unheard = writeln!(std::io::stderr(), "{line}");
+}
+
+#[test]
+fn fixed_seeds_break_no_promise() {
+    if let Ok(invariant) = std::env::var("SIM_HUNT") {
+        return hunt(&invariant);
+    }
+    for seed in FIXED {
+        check(seed);
+    }
+}
+
+/// Runs the fixed seeds until one breaks this promise, and says which.
+fn hunt(invariant: &str) {
+    for seed in FIXED {
+        match play(&scenario::script(seed)) {
+            Err(violation) if violation.invariant.as_str() == invariant => {
+                say(&format!("sim: caught by {seed}"));
+                return;
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    panic!("no fixed seed broke `{invariant}`");
+}
+
+/// Also the campaign: `SIM_SEED=N` runs one seed, `SIM_MINUTES=M` or `SIM_SEEDS=COUNT` runs many, from `SIM_FROM` on.
+#[test]
+fn fresh_seeds_break_no_promise() {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect(name))
+    };
+    if let Some(seed) = number("SIM_SEED") {
+        say(&format!("sim: seed {seed}: {:?}", check(seed)));
+        return;
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let first = number("SIM_FROM").unwrap_or_else(|| {
+        u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(0) & 0xffff_ffff_ffff
+    });
+    let minutes = number("SIM_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    let count = number("SIM_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { FRESH });
+    let begun = Instant::now();
+    say(&format!("sim: fresh seeds from {first}"));
+    let mut total = (0, 0, 0, 0);
+    for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        if minutes.is_some_and(|minutes| begun.elapsed() >= minutes) {
+            break;
+        }
+        let summary = check(seed);
+        total.0 += 1;
+        total.1 += summary.events;
+        total.2 += summary.messages;
+        total.3 += summary.span / 3_600_000;
+    }
+    let (seeds, events, messages, hours) = total;
+    say(&format!(
+        "sim: {seeds} seeds, {events} events, {messages} messages, {hours} hours of virtual time in {:?}",
+        begun.elapsed()
+    ));
+}
+
+/// Scripts that found something once, and one to try out: `SIM_SCRIPT=FILE`, with `SIM_TRACE=1` to see what happens.
+#[test]
+fn saved_scripts_break_no_promise() {
+    let saved = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/scripts");
+    let mut files: Vec<_> = std::env::var_os("SIM_SCRIPT")
+        .map(Into::into)
+        .into_iter()
+        .collect();
+    if files.is_empty() {
+        let entries = std::fs::read_dir(saved).expect("the directory of scripts");
+        files.extend(entries.map(|entry| entry.expect("an entry of it").path()));
+    }
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a script");
+        if let Err(violation) = play(&text) {
+            panic!("{}: {violation}", file.display());
+        }
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_bytes() {
+    for seed in 100..103 {
+        let (first, second) = (check(seed), check(seed));
+        assert_eq!(first, second, "{}", Invariant::Repeatable.as_str());
+    }
+}

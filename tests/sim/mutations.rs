@@ -1,0 +1,279 @@
+//! Deliberate faults: each must be caught, by the promise it breaks.
+//!
+//! The table is the record of which promise caught which fault. A cheap test keeps it true to the source; the
+//! ignored one puts each fault into a copy of the repository, builds that, and lets the simulator hunt for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::invariant::Invariant;
+use crate::say;
+
+/// A fault: in a file, one text that is there once is replaced by another.
+struct Mutation {
+    name: &'static str,
+    file: &'static str,
+    text: &'static str,
+    replacement: &'static str,
+    caught_by: Invariant,
+}
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "an answer does not wait for its commit",
+        file: "src/driver/gate.rs",
+        text: "if needs <= self.durable {",
+        replacement: "if needs <= self.gathering {",
+        caught_by: Invariant::AnswerAfterCommit,
+    },
+    Mutation {
+        name: "a repeat does not wait for what it repeats",
+        file: "src/driver/gate.rs",
+        text: "if dirty { self.gathering } else { self.gathering - 1 }",
+        replacement: "if dirty { self.gathering } else { 0 }",
+        caught_by: Invariant::AnswerAfterCommit,
+    },
+    Mutation {
+        name: "a message does not wait for its commit",
+        file: "src/driver/steering.rs",
+        text: "Effect::Send(send) => Action::Send(send),",
+        replacement: "Effect::Send(send) => return self.perform(Action::Send(send)),",
+        caught_by: Invariant::SendAfterCommit,
+    },
+    Mutation {
+        name: "what was told is not written",
+        file: "src/engine/delivery.rs",
+        text: "self.dirty.told.insert((name.clone(), no));",
+        replacement: "",
+        caught_by: Invariant::NothingTwice,
+    },
+    Mutation {
+        name: "what was told is not read back",
+        file: "src/engine.rs",
+        text: "engine.desk(&receiver).told.insert(alert, row);",
+        replacement: "drop((receiver, alert, row));",
+        caught_by: Invariant::NothingTwice,
+    },
+    Mutation {
+        name: "one message too many in a minute",
+        file: "src/engine/budget.rs",
+        text: "    if urgent {\n        per_minute\n",
+        replacement: "    if urgent {\n        per_minute + 1\n",
+        caught_by: Invariant::MinuteKept,
+    },
+    Mutation {
+        name: "a bot's minute counts from sending",
+        file: "src/engine/budget.rs",
+        text: "self.close(1);\n        self.answered.push_back(now);",
+        replacement: "self.close(1);\n        self.answered.push_back(Tick(now.0 - 9_000));",
+        caught_by: Invariant::MinuteKept,
+    },
+    Mutation {
+        name: "a start forgets what may have been sent",
+        file: "src/engine/delivery.rs",
+        text: "budget.presume_sent(now);",
+        replacement: "",
+        caught_by: Invariant::MinuteKept,
+    },
+    Mutation {
+        name: "the reserve of the urgent is for everybody",
+        file: "src/engine/budget.rs",
+        text: "per_minute.saturating_sub(URGENT_RESERVE).max(1).min(per_minute)",
+        replacement: "per_minute",
+        caught_by: Invariant::ReserveKept,
+    },
+    Mutation {
+        name: "a msgUuid is used again",
+        file: "src/engine/delivery.rs",
+        text: "uuid_prefix: format!(\"{}-{id}-{:x}\", self.instance, self.now.time.0),",
+        replacement: "uuid_prefix: format!(\"{}-{}\", self.instance, name),",
+        caught_by: Invariant::UuidIsNew,
+    },
+    Mutation {
+        name: "what may have arrived is told by a new message",
+        file: "src/engine/delivery.rs",
+        text: "Outcome::Unknown => self.keep_trying(name, message),",
+        replacement: "Outcome::Unknown => self.abandon(name, answer.outcome.as_str()),",
+        caught_by: Invariant::DoubtKeepsItsMessage,
+    },
+    Mutation {
+        name: "a start forgets what is in flight",
+        file: "src/engine.rs",
+        text: "engine.restore_in_flight(saved.in_flight);",
+        replacement: "",
+        caught_by: Invariant::DoubtKeepsItsMessage,
+    },
+    Mutation {
+        name: "what fired and was over between two digests is dropped",
+        file: "src/engine/told.rs",
+        text: "    let Some(told) = told else {\n",
+        replacement: "    let Some(told) = told else {\n        if row.state == State::Resolved {\n            return None;\n        }\n",
+        caught_by: Invariant::NothingLost,
+    },
+    Mutation {
+        name: "an expiry is not told",
+        file: "src/engine/told.rs",
+        text: "(State::Expired, Said::Firing | Said::Flapping) => Some(Change::Expired),",
+        replacement: "(State::Expired, Said::Firing | Said::Flapping) => None,",
+        caught_by: Invariant::EverybodyKnows,
+    },
+    Mutation {
+        name: "a reminder comes at once",
+        file: "src/engine/told.rs",
+        text: "(now >= told.at.plus(route.repeat_interval))",
+        replacement: "(now >= told.at)",
+        caught_by: Invariant::NothingTwice,
+    },
+    Mutation {
+        name: "what failed counts as told",
+        file: "src/engine/delivery.rs",
+        text: "            Outcome::Retry => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name);\n            }\n",
+        replacement: "            Outcome::Retry => self.delivered(name, message),\n",
+        caught_by: Invariant::NothingLost,
+    },
+    Mutation {
+        name: "what was given up is no difference any more",
+        file: "src/engine/delivery.rs",
+        text: "            self.compare(no, name, telling.since);\n",
+        replacement: "            drop((no, telling));\n",
+        caught_by: Invariant::NothingLost,
+    },
+    Mutation {
+        name: "after a reload nobody closes what another route announced",
+        file: "src/engine.rs",
+        text: "        self.find_former();\n        for no in numbers",
+        replacement: "        for no in numbers",
+        caught_by: Invariant::EverybodyKnows,
+    },
+    Mutation {
+        name: "an urgent change waits for company",
+        file: "src/engine/desk.rs",
+        text: "        if route.urgent {\n            return Some((oldest, WaitsFor::GroupWait));",
+        replacement: "        if false {\n            return Some((oldest, WaitsFor::GroupWait));",
+        caught_by: Invariant::UrgentInTime,
+    },
+    Mutation {
+        name: "a refusal silences the bots of others",
+        file: "src/engine/delivery.rs",
+        text: "if name == bot || reason == PauseReason::Blocked {",
+        replacement: "if name == bot || reason != PauseReason::Limited {",
+        caught_by: Invariant::ToldInTime,
+    },
+    Mutation {
+        name: "numbers go back with the engine",
+        file: "src/driver/steering.rs",
+        text: "saved.next_digest = saved.next_digest.max(digest);",
+        replacement: "let _ = digest;",
+        caught_by: Invariant::UuidIsNew,
+    },
+    Mutation {
+        name: "older rows go over newer ones",
+        file: "src/driver/steering.rs",
+        text: "let newer = std::mem::replace(backlog.as_mut(), lost);\n                backlog.merge(newer);",
+        replacement: "backlog.merge(lost);",
+        caught_by: Invariant::RestartChangesNothing,
+    },
+    Mutation {
+        name: "what was told while a commit ran is dropped",
+        file: "src/driver/steering.rs",
+        text: "            Mode::Degraded { backlog, .. } => {\n                backlog.merge(self.engine.changes());\n                None",
+        replacement: "            Mode::Degraded { .. } => {\n                drop(self.engine.changes());\n                None",
+        caught_by: Invariant::RestartChangesNothing,
+    },
+    Mutation {
+        name: "filings are left behind",
+        file: "src/engine.rs",
+        text: "whole_second(self.tick_of(time)).min(Tick(turn))",
+        replacement: "whole_second(self.tick_of(time)).min(Tick(turn.max(u64::MAX)))",
+        caught_by: Invariant::MemoryBounded,
+    },
+    Mutation {
+        name: "an end that hangs is waited for",
+        file: "src/driver/steering.rs",
+        text: "            self.drain = Drain::GivenUp;\n",
+        replacement: "",
+        caught_by: Invariant::DrainEnds,
+    },
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn every_mutation_still_has_its_place() {
+    for mutation in MUTATIONS {
+        let text = fs::read_to_string(root().join(mutation.file)).expect(mutation.file);
+        let places = text.matches(mutation.text).count();
+        assert_eq!(places, 1, "`{}`: the text in {}", mutation.name, mutation.file);
+    }
+}
+
+/// `cargo test --test sim -- --ignored`: some minutes. `SIM_MUTATION=WORDS` takes only those whose name has them.
+#[test]
+#[ignore = "builds the program once for every mutation"]
+fn every_mutation_is_caught_by_the_promise_it_breaks() {
+    let wanted = std::env::var("SIM_MUTATION").unwrap_or_default();
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for name in ["Cargo.toml", "Cargo.lock", "src", "templates", "tests", "benches"] {
+        let from = root().join(name);
+        let copied = Command::new("cp").arg("-r").arg(&from).arg(copy.path()).status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "cannot copy {}",
+            from.display()
+        );
+    }
+    let mut missed = Vec::new();
+    for mutation in MUTATIONS
+        .iter()
+        .filter(|mutation| mutation.name.contains(&wanted))
+    {
+        let place = copy.path().join(mutation.file);
+        let text = fs::read_to_string(&place).expect(mutation.file);
+        fs::write(&place, text.replacen(mutation.text, mutation.replacement, 1)).expect(mutation.file);
+        let caught = hunt(copy.path(), mutation.caught_by);
+        fs::write(&place, text).expect(mutation.file);
+        let by = mutation.caught_by.as_str();
+        match caught {
+            Ok(seed) => say(&format!("| {} | `{by}` | {seed} |", mutation.name)),
+            Err(what) => {
+                say(&format!("| {} | `{by}` | MISSED |\n{what}", mutation.name));
+                missed.push(mutation.name);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+/// Builds a mutated copy and runs its fixed seeds until the promise is broken.
+fn hunt(copy: &Path, invariant: Invariant) -> Result<String, String> {
+    let target = target().join("mutations");
+    let run = Command::new(env!("CARGO"))
+        .args([
+            "test",
+            "--locked",
+            "--test",
+            "sim",
+            "--",
+            "fixed_seeds",
+            "--nocapture",
+        ])
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", target)
+        .env("SIM_HUNT", invariant.as_str())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    let caught = said.lines().find_map(|line| line.strip_prefix("sim: caught by "));
+    caught.map(str::to_owned).ok_or_else(|| {
+        let last: Vec<&str> = said.lines().rev().take(20).collect();
+        last.into_iter().rev().collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// The directory this test was built in.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("..")
+}

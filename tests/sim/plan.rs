@@ -1,0 +1,194 @@
+//! The configuration of a script, made real: as YAML for the product, and read plainly for the reference model.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use dingest::config;
+use dingest::dingtalk::simulator::SimulatedBot;
+use dingest::plan::Plan;
+use dingest::render::Renderer;
+use dingest::secret::Secret;
+
+use crate::script::{PlanText, Script, Words};
+
+/// The word signed bots and bots with a keyword share with the stand-in.
+const KEYWORD: &str = "alert";
+
+/// The source whose alerts have leases: a Prometheus.
+pub(crate) const LEASING: &str = "prom";
+
+/// One configuration, compiled.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) text: PlanText,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) renderer: Arc<Renderer>,
+}
+
+impl Setting {
+    /// Compiles the plan of a script; `None` when nobody can be told anything by it.
+    pub(crate) fn new(text: &PlanText, script: &Script, directory: &Path) -> Option<Self> {
+        let text = tidied(text)?;
+        let file = directory.join("dingest.yaml");
+        std::fs::write(&file, yaml(&text, script)).expect("a file in a directory of our own");
+        let loaded = config::load(Some(&file), directory)
+            .unwrap_or_else(|report| panic!("{}\n{}", report.render(false), yaml(&text, script)));
+        Some(Self {
+            text,
+            plan: loaded.plan,
+            renderer: loaded.renderer,
+        })
+    }
+}
+
+/// Without what refers to something that is not there.
+fn tidied(text: &PlanText) -> Option<PlanText> {
+    let mut text = text.clone();
+    let bots = text.bots.clone();
+    text.receivers
+        .retain(|_, words| words.list("bots").iter().any(|bot| bots.contains_key(bot)));
+    let receivers = text.receivers.clone();
+    text.routes.retain(|(_, words)| {
+        words
+            .get("receiver")
+            .is_some_and(|name| receivers.contains_key(name))
+    });
+    (!text.routes.is_empty()).then_some(text)
+}
+
+fn yaml(text: &PlanText, script: &Script) -> String {
+    let mut yaml = format!(
+        "locale: en\ntimezone: UTC\nserver: {{ external_url: 'https://alerts.example.com' }}\n\
+         dingtalk: {{ monthly_quota: {} }}\n",
+        text.quota
+    );
+    let mut line = |line: String| writeln!(yaml, "{line}").expect("texts take everything");
+    if !script.sources.is_empty() {
+        line("sources:".to_owned());
+    }
+    for (name, expire) in &script.sources {
+        let kind = if name == LEASING {
+            "prometheus"
+        } else {
+            "alertmanager"
+        };
+        line(format!(
+            "  - {{ name: {name}, type: {kind}, expire_after: {expire}s }}"
+        ));
+    }
+    line("bots:".to_owned());
+    for (name, words) in &text.bots {
+        let secret = if words.has("signed") {
+            format!(", secret: SEC{name}")
+        } else {
+            String::new()
+        };
+        let keyword = if words.has("keyword") {
+            format!(", keyword: {KEYWORD}")
+        } else {
+            String::new()
+        };
+        let per_minute = words.number("per_minute").unwrap_or(18);
+        line(format!(
+            "  - {{ name: {name}, access_token: token-{name}, per_minute: {per_minute}{secret}{keyword} }}"
+        ));
+    }
+    line("receivers:".to_owned());
+    for (name, words) in &text.receivers {
+        let mut bots = words.list("bots");
+        bots.retain(|bot| text.bots.contains_key(bot));
+        let fallback = words
+            .get("fallback")
+            .filter(|other| *other != name && text.receivers.contains_key(*other));
+        let fallback = fallback.map_or(String::new(), |other| format!(", fallback: {other}"));
+        let messages = words.number("messages").unwrap_or(3);
+        line(format!(
+            "  - {{ name: {name}, bots: [{}], max_messages: {messages}{fallback} }}",
+            bots.join(", ")
+        ));
+    }
+    line(format!("route: {}", route_yaml(text, 0)));
+    let mutes: std::collections::BTreeSet<&str> = text
+        .routes
+        .iter()
+        .filter_map(|(_, words)| words.get("mute"))
+        .collect();
+    if !mutes.is_empty() {
+        line("time_intervals:".to_owned());
+    }
+    for mute in mutes {
+        let (from, to) = mute.split_once('-').expect("a range of times");
+        line(format!(
+            "  - {{ name: '{mute}', time_intervals: [{{ times: [{{ start_time: '{from}', end_time: '{to}' }}] }}] }}"
+        ));
+    }
+    yaml
+}
+
+fn route_yaml(text: &PlanText, index: usize) -> String {
+    let (_, words) = &text.routes[index];
+    let seconds = |key, default| words.number(key).unwrap_or(default);
+    let matchers = match (index, matcher(words)) {
+        (0, _) | (_, None) => String::new(),
+        (_, Some((name, value))) => format!(" matchers: ['{name}={value}'],"),
+    };
+    let children: Vec<String> = children(text, index)
+        .map(|child| route_yaml(text, child))
+        .collect();
+    format!(
+        "{{{matchers} receiver: {}, group_by: [{}], group_wait: {}s, group_interval: {}s, repeat_interval: {}s,{} \
+         urgent: {}, send_resolved: {},{} routes: [{}] }}",
+        words.get("receiver").unwrap_or_default(),
+        words.get("by").unwrap_or("alertname"),
+        seconds("wait", 10),
+        seconds("interval", 60),
+        seconds("repeat", 14_400),
+        if index > 0 && words.has("continue") {
+            " continue: true,"
+        } else {
+            ""
+        },
+        words.has("urgent"),
+        !words.has("silent"),
+        match words.get("mute") {
+            Some(name) if index > 0 => format!(" mute_time_intervals: ['{name}'],"),
+            Some(_) | None => String::new(),
+        },
+        children.join(", "),
+    )
+}
+
+/// The label a route wants.
+pub(crate) fn matcher(words: &Words) -> Option<(&str, &str)> {
+    words.get("if")?.split_once('=')
+}
+
+/// The routes below one, in order: those that name it, or, below the root, nobody that comes before them.
+pub(crate) fn children(text: &PlanText, index: usize) -> impl Iterator<Item = usize> {
+    let parent = move |child: usize| {
+        let under = text.routes[child].1.get("under").unwrap_or_default();
+        text.routes[1..child]
+            .iter()
+            .position(|(name, _)| name == under)
+            .map_or(0, |found| found + 1)
+    };
+    (1..text.routes.len()).filter(move |child| parent(*child) == index)
+}
+
+/// A bot of the stand-in for every bot any plan names.
+pub(crate) fn simulated_bots(script: &Script) -> Vec<SimulatedBot> {
+    let mut bots = std::collections::BTreeMap::new();
+    for plan in script.plans.values() {
+        for (name, words) in &plan.bots {
+            bots.entry(name.clone()).or_insert_with(|| SimulatedBot {
+                name: name.clone(),
+                group: name.clone(),
+                access_token: Secret::new(format!("token-{name}")),
+                secret: words.has("signed").then(|| Secret::new(format!("SEC{name}"))),
+                keyword: words.has("keyword").then(|| KEYWORD.to_owned()),
+            });
+        }
+    }
+    bots.into_values().collect()
+}

@@ -1,0 +1,476 @@
+//! A seed becomes a scenario: who is told what by which plan, what senders say and how, and what goes wrong when.
+
+use std::fmt::Write as _;
+
+use crate::dice::Dice;
+use crate::plan::LEASING;
+
+/// Milliseconds.
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+/// Between parts of a scenario: long enough for a check to be due.
+const REST: u64 = 4 * HOUR + 10 * MINUTE;
+
+const TEAMS: [&str; 6] = ["db", "web", "net", "app", "ops", "lab"];
+const SEVERITIES: [&str; 4] = ["critical", "warning", "info", "page"];
+
+/// The script of a seed.
+pub(crate) fn script(seed: u64) -> String {
+    let dice = Dice::new(seed);
+    let mut scenario = Scenario {
+        dice,
+        text: String::new(),
+        steps: Vec::new(),
+        size: Size::Small,
+        bots: 0,
+        receivers: 0,
+        plans: 0,
+        alerts: 0,
+        leased: Vec::new(),
+    };
+    scenario.make(seed);
+    scenario.text
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// A few receivers, everything goes wrong, for days.
+    Small,
+    /// Some dozens of receivers.
+    Middle,
+    /// Hundreds of receivers and bots.
+    Large,
+}
+
+struct Scenario {
+    dice: Dice,
+    text: String,
+    steps: Vec<(u64, String)>,
+    size: Size,
+    bots: u64,
+    receivers: u64,
+    plans: u64,
+    alerts: u64,
+    /// The alerts a Prometheus posts.
+    leased: Vec<bool>,
+}
+
+impl Scenario {
+    fn make(&mut self, seed: u64) {
+        self.size = match self.dice.range(0, 20) {
+            0 => Size::Large,
+            1..=4 => Size::Middle,
+            _ => Size::Small,
+        };
+        let (bots, receivers, plans, alerts, parts) = match self.size {
+            Size::Small => (4, 5, 3, 24, 4),
+            Size::Middle => (20, 30, 3, 80, 2),
+            Size::Large => (120, 250, 2, 300, 1),
+        };
+        self.bots = self.dice.range(1, bots + 1);
+        self.receivers = self.dice.range(1, receivers + 1);
+        self.plans = self.dice.range(1, plans + 1);
+        self.alerts = self.dice.range(1, alerts + 1);
+        self.line(&format!("noise {}", seed % 1_000_000));
+        self.line("source am expire=86400");
+        self.line("source prom expire=1209600");
+        for plan in 0..self.plans {
+            self.plan(plan);
+        }
+        for alert in 0..self.alerts {
+            self.alert(alert);
+        }
+        let parts = self.dice.range(1, parts + 1);
+        let mut begin = 0;
+        for _ in 0..parts {
+            begin = self.part(begin) + REST;
+            self.steps.push((begin, "check".to_owned()));
+            begin += MINUTE;
+        }
+        self.steps.sort();
+        for (at, step) in std::mem::take(&mut self.steps) {
+            let line = format!("{} {step}", seconds(at));
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    // ---- plans and alerts -------------------------------------------------------------------------------------
+
+    fn plan(&mut self, plan: u64) {
+        for bot in 0..self.bots {
+            if plan > 0 && self.dice.percent(10) {
+                continue;
+            }
+            let per_minute = *self.dice.pick(&[18, 18, 18, 20, 20, 5, 4]);
+            let mut line = format!("plan p{plan} bot b{bot} per_minute={per_minute}");
+            // What DingTalk demands of a bot does not change with our plans.
+            if bot % 2 == 0 {
+                line.push_str(" signed");
+            }
+            if bot % 3 == 0 {
+                line.push_str(" keyword");
+            }
+            self.line(&line);
+        }
+        for receiver in 0..self.receivers {
+            if plan > 0 && self.dice.percent(10) {
+                continue;
+            }
+            let own = receiver % self.bots;
+            let mut line = format!("plan p{plan} receiver r{receiver} bots=b{own}");
+            let other = self.dice.range(0, self.bots);
+            if other != own && self.dice.percent(40) {
+                write!(line, ",b{other}").expect("texts take everything");
+            }
+            let messages = self.dice.range(1, 4);
+            write!(line, " messages={messages}").expect("texts take everything");
+            if receiver > 0 && self.dice.percent(30) {
+                write!(line, " fallback=r{}", self.dice.range(0, receiver)).expect("texts take everything");
+            }
+            self.line(&line);
+        }
+        self.routes(plan);
+    }
+
+    fn routes(&mut self, plan: u64) {
+        let root = self.settings(0);
+        self.line(&format!("plan p{plan} route root {root}"));
+        for receiver in 0..self.receivers {
+            let settings = self.settings(receiver);
+            let urgent = if self.dice.percent(35) { " urgent" } else { "" };
+            let onward = if self.dice.percent(50) { " continue" } else { "" };
+            let silent = if self.dice.percent(8) { " silent" } else { "" };
+            let mute = if self.dice.percent(5) {
+                " mute=01:00-02:30"
+            } else {
+                ""
+            };
+            let matcher = match self.dice.range(0, 4) {
+                0 => format!("severity={}", self.dice.pick(&SEVERITIES)),
+                1 => format!("shard=s{}", receiver % 16),
+                _ => format!("team={}", self.dice.pick(&TEAMS)),
+            };
+            let under = if receiver > 1 && self.dice.percent(20) {
+                format!(" under=t{}", self.dice.range(0, receiver))
+            } else {
+                String::new()
+            };
+            self.line(&format!(
+                "plan p{plan} route t{receiver}{under} if={matcher} {settings}{urgent}{onward}{silent}{mute}"
+            ));
+        }
+    }
+
+    fn settings(&mut self, receiver: u64) -> String {
+        let wait = *self.dice.pick(&[0, 1, 10, 10, 30]);
+        let interval = *self.dice.pick(&[1, 30, 60, 60, 300]);
+        let repeat = *self.dice.pick(&[600, 3600, 14_400, 14_400, 86_400]);
+        format!("receiver=r{receiver} wait={wait} interval={interval} repeat={repeat}")
+    }
+
+    fn alert(&mut self, alert: u64) {
+        self.leased.push(self.dice.percent(30));
+        let source = if self.leased.last() == Some(&true) {
+            LEASING
+        } else {
+            "am"
+        };
+        let (team, severity) = (*self.dice.pick(&TEAMS), *self.dice.pick(&SEVERITIES));
+        let shard = self.dice.range(0, 16);
+        self.line(&format!(
+            "alert a{alert} from={source} team={team} severity={severity} shard=s{shard}"
+        ));
+    }
+
+    // ---- what happens -----------------------------------------------------------------------------------------
+
+    /// Some hours in which everything happens, and the moment at which everything is well again.
+    fn part(&mut self, begin: u64) -> u64 {
+        let span = match self.size {
+            Size::Small => self.dice.range(10 * MINUTE, 8 * HOUR),
+            Size::Middle => self.dice.range(10 * MINUTE, 2 * HOUR),
+            Size::Large => self.dice.range(5 * MINUTE, 30 * MINUTE),
+        };
+        let end = begin + span;
+        for alert in 0..self.alerts {
+            if self.dice.percent(70) {
+                self.life(alert, begin, end);
+            }
+        }
+        if self.dice.percent(30) {
+            self.storm(begin, end);
+        }
+        let calm = self.dice.percent(15);
+        let troubles = if calm { 0 } else { self.dice.range(1, 30) };
+        for _ in 0..troubles {
+            let at = self.dice.range(begin, end);
+            self.trouble(at, end);
+        }
+        if self.plans > 1 {
+            for _ in 0..self.dice.range(0, 4) {
+                let (at, plan) = (self.dice.range(begin, end), self.dice.range(0, self.plans));
+                self.steps.push((at, format!("plan p{plan}")));
+            }
+        }
+        self.steps.push((end, "heal".to_owned()));
+        end
+    }
+
+    fn at(&mut self, at: u64, step: String) {
+        self.steps.push((at, step));
+    }
+
+    fn say(&mut self, at: u64, saying: &str) {
+        let alert = saying.split(' ').nth(1).and_then(|name| name.strip_prefix('a'));
+        let leased = alert
+            .and_then(|number| number.parse().ok())
+            .is_some_and(|number| self.leased[index(number)]);
+        // A Prometheus says with every firing message until when to believe it.
+        let saying = if leased && saying.starts_with("fire") && !saying.contains("lease=") {
+            &format!("{saying} lease={}", plain(at + 4 * MINUTE))
+        } else {
+            saying
+        };
+        let once = if self.dice.percent(5) { "once " } else { "" };
+        self.at(at, format!("{once}{saying}"));
+    }
+
+    /// What is said about one alert in a part, by one of the manners senders have.
+    fn life(&mut self, alert: u64, from: u64, to: u64) {
+        let at = self.dice.range(from, to);
+        match self.dice.range(0, 8) {
+            0 | 1 => self.steady(alert, at, to),
+            2 => self.comes_and_goes(alert, at, to),
+            3 => self.said_twice(alert, at, to),
+            4 => {
+                let start = at.saturating_sub(self.dice.range(0, 2 * HOUR));
+                self.say_end(at, alert, start, at);
+            }
+            5 if self.leased[index(alert)] => {
+                // Repeated for a while, and never heard of again.
+                let repeats = self.dice.range(0, 10);
+                let every = self.dice.range(30 * SECOND, 2 * MINUTE);
+                for turn in 0..=repeats {
+                    self.say(at + turn * every, &format!("fire a{alert} start={}", plain(at)));
+                }
+            }
+            6 => self.relabelled(alert, at),
+            _ => {
+                // A word about an older episode comes late.
+                let over = at + self.dice.range(SECOND, 20 * MINUTE);
+                let again = over + self.dice.range(SECOND, 20 * MINUTE);
+                self.say(at, &format!("fire a{alert} start={}", plain(at)));
+                self.say(again, &format!("fire a{alert} start={}", plain(again)));
+                let late = again + self.dice.range(0, 10 * MINUTE);
+                self.say_end(late, alert, at, over);
+            }
+        }
+    }
+
+    fn say_end(&mut self, at: u64, alert: u64, start: u64, end: u64) {
+        self.say(
+            at,
+            &format!("end a{alert} start={} end={}", plain(start), plain(end)),
+        );
+    }
+
+    fn comes_and_goes(&mut self, alert: u64, mut at: u64, to: u64) {
+        for _ in 0..self.dice.range(2, 16) {
+            let up = self.dice.range(SECOND, 5 * MINUTE);
+            let down = self.dice.range(SECOND, 10 * MINUTE);
+            if at + up > to {
+                break;
+            }
+            self.say(at, &format!("fire a{alert} start={}", plain(at)));
+            self.say_end(at + up, alert, at, at + up);
+            at += up + down;
+        }
+    }
+
+    /// The peers of a cluster: everything twice, and a straggler after the end, which is mostly said again.
+    fn said_twice(&mut self, alert: u64, at: u64, to: u64) {
+        let over = (at + self.dice.range(SECOND, HOUR)).min(to);
+        let late = self.dice.range(0, 20 * SECOND);
+        for when in [at, at + late, over + late] {
+            self.say(when, &format!("fire a{alert} start={}", plain(at)));
+        }
+        self.say_end(over, alert, at, over);
+        if self.dice.percent(70) {
+            let again = over + late + self.dice.range(0, MINUTE);
+            self.say_end(again, alert, at, over);
+        }
+    }
+
+    /// Other labels on the way.
+    fn relabelled(&mut self, alert: u64, at: u64) {
+        let (team, severity) = (*self.dice.pick(&TEAMS), *self.dice.pick(&SEVERITIES));
+        let start = plain(at);
+        self.say(at, &format!("fire a{alert} start={start}"));
+        let mut now = at + self.dice.range(SECOND, HOUR);
+        self.say(
+            now,
+            &format!("fire a{alert} start={start} team={team} severity={severity}"),
+        );
+        now += self.dice.range(SECOND, HOUR);
+        if self.dice.percent(70) {
+            let labels = format!("team={team} severity={severity}");
+            self.say(
+                now,
+                &format!("end a{alert} start={start} end={} {labels}", plain(now)),
+            );
+        }
+    }
+
+    /// Fires, is repeated, and perhaps ends.
+    fn steady(&mut self, alert: u64, at: u64, end: u64) {
+        let every = if self.leased[index(alert)] {
+            MINUTE
+        } else {
+            self.dice.range(MINUTE, HOUR)
+        };
+        let over = at + self.dice.range(SECOND, 6 * HOUR);
+        let start = plain(at);
+        let mut now = at;
+        while now < over.min(end) {
+            self.say(now, &format!("fire a{alert} start={start}"));
+            now += every;
+        }
+        if over < end {
+            self.say(over, &format!("end a{alert} start={start} end={}", plain(over)));
+        }
+    }
+
+    /// Many alerts at once, in a few bodies.
+    fn storm(&mut self, begin: u64, end: u64) {
+        let at = self.dice.range(begin, end);
+        let over = (at + self.dice.range(SECOND, HOUR)).min(end);
+        let (mut fires, mut ends) = (Vec::new(), Vec::new());
+        for alert in 0..self.alerts {
+            if self.dice.percent(80) {
+                let lease = if self.leased[index(alert)] {
+                    format!(" lease={}", plain(at + 4 * MINUTE))
+                } else {
+                    String::new()
+                };
+                fires.push(format!("fire a{alert} start={}{lease}", plain(at)));
+                ends.push(format!("end a{alert} start={} end={}", plain(at), plain(over)));
+            }
+        }
+        let ends_too = self.dice.percent(70);
+        for chunk in fires.chunks(50) {
+            self.at(at, chunk.join(" + "));
+        }
+        for chunk in ends.chunks(50).filter(|_| ends_too) {
+            self.at(over, chunk.join(" + "));
+        }
+    }
+
+    /// Something goes wrong for a while.
+    fn trouble(&mut self, at: u64, end: u64) {
+        let until = at + self.dice.range(SECOND, 20 * MINUTE).min(end - at);
+        let down = seconds(self.dice.range(0, 30 * SECOND));
+        let down = down.trim_end_matches('s');
+        match self.dice.range(0, 14) {
+            0..=2 => {
+                let applied = if self.dice.percent(50) { "applied" } else { "lost" };
+                self.at(at, format!("kill {applied} down={down}"));
+            }
+            3 => self.at(at, format!("stop down={down}")),
+            4 => {
+                self.at(at, "store fails".to_owned());
+                self.at(until, "store well".to_owned());
+            }
+            5 => {
+                self.at(at, "store unreadable".to_owned());
+                self.at(until, "store well".to_owned());
+            }
+            6 => {
+                let slow = self.dice.range(20, 4000);
+                self.at(at, format!("store slow={slow}"));
+                self.at(until, "store slow=0".to_owned());
+            }
+            7 => {
+                self.at(at, "network down".to_owned());
+                self.at(until, "network well".to_owned());
+            }
+            8 => {
+                let slow = self.dice.range(200, 9000);
+                self.at(at, format!("network slow={slow}"));
+                self.at(until, "network well".to_owned());
+            }
+            9 => {
+                let ahead = *self
+                    .dice
+                    .pick(&["-36000", "-600", "-5", "5", "600", "3000", "36000"]);
+                self.at(at, format!("clock {ahead}"));
+                self.at(until, "clock 0".to_owned());
+            }
+            _ => self.fault(at),
+        }
+    }
+
+    fn fault(&mut self, at: u64) {
+        let bot = if self.dice.percent(15) {
+            "*".to_owned()
+        } else {
+            format!("b{}", self.dice.range(0, self.bots))
+        };
+        let fault = *self.dice.pick(&[
+            "busy",
+            "errcode=130101",
+            "errcode=660026",
+            "errcode=300005",
+            "errcode=310000",
+            "errcode=430102",
+            "errcode=460101",
+            "errcode=90030",
+            "errcode=40035",
+            "errcode=987654",
+            "html",
+            "punish",
+            "mixed",
+            "status=500",
+            "status=502",
+            "status=404",
+            "redirect",
+            "empty",
+            "hang=60000",
+            "hang=2000",
+            "drop",
+            "accept_drop",
+            "accept_drop",
+            "accept_drop",
+            "accept_hang=60000",
+            "accept_hang=3000",
+            "slow=3000",
+            "slow=60000",
+            "cut",
+            "cut",
+            "string",
+        ]);
+        let times = self.dice.range(1, 6);
+        self.at(at, format!("fault {bot} {fault} times={times}"));
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// A time as a step begins with it.
+fn seconds(at: u64) -> String {
+    format!("{}s", plain(at))
+}
+
+fn plain(at: u64) -> String {
+    match at % SECOND {
+        0 => format!("{}", at / SECOND),
+        rest => format!("{}.{rest:03}", at / SECOND),
+    }
+}

@@ -1,0 +1,303 @@
+//! What happens in a simulation, as a text of lines.
+//!
+//! A scenario is made as such a text, a failure is shrunk by taking lines and words out of it, and what is left is
+//! printed; saved below `tests/sim/scripts` it is a test as it stands. So reading is tolerant: what names
+//! something that is not there is left out.
+//!
+//! ```text
+//! noise 7                                    the seed of delays
+//! source am expire=86400                     a source and its `expire_after` in seconds
+//! plan p0 bot b0 per_minute=18 signed keyword
+//! plan p0 receiver r0 bots=b0,b1 messages=3 fallback=r1
+//! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
+//! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue
+//! alert a0 from=am team=db severity=critical
+//! 0s fire a0 start=0 + end a1 start=-60 end=0    a body of two alerts, repeated until it is answered 2xx
+//! 9.5s once fire a0                              a body that is sent once
+//! 10s plan p1
+//! 20s kill applied down=3                        a crash; a commit that runs is on disk, or `lost`
+//! 30s stop down=3                                an orderly end, and a start 3 seconds later
+//! 40s store fails | unreadable | slow=500 | well
+//! 50s clock 3600                                 the wall clock is so many seconds ahead
+//! 60s fault b0 html times=3                      `*` is every bot; times=0 is until the healing
+//! 70s network down | slow=4000 | well
+//! 80s heal                                       everything works again
+//! 90s check                                      has everybody heard? (if nothing has happened for a while)
+//! ```
+
+use std::collections::BTreeMap;
+
+use dingest::dingtalk::simulator::fault::Fault;
+
+/// A text with `key=value` words and plain words.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words(Vec<String>);
+
+impl Words {
+    fn new(text: &str) -> Self {
+        Self(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    pub(crate) fn has(&self, word: &str) -> bool {
+        self.0.iter().any(|known| known == word)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find_map(|word| word.split_once('=').filter(|(name, _)| *name == key))
+            .map(|(_, value)| value)
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        self.get(key)?.parse().ok()
+    }
+
+    /// Seconds, as milliseconds.
+    pub(crate) fn seconds(&self, key: &str) -> Option<i64> {
+        milliseconds(self.get(key)?)
+    }
+
+    pub(crate) fn list(&self, key: &str) -> Vec<String> {
+        let text = self.get(key).unwrap_or_default();
+        text.split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn milliseconds(seconds: &str) -> Option<i64> {
+    let seconds: f64 = seconds.trim_end_matches('s').parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "scripts last days")]
+    Some((seconds * 1000.0).round() as i64)
+}
+
+/// A configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PlanText {
+    pub(crate) bots: BTreeMap<String, Words>,
+    pub(crate) receivers: BTreeMap<String, Words>,
+    /// In the order of the script, the root first.
+    pub(crate) routes: Vec<(String, Words)>,
+    pub(crate) quota: u64,
+}
+
+/// An alert: its source, and its labels besides `alertname`.
+#[derive(Clone, Debug)]
+pub(crate) struct AlertText {
+    pub(crate) source: String,
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// What a sender says about one alert.
+#[derive(Clone, Debug)]
+pub(crate) struct Saying {
+    pub(crate) alert: String,
+    pub(crate) fires: bool,
+    /// Milliseconds of the script.
+    pub(crate) start: Option<i64>,
+    pub(crate) end: Option<i64>,
+    pub(crate) lease: Option<i64>,
+    /// Labels that differ from the alert's from here on; its source names identities.
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Well,
+    Fails,
+    Unreadable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    Well,
+    Down,
+    /// Most milliseconds of one way.
+    Slow(u64),
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Post { sayings: Vec<Saying>, once: bool },
+    Plan(String),
+    Clock(i64),
+    Kill { applied: bool, down: u64 },
+    Stop { down: u64 },
+    Disk(Disk),
+    DiskSlow(u64),
+    Fault(Option<String>, Fault, u32),
+    Network(Network),
+    Heal,
+    Check,
+}
+
+/// A whole scenario.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script {
+    pub(crate) noise: u64,
+    pub(crate) sources: BTreeMap<String, u64>,
+    pub(crate) plans: BTreeMap<String, PlanText>,
+    pub(crate) alerts: BTreeMap<String, AlertText>,
+    /// With their milliseconds, in order.
+    pub(crate) steps: Vec<(u64, Step)>,
+}
+
+impl Script {
+    /// Reads a text; what cannot be understood is an error, what refers to nothing is not.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let mut script = Self::default();
+        for line in text.lines().map(str::trim) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            script
+                .line(line)
+                .ok_or_else(|| format!("not understood: {line}"))?;
+        }
+        script.steps.sort_by_key(|(at, _)| *at);
+        Ok(script)
+    }
+
+    fn line(&mut self, line: &str) -> Option<()> {
+        let (first, rest) = line.split_once(' ')?;
+        match first {
+            "noise" => self.noise = rest.parse().ok()?,
+            "source" => {
+                let (name, words) = named(rest)?;
+                self.sources
+                    .insert(name, words.number("expire").unwrap_or(86_400));
+            }
+            "plan" => {
+                let (name, rest) = rest.split_once(' ')?;
+                let plan = self.plans.entry(name.to_owned()).or_default();
+                let (what, rest) = rest.split_once(' ')?;
+                let (name, words) = named(rest)?;
+                match what {
+                    "bot" => drop(plan.bots.insert(name, words)),
+                    "receiver" => drop(plan.receivers.insert(name, words)),
+                    "route" => plan.routes.push((name, words)),
+                    "quota" => plan.quota = name.parse().ok()?,
+                    _ => return None,
+                }
+            }
+            "alert" => {
+                let (name, words) = named(rest)?;
+                let source = words.get("from")?.to_owned();
+                let labels = pairs(&words.0, &["from"]);
+                self.alerts.insert(name, AlertText { source, labels });
+            }
+            time => {
+                let at = u64::try_from(milliseconds(time)?).ok()?;
+                self.steps.push((at, step(rest)?));
+            }
+        }
+        Some(())
+    }
+}
+
+/// A name, and what is said of it.
+fn named(text: &str) -> Option<(String, Words)> {
+    let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (!name.is_empty()).then(|| (name.to_owned(), Words::new(rest)))
+}
+
+/// The words that are labels.
+fn pairs(words: &[String], besides: &[&str]) -> Vec<(String, String)> {
+    let pairs = words.iter().filter_map(|word| word.split_once('='));
+    pairs
+        .filter(|(name, _)| !besides.contains(name))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn step(text: &str) -> Option<Step> {
+    let words = Words::new(text);
+    let down = u64::try_from(words.seconds("down").unwrap_or(1000)).ok()?;
+    Some(match words.0.first()?.as_str() {
+        "fire" | "end" => Step::Post {
+            sayings: sayings(text)?,
+            once: false,
+        },
+        "once" => Step::Post {
+            sayings: sayings(text.strip_prefix("once ")?)?,
+            once: true,
+        },
+        "plan" => Step::Plan(words.0.get(1)?.clone()),
+        "clock" => Step::Clock(milliseconds(words.0.get(1)?)?),
+        "kill" => Step::Kill {
+            applied: words.has("applied"),
+            down,
+        },
+        "stop" => Step::Stop { down },
+        "store" if words.has("fails") => Step::Disk(Disk::Fails),
+        "store" if words.has("unreadable") => Step::Disk(Disk::Unreadable),
+        "store" if words.has("well") => Step::Disk(Disk::Well),
+        "store" => Step::DiskSlow(words.number("slow")?),
+        "network" if words.has("down") => Step::Network(Network::Down),
+        "network" if words.has("well") => Step::Network(Network::Well),
+        "network" => Step::Network(Network::Slow(words.number("slow")?)),
+        "fault" => {
+            let bot = words.0.get(1).filter(|bot| *bot != "*").cloned();
+            let times = u32::try_from(words.number("times").unwrap_or(1)).ok()?;
+            Step::Fault(bot, fault(words.0.get(2)?)?, times)
+        }
+        "heal" => Step::Heal,
+        "check" => Step::Check,
+        _ => return None,
+    })
+}
+
+fn sayings(text: &str) -> Option<Vec<Saying>> {
+    text.split('+')
+        .map(|text| {
+            let words = Words::new(text);
+            let fires = match words.0.first()?.as_str() {
+                "fire" => true,
+                "end" => false,
+                _ => return None,
+            };
+            Some(Saying {
+                alert: words.0.get(1)?.clone(),
+                fires,
+                start: words.seconds("start"),
+                end: words.seconds("end"),
+                lease: words.seconds("lease"),
+                labels: pairs(&words.0, &["start", "end", "lease"]),
+            })
+        })
+        .collect()
+}
+
+fn fault(text: &str) -> Option<Fault> {
+    let (word, number) = text.split_once('=').unwrap_or((text, "0"));
+    let number: u64 = number.parse().ok()?;
+    Some(match word {
+        "errcode" => Fault::Errcode {
+            errcode: i64::try_from(number).ok()?,
+            errmsg: None,
+            sub_code: None,
+        },
+        "busy" => Fault::Errcode {
+            errcode: -1,
+            errmsg: None,
+            sub_code: None,
+        },
+        "html" => Fault::Html,
+        "punish" => Fault::Punish,
+        "mixed" => Fault::Mixed,
+        "status" => Fault::HttpStatus(u16::try_from(number).ok()?),
+        "redirect" => Fault::RedirectTo("https://login.example.com/".to_owned()),
+        "empty" => Fault::Empty,
+        "hang" => Fault::Hang(number),
+        "drop" => Fault::Drop,
+        "accept_drop" => Fault::AcceptDrop,
+        "accept_hang" => Fault::AcceptHang(number),
+        "slow" => Fault::Slow(number),
+        "cut" => Fault::Cut,
+        "string" => Fault::StringErrcode,
+        _ => return None,
+    })
+}

@@ -1,0 +1,108 @@
+//! What may have held a change up: who had trouble, and until when.
+
+use std::collections::BTreeMap;
+
+use dingest::engine::Outcome;
+
+/// How long a receiver may wait after a failure: the longest backoff, and its jitter.
+const BACKOFF: u64 = 6 * 60_000 + 5_000;
+/// The same for what is urgent, and for what may have arrived.
+const BACKOFF_URGENT: u64 = 13_000;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(crate) struct Timing {
+    /// When each firing message was acknowledged, by its number.
+    acknowledged: BTreeMap<(String, u64), u64>,
+    all_until: u64,
+    /// Of each receiver, for what is urgent and for the rest.
+    receivers: BTreeMap<String, (u64, u64)>,
+    /// Of each bot: until when it may be silent.
+    bots: BTreeMap<String, u64>,
+    disk_is_slow: bool,
+    network_is_slow: bool,
+    /// When there was last a new plan, or a new process.
+    pub(crate) planned_at: u64,
+}
+
+impl Timing {
+    pub(crate) fn acknowledged(&mut self, alert: &str, seq: u64, now: u64) {
+        self.acknowledged.insert((alert.to_owned(), seq), now);
+    }
+
+    pub(crate) fn trouble_for_all(&mut self, now: u64) {
+        self.all_until = self.all_until.max(now);
+        self.planned_at = now;
+    }
+
+    /// A new process: pauses are kept by the wall clock, which may have been set meanwhile, but for an hour at most.
+    pub(crate) fn restarted(&mut self, now: u64) {
+        self.trouble_for_all(now + 1000);
+        for until in self.bots.values_mut().filter(|until| **until > now) {
+            *until = (*until).max(now + 60 * 60_000);
+        }
+    }
+
+    pub(crate) fn slow_disk(&mut self, slow: bool, now: u64) {
+        // A commit that began while it was slow ends later.
+        self.all_until = self
+            .all_until
+            .max(now + if self.disk_is_slow { 10_000 } else { 0 });
+        self.disk_is_slow = slow;
+    }
+
+    pub(crate) fn slow_network(&mut self, slow: bool, now: u64) {
+        self.all_until = self
+            .all_until
+            .max(now + if self.network_is_slow { 20_000 } else { 0 });
+        self.network_is_slow = slow;
+    }
+
+    pub(crate) fn outcome(&mut self, receiver: &str, bot: &str, outcome: Outcome, took: u64, now: u64) {
+        let silent = match outcome {
+            Outcome::Limited(span) => span.0,
+            Outcome::Quota | Outcome::Refused(_) => 60 * 60_000,
+            Outcome::Blocked(span) => {
+                self.all_until = self.all_until.max(now + span.0);
+                0
+            }
+            Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => 0,
+        };
+        let bot = self.bots.entry(bot.to_owned()).or_default();
+        *bot = (*bot).max(now + silent);
+        let (urgent, other) = match outcome {
+            Outcome::Delivered if took < 1000 => return,
+            Outcome::Unknown => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
+            Outcome::Retry | Outcome::Rejected(_) => (now + BACKOFF_URGENT, now + BACKOFF),
+            // Another bot takes over at once, if there is one.
+            Outcome::Delivered
+            | Outcome::Limited(_)
+            | Outcome::Blocked(_)
+            | Outcome::Quota
+            | Outcome::Refused(_) => (now, now),
+        };
+        let until = self.receivers.entry(receiver.to_owned()).or_default();
+        *until = (until.0.max(urgent), until.1.max(other));
+    }
+
+    /// Since when nothing has been in the way of telling a receiver of an alert; `None` while something is, or may
+    /// have been.
+    pub(crate) fn due_since(
+        &self,
+        alert: &str,
+        seq: u64,
+        receiver: &str,
+        bots: &[String],
+        urgent: bool,
+    ) -> Option<u64> {
+        let acknowledged = *self.acknowledged.get(&(alert.to_owned(), seq))?;
+        let (urgent_until, other_until) = self.receivers.get(receiver).copied().unwrap_or_default();
+        let until = if urgent { urgent_until } else { other_until };
+        if self.disk_is_slow || self.network_is_slow {
+            return None;
+        }
+        let silent = |bot: &String| self.bots.get(bot).copied().unwrap_or_default();
+        let bots_until = bots.iter().map(silent).min().unwrap_or_default();
+        Some(acknowledged.max(self.all_until).max(until).max(bots_until))
+    }
+}

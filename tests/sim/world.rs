@@ -1,0 +1,906 @@
+//! The world around the product: virtual clocks, a disk, a network, DingTalk, senders, and a process that is
+//! started, killed and stopped. What decides inside the process is the product's own code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dingest::alert::{
+    Alert, BotName, DigestId, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick, Timestamp,
+};
+use dingest::digest::Rendered;
+use dingest::dingtalk::client::TOTAL_TIMEOUT;
+use dingest::dingtalk::simulator::SimulatorSettings;
+use dingest::dingtalk::simulator::fault::Injection;
+use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
+use dingest::dingtalk::{errcode, sign};
+use dingest::driver::steering::{Action, Report, Steering};
+use dingest::engine::{Answer, Outcome, Send};
+use dingest::store::{Changes, StoreError};
+use sha2::{Digest as _, Sha256};
+
+use crate::dice::noise;
+use crate::invariant::{Invariant, Violation, violation};
+use crate::judge::Judge;
+use crate::plan::{Setting, simulated_bots};
+use crate::script::{Disk, Network, Saying, Script, Step};
+use crate::store::MemoryStore;
+
+/// 2026-03-02 00:00:00 UTC, a Monday.
+pub(crate) const EPOCH: i64 = 1_772_409_600_000;
+/// What a process's monotonic clock shows when it starts.
+const BEGINNING: Tick = Tick(Span::days(365).0);
+/// How long nothing may have happened before everybody must have heard: longer than any pause and any drift.
+pub(crate) const REST: u64 = 4 * 3_600_000;
+/// How long a sender waits before it sends again what was not answered 2xx.
+const POST_AGAIN: u64 = 10_000;
+/// Inputs at one moment that no healthy process needs.
+const INPUTS_AT_ONCE_MAX: u32 = 50_000;
+/// How much longer than its own limit an orderly end may take: commits, and a slow disk.
+const STOP_SLACK: u64 = 20_000;
+
+/// What a simulation came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// A hash of everything that left the product, in order.
+    pub(crate) transcript: String,
+    pub(crate) events: u64,
+    pub(crate) posts: u64,
+    pub(crate) messages: u64,
+    pub(crate) lives: u64,
+    pub(crate) checks: u64,
+    /// Milliseconds of virtual time.
+    pub(crate) span: u64,
+}
+
+enum Event {
+    Step(usize),
+    Start,
+    Post(usize),
+    Committed {
+        life: u64,
+    },
+    Loaded {
+        life: u64,
+    },
+    Rendered {
+        life: u64,
+        digest: DigestId,
+        rendered: Rendered,
+    },
+    Arrives(Box<Flying>),
+    Answered {
+        life: u64,
+        message: MessageId,
+        bot: BotName,
+        took: u64,
+        answer: Answer,
+    },
+    End,
+}
+
+/// A request on its way to DingTalk.
+struct Flying {
+    life: u64,
+    message: MessageId,
+    bot: BotName,
+    url: String,
+    body: Arc<[u8]>,
+    sent_at: u64,
+    back: u64,
+}
+
+/// A running daemon.
+struct Process<'a> {
+    life: u64,
+    started_at: u64,
+    steering: Steering,
+    setting: &'a Setting,
+    commit: Option<Changes>,
+    /// Until when it reads the store and listens to nobody.
+    reading_until: Option<u64>,
+    /// Since when it is stopping, and how long it stays down.
+    stopping: Option<(u64, u64)>,
+    asked: BTreeMap<RequestId, usize>,
+}
+
+struct Posting {
+    sayings: Vec<Saying>,
+    once: bool,
+}
+
+/// See the module's head.
+pub(crate) struct World<'a> {
+    script: &'a Script,
+    settings: &'a BTreeMap<String, Setting>,
+    now: u64,
+    ahead: i64,
+    queue: BTreeMap<(u64, u64), Event>,
+    queued: u64,
+    process: Option<Process<'a>>,
+    lives: u64,
+    setting: &'a Setting,
+    store: MemoryStore,
+    disk: Disk,
+    disk_slow: u64,
+    network: Network,
+    dingtalk: Rules,
+    postings: Vec<Posting>,
+    sends: u64,
+    judge: Judge<'a>,
+    transcript: Sha256,
+    disturbed_at: u64,
+    inputs_at_once: (u64, u32),
+    ended: bool,
+    summary: Summary,
+    trace: bool,
+}
+
+impl<'a> World<'a> {
+    /// Runs a script to its end.
+    pub(crate) fn run(
+        script: &'a Script,
+        settings: &'a BTreeMap<String, Setting>,
+    ) -> Result<Summary, Violation> {
+        let Some(setting) = settings.get("p0").or_else(|| settings.values().next()) else {
+            return Ok(Summary::nothing());
+        };
+        let mut world = World {
+            script,
+            settings,
+            now: 0,
+            ahead: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            process: None,
+            lives: 0,
+            setting,
+            store: MemoryStore::default(),
+            disk: Disk::Well,
+            disk_slow: 0,
+            network: Network::Well,
+            dingtalk: Rules::new(SimulatorSettings {
+                bots: simulated_bots(script),
+                accept_any_token: false,
+                ..SimulatorSettings::default()
+            }),
+            postings: Vec::new(),
+            sends: 0,
+            judge: Judge::new(script, setting),
+            transcript: Sha256::new(),
+            disturbed_at: 0,
+            inputs_at_once: (0, 0),
+            ended: false,
+            summary: Summary::nothing(),
+            trace: std::env::var_os("SIM_TRACE").is_some(),
+        };
+        world.begin();
+        while !world.ended {
+            world.advance()?;
+        }
+        world.summary.span = world.now;
+        world.summary.lives = world.lives;
+        world.summary.transcript = hex(&world.transcript.finalize());
+        Ok(world.summary)
+    }
+
+    fn begin(&mut self) {
+        self.at(0, Event::Start);
+        let mut last = 0;
+        for (index, (at, _)) in self.script.steps.iter().enumerate() {
+            self.at(*at, Event::Step(index));
+            last = *at;
+        }
+        self.at(last + 2000, Event::End);
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        self.queued += 1;
+        self.queue.insert((at, self.queued), event);
+    }
+
+    fn after(&mut self, span: u64, event: Event) {
+        self.at(self.now + span, event);
+    }
+
+    /// What DingTalk's clock, the true one, shows.
+    fn true_time(&self) -> Timestamp {
+        Timestamp(EPOCH + i64::try_from(self.now).expect("scripts last days"))
+    }
+
+    /// What the daemon's clocks show.
+    fn clocks(&self) -> Now {
+        let started_at = self.process.as_ref().map_or(0, |process| process.started_at);
+        Now {
+            tick: BEGINNING.plus(Span(self.now - started_at)),
+            time: Timestamp(self.true_time().0 + self.ahead),
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        if self.trace {
+            self.print(line);
+        }
+        self.transcript.update(self.now.to_le_bytes());
+        self.transcript.update(line.as_bytes());
+        self.transcript.update(b"\n");
+    }
+
+    #[expect(clippy::print_stderr, reason = "asked for by SIM_TRACE")]
+    fn print(&self, line: &str) {
+        eprintln!("{}.{:03}s {line}", self.now / 1000, self.now % 1000);
+    }
+
+    /// Whatever happens next.
+    fn advance(&mut self) -> Result<(), Violation> {
+        let next = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let wake = self
+            .process
+            .as_ref()
+            .filter(|process| process.reading_until.is_none())
+            .and_then(|process| {
+                let tick = process.steering.deadline()?;
+                Some(process.started_at + tick.since(BEGINNING).0)
+            });
+        self.summary.events += 1;
+        if let Some(wake) = wake.filter(|wake| next.is_none_or(|next| *wake < next)) {
+            self.now = self.now.max(wake);
+            return self.input(Steering::wake);
+        }
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            self.ended = true;
+            return Ok(());
+        };
+        self.now = self.now.max(at);
+        // A process that reads its store listens to nobody meanwhile.
+        let until = self.process.as_ref().and_then(|process| process.reading_until);
+        let inside = matches!(
+            event,
+            Event::Committed { .. } | Event::Rendered { .. } | Event::Answered { .. } | Event::Post(_)
+        );
+        if let Some(until) = until.filter(|_| inside) {
+            self.at(until.max(self.now), event);
+            return Ok(());
+        }
+        self.happen(event)
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Step(index) => {
+                let step = self.script.steps[index].1.clone();
+                self.step(step)
+            }
+            Event::Start => self.start(),
+            Event::Post(posting) => self.post(posting),
+            Event::Committed { life } if self.lives_still(life) => self.committed(),
+            Event::Loaded { life } if self.lives_still(life) => self.loaded(),
+            Event::Rendered {
+                life,
+                digest,
+                rendered,
+            } if self.lives_still(life) => {
+                self.input(|steering, now| steering.rendered(digest, rendered, now))
+            }
+            Event::Answered {
+                life,
+                message,
+                bot,
+                took,
+                answer,
+            } if self.lives_still(life) => {
+                self.say(&format!("answered {message:?} {}", answer.outcome.as_str()));
+                if answer.outcome != Outcome::Delivered {
+                    self.disturbed_at = self.now;
+                }
+                let (now, clocks) = (self.now, self.clocks());
+                self.judge
+                    .outcome(message, bot.as_str(), &answer, took, now, clocks.time);
+                self.input(|steering, now| steering.sent(message, answer, now))
+            }
+            Event::Arrives(flying) => self.arrives(*flying),
+            Event::End => self.end(),
+            Event::Committed { .. }
+            | Event::Loaded { .. }
+            | Event::Rendered { .. }
+            | Event::Answered { .. } => Ok(()),
+        }
+    }
+
+    fn lives_still(&self, life: u64) -> bool {
+        self.process.as_ref().is_some_and(|process| process.life == life)
+    }
+
+    // ---- the process ------------------------------------------------------------------------------------------
+
+    fn start(&mut self) -> Result<(), Violation> {
+        self.disturbed_at = self.now;
+        if self.process.is_some() {
+            return Ok(());
+        }
+        if self.disk == Disk::Unreadable {
+            self.after(1000, Event::Start);
+            return Ok(());
+        }
+        self.lives += 1;
+        self.say("start");
+        let now = Now {
+            tick: BEGINNING,
+            time: Timestamp(self.true_time().0 + self.ahead),
+        };
+        self.judge.started(&self.store, self.setting, self.now);
+        let saved = self.store.saved();
+        self.process = Some(Process {
+            life: self.lives,
+            started_at: self.now,
+            steering: Steering::new(Arc::clone(&self.setting.plan), saved, now),
+            setting: self.setting,
+            commit: None,
+            reading_until: None,
+            stopping: None,
+            asked: BTreeMap::new(),
+        });
+        self.settle()
+    }
+
+    /// Tells the process that something happened, and does what it wants done.
+    fn input(&mut self, input: impl FnOnce(&mut Steering, Now)) -> Result<(), Violation> {
+        let now = self.clocks();
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        self.inputs_at_once = match self.inputs_at_once {
+            (at, count) if at == self.now => (at, count + 1),
+            _ => (self.now, 1),
+        };
+        if self.inputs_at_once.1 > INPUTS_AT_ONCE_MAX {
+            return Err(violation(
+                Invariant::ComesToRest,
+                self.now,
+                "it is woken over and over at one moment",
+            ));
+        }
+        self.judge.step();
+        input(&mut process.steering, now);
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Result<(), Violation> {
+        while let Some(action) = self.process.as_mut().and_then(|process| process.steering.poll()) {
+            self.perform(action)?;
+        }
+        if let Some(process) = &self.process {
+            self.judge.look(process.steering.engine(), self.now)?;
+        }
+        self.stopped()
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        match action {
+            Action::Commit(changes) => {
+                let took = 1 + noise(&[self.script.noise, self.queued]) % 4 + self.disk_slow;
+                let life = process.life;
+                let rows = changes.rows();
+                self.judge.commit_begins();
+                process.commit = Some(changes);
+                self.after(took, Event::Committed { life });
+                self.say(&format!("commit {rows}"));
+            }
+            Action::Load => {
+                let life = process.life;
+                process.reading_until = Some(self.now + 20);
+                self.after(20, Event::Loaded { life });
+            }
+            Action::Render(draft) => {
+                let rendered = process.setting.renderer.render(&draft);
+                let life = process.life;
+                let clocks = self.clocks();
+                self.judge.composed(&draft, &rendered, self.now, clocks.time)?;
+                let took = 1 + noise(&[self.script.noise, draft.id.0, self.now]) % 20;
+                let digest = draft.id;
+                self.say(&format!(
+                    "digest {digest} to {} of {} in {}",
+                    draft.receiver,
+                    draft.entries.len(),
+                    rendered.messages.len()
+                ));
+                self.after(
+                    took,
+                    Event::Rendered {
+                        life,
+                        digest,
+                        rendered,
+                    },
+                );
+            }
+            Action::Send(send) => self.send(&send)?,
+            Action::Answer { request, accepted } => {
+                let posting = process.asked.remove(&request);
+                let life = process.life;
+                self.judge.answered(life, request, &accepted, self.now)?;
+                self.say(&format!("answer {accepted:?}"));
+                if let (Some(posting), Err(_)) = (posting, &accepted) {
+                    self.post_again(posting);
+                }
+            }
+            Action::Report(report) => self.report(&report),
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report) {
+        match report {
+            Report::Event(_) => {}
+            Report::StoreFailed(_)
+            | Report::StoreUnreadable(_)
+            | Report::StoreStillFails(_)
+            | Report::StoreIsBack
+            | Report::DrainedTooLong(_) => {
+                self.disturbed_at = self.now;
+                self.judge.trouble_for_all(self.now);
+                self.say(&format!("{report:?}"));
+            }
+        }
+    }
+
+    fn committed(&mut self) -> Result<(), Violation> {
+        let Some(changes) = self.process.as_mut().and_then(|process| process.commit.take()) else {
+            return Ok(());
+        };
+        if self.disk == Disk::Well {
+            self.store.apply(&changes);
+            self.judge.applied(&changes);
+            return self.input(|steering, _| steering.committed());
+        }
+        self.disturbed_at = self.now;
+        self.input(|steering, now| steering.commit_failed(full(), changes, now))
+    }
+
+    fn loaded(&mut self) -> Result<(), Violation> {
+        if let Some(process) = &mut self.process {
+            process.reading_until = None;
+        }
+        let loaded = if self.disk == Disk::Unreadable {
+            Err(full())
+        } else {
+            self.judge.put_back(&self.store, self.now);
+            Ok(self.store.saved())
+        };
+        self.input(|steering, now| steering.loaded(loaded, now))
+    }
+
+    /// The process is gone from one moment to the next.
+    fn kill(&mut self, applied: bool, down: u64) {
+        let Some(process) = self.process.take() else {
+            return;
+        };
+        self.say("killed");
+        if let Some(changes) = process.commit.filter(|_| applied && self.disk == Disk::Well) {
+            self.store.apply(&changes);
+            self.judge.applied(&changes);
+        }
+        self.judge.died(process.steering.is_writable(), self.now);
+        for posting in process.asked.into_values() {
+            self.post_again(posting);
+        }
+        self.after(down, Event::Start);
+    }
+
+    fn stop(&mut self, down: u64) -> Result<(), Violation> {
+        let now = self.now;
+        if let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) {
+            process.stopping = Some((now, down));
+            self.judge.trouble_for_all(now);
+            return self.input(Steering::drain);
+        }
+        Ok(())
+    }
+
+    /// An orderly end that has come to its end, or should have.
+    fn stopped(&mut self) -> Result<(), Violation> {
+        let Some((process, (since, down))) = self
+            .process
+            .as_ref()
+            .and_then(|process| Some((process, process.stopping?)))
+        else {
+            return Ok(());
+        };
+        let steering = &process.steering;
+        if !steering.is_drained() && !steering.has_given_up() {
+            let span = self.now - since;
+            let limit = dingest::driver::steering::DRAIN_MAX.0 + STOP_SLACK + 4 * self.disk_slow;
+            if span > limit {
+                return Err(violation(
+                    Invariant::DrainEnds,
+                    self.now,
+                    format!("it has been ending for {span} ms"),
+                ));
+            }
+            return Ok(());
+        }
+        self.say("stopped");
+        let Some(process) = self.process.take() else {
+            return Ok(());
+        };
+        self.judge.died(process.steering.is_writable(), self.now);
+        if !process.asked.is_empty() && process.steering.is_drained() && process.steering.is_writable() {
+            return Err(violation(
+                Invariant::DrainEnds,
+                self.now,
+                "it ended without an answer to a request",
+            ));
+        }
+        for posting in process.asked.into_values() {
+            self.post_again(posting);
+        }
+        if down == u64::MAX {
+            self.ended = true;
+        } else {
+            self.after(down, Event::Start);
+        }
+        Ok(())
+    }
+
+    // ---- senders ----------------------------------------------------------------------------------------------
+
+    fn post_again(&mut self, posting: usize) {
+        if !self.postings[posting].once {
+            self.after(POST_AGAIN, Event::Post(posting));
+        }
+    }
+
+    fn post(&mut self, posting: usize) -> Result<(), Violation> {
+        self.disturbed_at = self.now;
+        let open = self
+            .process
+            .as_ref()
+            .is_some_and(|process| process.stopping.is_none() && process.steering.takes_requests());
+        if !open {
+            self.post_again(posting);
+            return Ok(());
+        }
+        let sayings = self.postings[posting].sayings.clone();
+        let Some(first) = sayings
+            .first()
+            .and_then(|saying| self.script.alerts.get(&saying.alert))
+        else {
+            return Ok(());
+        };
+        let source = first.source.clone();
+        let alerts: Vec<(Saying, Alert)> = sayings
+            .into_iter()
+            .filter(|saying| {
+                let known = self.script.alerts.get(&saying.alert);
+                known.is_some_and(|alert| alert.source == source)
+            })
+            .map(|saying| {
+                let alert = self.alert(&saying);
+                (saying, alert)
+            })
+            .collect();
+        self.summary.posts += 1;
+        self.say("post");
+        let clocks = self.clocks();
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        let request = {
+            let writable = process.steering.is_writable();
+            self.judge.step();
+            let decoded = alerts.iter().map(|(_, alert)| alert.clone()).collect();
+            let request = process.steering.accept(source.as_str().into(), decoded, clocks);
+            if writable {
+                self.judge
+                    .heard(process.life, request, &alerts, self.now, clocks.time);
+            }
+            request
+        };
+        process.asked.insert(request, posting);
+        self.settle()
+    }
+
+    fn alert(&self, saying: &Saying) -> Alert {
+        let text = &self.script.alerts[&saying.alert];
+        let labels = labels(&saying.alert, &text.labels, &saying.labels);
+        let identity = format!("{}/{}", text.source, saying.alert);
+        let time = |at: i64| Timestamp(EPOCH + at);
+        Alert {
+            fingerprint: Fingerprint::of_identity(&identity),
+            identity: Some(identity.into()),
+            status: if saying.fires {
+                Status::Firing
+            } else {
+                Status::Resolved
+            },
+            labels: Labels::from_pairs(labels),
+            annotations: Labels::from_pairs([("summary", format!("{} is not well", saying.alert))]),
+            links: Labels::default(),
+            values: Labels::default(),
+            starts_at: saying.start.map(time),
+            ends_at: saying.end.map(time),
+            expires_at: saying.lease.map(time),
+        }
+    }
+
+    // ---- DingTalk ---------------------------------------------------------------------------------------------
+
+    fn send(&mut self, send: &Send) -> Result<(), Violation> {
+        let clocks = self.clocks();
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        self.sends += 1;
+        self.summary.messages += 1;
+        let (life, writable) = (process.life, process.steering.is_writable());
+        self.judge.sending(send, &self.store, writable, self.now)?;
+        self.say(&format!(
+            "send {:?} {}",
+            send.message,
+            hex(&Sha256::digest(&send.body))
+        ));
+        let Some(name) = send.bot.clone() else {
+            return Ok(());
+        };
+        let message = send.message;
+        let setting = self
+            .process
+            .as_ref()
+            .map_or(self.setting, |process| process.setting);
+        let failed = match setting.plan.bots.get(&name) {
+            None => Some(Answer::no_such_bot(&name)),
+            Some(_) if self.network == Network::Down => Some(Answer {
+                outcome: Outcome::Retry,
+                ..unknown("cannot connect to DingTalk")
+            }),
+            Some(_) => None,
+        };
+        if let Some(answer) = failed {
+            let answered = Event::Answered {
+                life,
+                message,
+                bot: name,
+                took: 3,
+                answer,
+            };
+            self.after(3, answered);
+            return Ok(());
+        }
+        let bot = &setting.plan.bots[&name];
+        let most = match self.network {
+            Network::Slow(most) => most.clamp(1, 9_000),
+            Network::Well | Network::Down => 150,
+        };
+        let way = |direction: u64| {
+            noise(&[
+                self.script.noise,
+                message.digest.0,
+                u64::from(message.part),
+                self.sends,
+                direction,
+            ])
+        };
+        let (there, back) = (1 + way(1) % most, 1 + way(2) % most);
+        let url = sign::signed_url("", &bot.access_token, bot.secret.as_ref(), clocks.time);
+        let flying = Flying {
+            life,
+            message,
+            bot: name,
+            url: url.expose().to_owned(),
+            body: Arc::clone(&send.body),
+            sent_at: self.now,
+            back,
+        };
+        self.after(there, Event::Arrives(Box::new(flying)));
+        Ok(())
+    }
+
+    /// A request reaches DingTalk; who sent it may be gone by now.
+    fn arrives(&mut self, flying: Flying) -> Result<(), Violation> {
+        let (path, query) = flying.url.split_once('?').unwrap_or((&flying.url, ""));
+        let request = Request {
+            method: "POST",
+            path,
+            query,
+            content_type: Some("application/json; charset=utf-8"),
+            body: &flying.body,
+        };
+        let now = Now {
+            tick: Tick(self.now),
+            time: self.true_time(),
+        };
+        let reaction = self.dingtalk.receive(&request, now);
+        let call = self.dingtalk.calls(0).last().cloned();
+        self.dingtalk.clear();
+        let Some(call) = call else { return Ok(()) };
+        self.say(&format!(
+            "arrived at {} {:?} {}",
+            flying.bot, call.errcode, call.shown
+        ));
+        let clock_is_off = self.ahead.unsigned_abs() > 3_500_000;
+        self.judge
+            .arrived(&call, flying.bot.as_str(), flying.message, clock_is_off, self.now)?;
+        let (answer, at) = read(&reaction, self.now, flying.back);
+        let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
+        let (answer, at) = if at > timeout {
+            (unknown("no answer in time"), timeout)
+        } else {
+            (answer, at)
+        };
+        let (life, message) = (flying.life, flying.message);
+        let took = at.max(self.now) - flying.sent_at;
+        self.at(
+            at.max(self.now),
+            Event::Answered {
+                life,
+                message,
+                bot: flying.bot,
+                took,
+                answer,
+            },
+        );
+        Ok(())
+    }
+
+    // ---- what happens -----------------------------------------------------------------------------------------
+
+    fn step(&mut self, step: Step) -> Result<(), Violation> {
+        if !matches!(step, Step::Check) {
+            self.disturbed_at = self.now;
+        }
+        match step {
+            Step::Post { sayings, once } => {
+                self.postings.push(Posting { sayings, once });
+                self.after(0, Event::Post(self.postings.len() - 1));
+            }
+            Step::Plan(name) => return self.replan(&name),
+            Step::Clock(ahead) => {
+                self.ahead = ahead;
+                self.judge.clock_was_ahead |= ahead > 0;
+            }
+            Step::Kill { applied, down } => self.kill(applied, down),
+            Step::Stop { down } => return self.stop(down),
+            Step::Disk(disk) => self.disk = disk,
+            Step::DiskSlow(slow) => {
+                self.disk_slow = slow;
+                self.judge.slow_disk(slow > 100, self.now);
+            }
+            Step::Fault(bot, fault, times) => self.dingtalk.inject(Injection { fault, times, bot }),
+            Step::Network(network) => {
+                self.network = network;
+                self.judge.slow_network(network != Network::Well, self.now);
+            }
+            Step::Heal => self.heal(),
+            Step::Check => return self.check(),
+        }
+        Ok(())
+    }
+
+    fn replan(&mut self, name: &str) -> Result<(), Violation> {
+        let Some(setting) = self.settings.get(name) else {
+            return Ok(());
+        };
+        self.setting = setting;
+        let now = self.now;
+        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+            return Ok(());
+        };
+        process.setting = setting;
+        self.judge.replanned(setting, now);
+        self.input(|steering, now| steering.replan(Arc::clone(&setting.plan), now))
+    }
+
+    fn heal(&mut self) {
+        self.network = Network::Well;
+        self.disk = Disk::Well;
+        self.disk_slow = 0;
+        self.ahead = 0;
+        self.dingtalk.clear_faults();
+        self.judge.slow_disk(false, self.now);
+        self.judge.slow_network(false, self.now);
+    }
+
+    /// Has everybody heard of everything? Asked only when nothing has happened for a while.
+    fn check(&mut self) -> Result<(), Violation> {
+        let well = self.disk == Disk::Well && self.network == Network::Well && self.ahead == 0;
+        let rested = well && self.dingtalk.faults().is_empty() && self.now >= self.disturbed_at + REST;
+        if !rested || self.process.is_none() {
+            return Ok(());
+        }
+        self.input(Steering::wake)?;
+        let clocks = self.clocks();
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        self.summary.checks += 1;
+        self.judge
+            .rested(&process.steering, &self.store, clocks, self.now)
+    }
+
+    /// The script is over: everything works again, everybody hears, the process ends.
+    fn end(&mut self) -> Result<(), Violation> {
+        if self.now < self.disturbed_at + REST || self.ahead != 0 || self.disk != Disk::Well {
+            if self.network != Network::Well
+                || self.disk != Disk::Well
+                || self.disk_slow > 0
+                || self.ahead != 0
+                || !self.dingtalk.faults().is_empty()
+            {
+                self.heal();
+                self.disturbed_at = self.now;
+            }
+            let again = (self.disturbed_at + REST).max(self.now + 1000);
+            self.at(again, Event::End);
+            return Ok(());
+        }
+        self.check()?;
+        self.stop(u64::MAX)?;
+        if self.process.is_none() {
+            self.ended = true;
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    fn nothing() -> Self {
+        Self {
+            transcript: String::new(),
+            events: 0,
+            posts: 0,
+            messages: 0,
+            lives: 0,
+            checks: 0,
+            span: 0,
+        }
+    }
+}
+
+/// The labels of an alert, some of them said otherwise.
+pub(crate) fn labels(
+    name: &str,
+    usual: &[(String, String)],
+    said: &[(String, String)],
+) -> Vec<(String, String)> {
+    let mut labels: BTreeMap<String, String> = usual.iter().chain(said).cloned().collect();
+    labels.insert("alertname".to_owned(), name.to_owned());
+    labels.into_iter().collect()
+}
+
+/// What the product reads in an answer, and when it has it.
+fn read(reaction: &Reaction, now: u64, back: u64) -> (Answer, u64) {
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2);
+    match reaction.manner {
+        Manner::After(span) => {
+            let reply = &reaction.reply;
+            let answer =
+                errcode::classify(reply.http_status, Some(reply.content_type), reply.body.as_bytes());
+            (answer, now + back + millis(span))
+        }
+        Manner::CloseAfter(span) => (unknown("the connection was lost"), now + back + millis(span)),
+        Manner::Cut => (unknown("the connection was lost"), now + back),
+    }
+}
+
+fn unknown(detail: &str) -> Answer {
+    Answer {
+        outcome: Outcome::Unknown,
+        errcode: None,
+        detail: detail.to_owned(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("texts take everything");
+        text
+    })
+}
+
+fn full() -> StoreError {
+    StoreError::Full {
+        path: "sim".to_owned(),
+    }
+}
