@@ -11,6 +11,7 @@ use handlebars::{
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::limits::OUTPUT_BYTES_MAX;
 use super::{escape, headline, link};
 use crate::digest::shorten;
 use crate::plan::Locale;
@@ -280,7 +281,11 @@ impl HelperDef for Registered {
         context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        Ok(ScopedJson::Derived(self.value(helper, context)))
+        let value = self.value(helper, context);
+        if value.as_str().is_some_and(|text| text.len() > OUTPUT_BYTES_MAX) {
+            return Err(too_long(self.function.name));
+        }
+        Ok(ScopedJson::Derived(value))
     }
 
     fn call<'reg: 'rc, 'rc>(
@@ -293,6 +298,9 @@ impl HelperDef for Registered {
     ) -> HelperResult {
         let value = self.value(helper, context);
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if text.len() > OUTPUT_BYTES_MAX {
+            return Err(too_long(self.function.name));
+        }
         let plain = self.function.markup || render.is_disable_escape();
         let text = if plain {
             text
@@ -302,6 +310,11 @@ impl HelperDef for Registered {
         out.write(&text)
             .map_err(|error| RenderErrorReason::IOError(error).into())
     }
+}
+
+fn too_long(function: &str) -> RenderError {
+    let message = format!("`{function}` makes a text of more than {OUTPUT_BYTES_MAX} bytes");
+    RenderErrorReason::Other(message).into()
 }
 
 fn duration(call: &Call<'_>) -> Value {
@@ -422,14 +435,22 @@ fn default(call: &Call<'_>) -> Value {
 }
 
 fn join(call: &Call<'_>) -> Value {
-    let texts: Vec<String> = call
-        .value(0)
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        .collect();
-    texts.join(&call.text(1)).into()
+    let between = call.text(1);
+    let mut joined = String::new();
+    for (index, value) in call.value(0).as_array().into_iter().flatten().enumerate() {
+        if index > 0 {
+            joined.push_str(&between);
+        }
+        match value.as_str() {
+            Some(text) => joined.push_str(text),
+            None => joined.push_str(&value.to_string()),
+        }
+        // Whoever asked for it is told that it is too long.
+        if joined.len() > OUTPUT_BYTES_MAX {
+            break;
+        }
+    }
+    joined.into()
 }
 
 fn urlencode(call: &Call<'_>) -> Value {

@@ -64,6 +64,15 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of `each` blocks in a template, partials included.
 pub const LOOPS_NESTED_MAX: usize = 4;
 
+/// Most times that blocks of a template are repeated and templates included while one message is written.
+pub const ROUNDS_MAX: u32 = 50_000;
+
+/// Deepest nesting of brackets inside a template's braces, and of its blocks.
+pub const TEMPLATE_NESTED_MAX: usize = 32;
+
+/// Most branches (`else`) of one template: each is a block inside the one before.
+pub const TEMPLATE_BRANCHES_MAX: usize = 512;
+
 /// Most characters of the reason a notice gives for a failed template.
 pub const NOTICE_CHARS_MAX: usize = 200;
 

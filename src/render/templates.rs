@@ -1,16 +1,23 @@
 //! The templates: built-in ones, those people wrote, which of them a receiver gets, and bounds on what they do.
 //!
 //! **Invariant:** rendering ends. A template includes only templates that exist, never itself through others,
-//! nests few loops over lists that are bounded, and writes no more than a limit.
+//! nests few loops over lists that are bounded, repeats them no more than a limit all in all, and writes no more than
+//! a limit.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::{fmt, io};
 
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Template, TemplateElement};
-use handlebars::{Context, Handlebars, RenderError};
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
+    RenderErrorReason,
+};
 use jiff::tz::TimeZone;
 
-use super::limits::{LOOPS_NESTED_MAX, OUTPUT_BYTES_MAX};
+use super::limits::{
+    LOOPS_NESTED_MAX, OUTPUT_BYTES_MAX, ROUNDS_MAX, TEMPLATE_BRANCHES_MAX, TEMPLATE_NESTED_MAX,
+};
 use super::{TemplateProblem, escape, helpers};
 use crate::plan::Locale;
 
@@ -78,6 +85,15 @@ impl Templates {
             .map(|(name, source)| (format!("{BUILT_IN_PREFIX}{name}"), *source));
         let files = files.iter().map(|(name, source)| (name.clone(), source.as_str()));
         for (name, source) in built_in.chain(files) {
+            if let Some(message) = nesting(source) {
+                problems.push(TemplateProblem {
+                    name,
+                    line: None,
+                    column: None,
+                    message,
+                });
+                continue;
+            }
             match Template::compile_with_name(source, name.clone()) {
                 Ok(template) => {
                     compiled.insert(name, template);
@@ -100,9 +116,15 @@ impl Templates {
         if !problems.is_empty() {
             return Err(problems);
         }
+        if let Ok(round) = Template::compile(ROUND_CALL) {
+            for template in compiled.values_mut() {
+                count_rounds(template, true, &round);
+            }
+        }
         let registry = || {
             let mut registry = Handlebars::new();
             helpers::register(&mut registry, locale, timezone);
+            registry.register_helper(ROUND, Box::new(Round));
             for (name, template) in &compiled {
                 registry.register_template(name, template.clone());
             }
@@ -157,6 +179,7 @@ impl Templates {
 
 fn rendered(registry: &Handlebars<'static>, name: &str, digest: &Context) -> Result<String, String> {
     let mut output = Bounded::default();
+    ROUNDS.set(0);
     registry
         .render_with_context_to_write(name, digest, &mut output)
         .map_err(|error| {
@@ -196,6 +219,106 @@ impl io::Write for &mut Bounded {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Counts each round of a block and each inclusion of a template; `count_rounds` puts a call at their beginning.
+/// Loops inside loops over nothing write nothing, so the limit on what is written does not end them.
+struct Round;
+
+/// Its name.
+const ROUND: &str = "count_round";
+/// A call of it.
+const ROUND_CALL: &str = "{{count_round}}";
+
+thread_local! {
+    /// The rounds of the message that is being written: a template is rendered on one thread.
+    static ROUNDS: Cell<u32> = const { Cell::new(0) };
+}
+
+impl HelperDef for Round {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        _: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        _: &mut dyn Output,
+    ) -> HelperResult {
+        ROUNDS.set(ROUNDS.get().saturating_add(1));
+        if ROUNDS.get() > ROUNDS_MAX {
+            let message = format!("it repeats its blocks more than {ROUNDS_MAX} times");
+            return Err(RenderErrorReason::Other(message).into());
+        }
+        Ok(())
+    }
+}
+
+/// Puts a call of [`Round`] where a loop or an included template begins.
+fn count_rounds(template: &mut Template, repeats: bool, round: &Template) {
+    for element in &mut template.elements {
+        match element {
+            TemplateElement::Expression(call)
+            | TemplateElement::HtmlExpression(call)
+            | TemplateElement::HelperBlock(call) => {
+                let is_loop = matches!(&call.name, Parameter::Name(name) if name == "each");
+                if let Some(inside) = &mut call.template {
+                    count_rounds(inside, is_loop, round);
+                }
+                if let Some(inverse) = &mut call.inverse {
+                    count_rounds(inverse, false, round);
+                }
+            }
+            TemplateElement::PartialExpression(include) | TemplateElement::PartialBlock(include) => {
+                if let Some(inside) = &mut include.template {
+                    count_rounds(inside, true, round);
+                }
+            }
+            // What else there is holds no template, or was refused.
+            _ => {}
+        }
+    }
+    if repeats {
+        template.elements.splice(0..0, round.elements.iter().cloned());
+        template.mapping.splice(0..0, round.mapping.iter().cloned());
+    }
+}
+
+/// Why a template is not even compiled: handlebars reads brackets and blocks recursively.
+fn nesting(source: &str) -> Option<String> {
+    let (mut blocks, mut branches) = (0_usize, 0_usize);
+    for inside in source.split("{{").skip(1) {
+        let inside = inside.split("}}").next().unwrap_or_default();
+        let mut brackets = 0_usize;
+        for c in inside.chars() {
+            match c {
+                '(' | '[' | '{' => brackets += 1,
+                ')' | ']' | '}' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            if brackets > TEMPLATE_NESTED_MAX {
+                return Some(format!(
+                    "brackets are nested more than {TEMPLATE_NESTED_MAX} levels deep"
+                ));
+            }
+        }
+        match inside.trim_start_matches(['~', ' ']) {
+            it if it.starts_with(['#', '^']) => blocks += 1,
+            it if it.starts_with('/') => blocks = blocks.saturating_sub(1),
+            it if it.starts_with("else") => branches += 1,
+            _ => {}
+        }
+        if blocks > TEMPLATE_NESTED_MAX {
+            return Some(format!(
+                "blocks are nested more than {TEMPLATE_NESTED_MAX} levels deep"
+            ));
+        }
+        if branches > TEMPLATE_BRANCHES_MAX {
+            return Some(format!(
+                "there are more than {TEMPLATE_BRANCHES_MAX} branches (`else`)"
+            ));
+        }
+    }
+    None
 }
 
 /// Functions handlebars brings along.
