@@ -41,6 +41,7 @@ use crate::plan::Plan;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
+pub(crate) use body::inflate;
 pub use server::{Listener, serve};
 
 /// Everything a handler works with.

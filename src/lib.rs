@@ -23,6 +23,8 @@ pub mod digest;
 pub mod dingtalk;
 pub mod driver;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod plan;
 pub mod render;

@@ -5,6 +5,8 @@
 
 pub mod sqlite;
 
+pub(crate) use sqlite::check_blob;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

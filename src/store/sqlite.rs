@@ -26,6 +26,8 @@ mod schema;
 mod tests;
 mod write;
 
+pub(crate) use packed::check_blob;
+
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};

@@ -170,6 +170,24 @@ const fn said_code(said: Said) -> u64 {
     }
 }
 
+/// Reads a blob as each of the columns and, where that works, writes it and reads it back.
+pub(crate) fn check_blob(blob: &[u8]) {
+    if let Some(covers) = Covers::from_blob(blob) {
+        assert_eq!(
+            Covers::from_blob(&Covers::to_blob(&covers)),
+            Some(covers),
+            "what a message tells changed"
+        );
+    }
+    if let Some(times) = Unpacker(blob).times(Timestamp(0)) {
+        let again = Unpacker(&Times::to_blob(&times)).times(Timestamp(0));
+        assert_eq!(again, Some(times), "a list of times changed");
+    }
+    if let Some(facts) = Facts::from_blob(blob) {
+        assert!(facts.recent.len() <= blob.len(), "more times than bytes");
+    }
+}
+
 /// Appends to a blob.
 struct Packer(Vec<u8>);
 

@@ -1,0 +1,3 @@
+//! Matchers of routes.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|text: &str| dingest::fuzzing::matchers(text));
