@@ -21,10 +21,10 @@ pub fn labels(input: &str) {
         let renderer = renderer(locale, None).unwrap_or_else(|| panic!("built-in templates compile"));
         for detail_max in [Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub] {
             let draft = draft(input, detail_max);
-            let rendered = renderer.render(&draft);
-            assert_eq!(rendered.template_error, None);
-            check_frame(&draft, &rendered);
-            for message in &rendered.messages {
+            let digest = renderer.render(&draft);
+            assert_eq!(digest.template_error, None);
+            check_frame(&draft, &digest);
+            for message in &digest.messages {
                 check_title(&message.title);
                 check_text(&message.text, &draft);
             }
@@ -81,7 +81,7 @@ fn draft(input: &str, detail_max: Detail) -> Draft {
                     ("dashboard", format!("http://x)[y](z{}", text())),
                 ]),
                 values: Labels::from_pairs([("A", text())]),
-                starts_at: Timestamp(NOW.0 - 60_000 * number as i64),
+                starts_at: Timestamp(NOW.0.saturating_sub_unsigned(60_000 * number as u64)),
                 ends_at: over.then_some(NOW),
                 episodes: 1 + u32::from(number % 4 == 0),
             }

@@ -254,6 +254,7 @@ impl HelperDef for Round {
 }
 
 /// Puts a call of [`Round`] where a loop or an included template begins.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the list of elements is open")]
 fn count_rounds(template: &mut Template, repeats: bool, round: &Template) {
     for element in &mut template.elements {
         match element {
