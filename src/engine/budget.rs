@@ -193,11 +193,6 @@ impl Budget {
         }
     }
 
-    /// The process that ended may have sent a message whose answer it did not live to see: it has had its place.
-    pub(super) fn presume_sent(&mut self, now: Tick) {
-        self.answered.push_back(now);
-    }
-
     /// Counts a message against the month.
     pub(super) fn count(&mut self, month: Month) {
         if self.month != month {

@@ -780,12 +780,6 @@ impl Engine {
         let now = self.now.tick;
         for (message, row) in rows {
             let (name, bot) = (row.receiver.clone(), row.bot.clone());
-            if let Some(bot) = bot.as_ref().filter(|_| row.attempts > 0) {
-                let budget = self.budgets.entry(bot.clone()).or_default();
-                budget.presume_sent(now);
-                // Also for a process that dies before it has the answer.
-                self.dirty.bots.insert(bot.clone());
-            }
             let under_way = self.desk(&name).under_way.get_or_insert_with(|| UnderWay {
                 digest: message.digest,
                 bot: bot.clone(),

@@ -1249,7 +1249,8 @@ fn an_expiry_is_noticed_soon_though_the_clock_was_far_behind_when_it_was_filed()
          20000s run",
         "0s reply new=1
          10s ops <-a- new disk
-         1810s ops <-a- expired disk",
+         1810s ops <-a- reminder disk
+         2110s ops <-a- expired disk",
     );
 }
 

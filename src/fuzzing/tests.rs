@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// Pieces that mean something to one of the readers.
-const PIECES: &str = "\\PC{0,12}|[\\x00-\\x7f]{0,12}|[\u{1e}@*_`<>&#+=~|:!/\\\\. \n\t\u{202e}\u{200b}0-9-]{0,12}|\\[|\\]\\(|\\)|http://x|\
-    www\\.x\\.y|@1[0-9]{10}|!\\[a\\]\\(b\\)|<font color=red>|&lt;|&#64;|\n- x|\n# x|\r\n\r\n|\\*\\*|```|\n---|@所有人|@all|javascript:x|\
+const PIECES: &str = "\\PC{0,12}|[\\x00-\\x7f]{0,12}|\
+    [\u{1e}@*_`<>&#+=~|:!/\\\\. \n\t\u{202e}\u{200b}0-9-]{0,12}|\\[|\\]\\(|\\)|http://x|\
+    www\\.x\\.y|@1[0-9]{10}|!\\[a\\]\\(b\\)|<font color=red>|\
+    &lt;|&#64;|\n- x|\n# x|\r\n\r\n|\\*\\*|```|\n---|@所有人|@all|javascript:x|\
     https://a\\.b/\\)\\[c\\]\\(d|[x长]{800,1500}";
 
 fn text() -> impl Strategy<Value = String> {

@@ -71,9 +71,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a start forgets what may have been sent",
-        file: "src/engine/delivery.rs",
-        text: "budget.presume_sent(now);",
-        replacement: "",
+        file: "src/engine/budget.rs",
+        text: "sent: answered.chain(open).collect(),",
+        replacement: "sent: answered.chain(open.take(0)).collect(),",
         caught_by: Invariant::MinuteKept,
     },
     Mutation {
@@ -142,8 +142,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "after a reload nobody closes what another route announced",
         file: "src/engine.rs",
-        text: "        self.find_former();\n        for no in numbers",
-        replacement: "        for no in numbers",
+        text: "        self.find_former();\n        for no in",
+        replacement: "        for no in",
         caught_by: Invariant::EverybodyKnows,
     },
     Mutation {
@@ -184,8 +184,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "filings are left behind",
         file: "src/engine.rs",
-        text: "whole_second(self.tick_of(time)).min(Tick(turn))",
-        replacement: "whole_second(self.tick_of(time)).min(Tick(turn.max(u64::MAX)))",
+        text: "whole_second(now.tick_of(time)).min(Tick(turn))",
+        replacement: "whole_second(now.tick_of(time)).min(Tick(turn.max(u64::MAX)))",
         caught_by: Invariant::MemoryBounded,
     },
     Mutation {
