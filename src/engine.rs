@@ -643,8 +643,12 @@ impl Engine {
             }
             self.watch_age(no);
         }
-        for told in self.desks.values_mut().flat_map(|desk| desk.told.values_mut()) {
-            told.at = told.at.min(now);
+        for (receiver, desk) in &mut self.desks {
+            for (no, told) in desk.told.iter_mut().filter(|(_, told)| told.at > now) {
+                told.at = now;
+                // Otherwise the next process would take the wrong time for a right one once it has passed.
+                self.dirty.told.insert((receiver.clone(), *no));
+            }
         }
         self.reminders.clear();
         self.file_reminders();

@@ -1308,6 +1308,22 @@ fn a_reminder_is_told_though_the_clock_was_set_back() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_is_as_right_after_a_restart() {
+    check(
+        "0s clock 600
+         0s fire disk
+         100s clock 0
+         120s fire disk
+         1000s restart
+         16000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         120s reply repeat=1
+         14530s ops <-a- reminder disk",
+    );
+}
+
+#[test]
 fn a_pause_that_was_saved_by_a_clock_far_ahead_ends_all_the_same() {
     check(
         "0s clock 100000000

@@ -192,6 +192,18 @@ impl<'a> Judge<'a> {
         self.timing.slow_disk(slow, now);
     }
 
+    /// The wall clock shows `shown` from here on. Nobody can have been told later than that.
+    pub(crate) fn clock_is_set(&mut self, ahead: i64, shown: i64) {
+        self.clock_was_ahead |= ahead > 0;
+        for known in self
+            .tellings
+            .iter_mut()
+            .filter_map(|telling| telling.known.as_mut())
+        {
+            *known = shown.min(*known);
+        }
+    }
+
     pub(crate) fn slow_network(&mut self, slow: bool, now: u64) {
         self.timing.slow_network(slow, now);
     }

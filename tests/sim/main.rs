@@ -69,7 +69,6 @@ fn say(line: &str) {
 }
 
 #[test]
-#[ignore = "about one seed in a hundred breaks a promise that is not mended yet: docs/simulator.md"]
 fn fixed_seeds_break_no_promise() {
     if let Ok(invariant) = std::env::var("SIM_HUNT") {
         return hunt(&invariant);

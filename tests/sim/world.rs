@@ -755,10 +755,7 @@ impl<'a> World<'a> {
                 self.after(0, Event::Post(self.postings.len() - 1));
             }
             Step::Plan(name) => return self.replan(&name),
-            Step::Clock(ahead) => {
-                self.ahead = ahead;
-                self.judge.clock_was_ahead |= ahead > 0;
-            }
+            Step::Clock(ahead) => self.set_clock(ahead),
             Step::Kill { applied, down } => self.kill(applied, down),
             Step::Stop { down } => return self.stop(down),
             Step::Disk(disk) => self.disk = disk,
@@ -791,11 +788,17 @@ impl<'a> World<'a> {
         self.input(|steering, now| steering.replan(Arc::clone(&setting.plan), now))
     }
 
+    fn set_clock(&mut self, ahead: i64) {
+        self.ahead = ahead;
+        let shown = self.clocks().time;
+        self.judge.clock_is_set(ahead, shown.0);
+    }
+
     fn heal(&mut self) {
         self.network = Network::Well;
         self.disk = Disk::Well;
         self.disk_slow = 0;
-        self.ahead = 0;
+        self.set_clock(0);
         self.dingtalk.clear_faults();
         self.judge.slow_disk(false, self.now);
         self.judge.slow_network(false, self.now);
