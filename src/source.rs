@@ -25,6 +25,7 @@ use jiff::tz::TimeZone;
 use crate::alert::{Alert, Labels, Span, Timestamp};
 use crate::plan::{Source, SourceKind};
 use crate::source::time::Reading;
+use crate::source::wire::{Pairs, Place};
 
 /// How many problems of one body are kept in words; the others are counted.
 pub const PROBLEMS_MAX: usize = 1000;
@@ -71,6 +72,23 @@ impl Decoded {
         if self.problems.len() > PROBLEMS_MAX {
             self.problems.pop();
             self.problems_more += 1;
+        }
+    }
+
+    /// The annotations of an element, with a note when they are no object.
+    fn annotations(
+        &mut self,
+        index: usize,
+        found: Place<Pairs<'_>>,
+        links: &mut Vec<(&'static str, String)>,
+    ) -> Labels {
+        match found {
+            Place::Of(pairs) => annotations(pairs.list, links),
+            Place::Absent => Labels::default(),
+            Place::Other(kind) => {
+                self.note(Some(index), format!("the annotations are {kind}, not an object"));
+                Labels::default()
+            }
         }
     }
 

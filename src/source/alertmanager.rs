@@ -10,9 +10,7 @@ use crate::alert::{Alert, Fingerprint, Labels, Status};
 use crate::source::time::Reading;
 use crate::source::wire::{Broken, Json, Pairs, Place, Text};
 use crate::source::word::Word;
-use crate::source::{
-    Arrival, Decoded, Refusal, annotations, body, labels, looks, moment, quote, web_address,
-};
+use crate::source::{Arrival, Decoded, Refusal, body, labels, looks, moment, quote, web_address};
 
 /// One alert; the second half only Grafana sends.
 #[derive(Debug, Default)]
@@ -211,14 +209,7 @@ impl<'a> Body<'a> {
             fingerprint,
             identity: None,
             status,
-            annotations: match element.annotations {
-                Place::Of(pairs) => annotations(pairs.list, &mut links),
-                Place::Absent => Labels::default(),
-                Place::Other(kind) => {
-                    decoded.note(Some(index), format!("the annotations are {kind}, not an object"));
-                    Labels::default()
-                }
-            },
+            annotations: decoded.annotations(index, element.annotations, &mut links),
             labels,
             links: Labels::from_pairs(links),
             values: values(element.values, &element.value_string),

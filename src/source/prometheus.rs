@@ -8,9 +8,7 @@
 use crate::alert::{Alert, Fingerprint, Labels, Span, Status};
 use crate::source::time::Reading;
 use crate::source::wire::{Broken, Json, Pairs, Place, Text};
-use crate::source::{
-    Arrival, Decoded, Refusal, annotations, body, labels, looks, moment, quote, web_address,
-};
+use crate::source::{Arrival, Decoded, Refusal, body, labels, looks, moment, quote, web_address};
 
 /// How long an alert without `endsAt` fires after it was last posted: Alertmanager's `resolve_timeout`.
 const RESOLVE_TIMEOUT: Span = Span::minutes(5);
@@ -131,14 +129,7 @@ fn alert(
         identity: None,
         status,
         labels,
-        annotations: match element.annotations {
-            Place::Of(pairs) => annotations(pairs.list, &mut links),
-            Place::Absent => Labels::default(),
-            Place::Other(kind) => {
-                decoded.note(Some(index), format!("the annotations are {kind}, not an object"));
-                Labels::default()
-            }
-        },
+        annotations: decoded.annotations(index, element.annotations, &mut links),
         links: Labels::from_pairs(links),
         values: Labels::default(),
         starts_at: arrival.start(Reading::of_text(start, arrival.zone), start, index, decoded),
