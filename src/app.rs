@@ -17,7 +17,6 @@ use crate::clock::now;
 use crate::config::watch::{Changes, Snapshot, Watcher};
 use crate::config::{self, Loaded, Report};
 use crate::dingtalk::Client;
-use crate::dingtalk::client::ClientError;
 use crate::driver::{self, Driver, Prepared};
 use crate::http::limits::{CONNECTIONS_MAX, Limits, connections_max};
 use crate::http::{self, Listener, PlanStatus, ReloadHandle, ReloadOutcome, Site};
@@ -49,9 +48,6 @@ pub enum AppError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no way to reach DingTalk.
-    #[error(transparent)]
-    Client(#[from] ClientError),
     /// The address cannot be listened on.
     #[error(
         "cannot listen on `{address}`: {error}; is another dingest running, or does `server.listen` need a change?"
@@ -160,9 +156,13 @@ fn vital<T: Future>(task: T, stop: &CancellationToken) -> impl Future<Output = T
 
 /// Opens the store and loads it, away from the runtime's threads.
 async fn start_driver(prepared: Prepared, metrics: Arc<Metrics>) -> Result<Driver, AppError> {
+    let client = Client::new();
+    if let Err(error) = client.check(&prepared.plan).await {
+        // What comes in meanwhile is kept, and told as soon as it can be.
+        tracing::error!(%error, "messages cannot be sent");
+    }
     let start = move || {
         let store = SqliteStore::open(&prepared.plan.store.path)?;
-        let client = Client::new()?;
         Ok(Driver::start(Box::new(store), prepared, client, metrics)?)
     };
     tokio::task::spawn_blocking(start)

@@ -107,8 +107,8 @@ async fn finish(
 
 fn simulator_settings() -> Result<SimulatorSettings, Failure> {
     let bots = [
-        "ops@运维值班:demo-ops:SECdemo-ops",
-        "db@数据库组:demo-db:SECdemo-db:告警",
+        "ops@运维值班:demo-token-ops:SECdemo-secret-ops",
+        "db@数据库组:demo-token-db:SECdemo-secret-db:告警",
     ];
     let bots = bots
         .iter()
@@ -137,11 +137,11 @@ dingtalk:
   monthly_quota: 0
 bots:
   - name: ops
-    access_token: demo-ops
-    secret: SECdemo-ops
+    access_token: demo-token-ops
+    secret: SECdemo-secret-ops
   - name: db
-    access_token: demo-db
-    secret: SECdemo-db
+    access_token: demo-token-db
+    secret: SECdemo-secret-db
     keyword: 告警
 receivers:
   - name: ops
@@ -196,6 +196,8 @@ impl Incident {
     fn new(address: SocketAddr) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .no_proxy()
+            // Our own daemon, without TLS: a machine without root certificates has a demonstration, too.
+            .tls_certs_only([])
             .timeout(Duration::from_secs(30))
             .build()?;
         Ok(Self {

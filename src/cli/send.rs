@@ -35,7 +35,7 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         say(&args.text);
         return Ok(Exit::Done);
     };
-    let client = Client::new()?;
+    let client = Client::new();
     let mut exit = Exit::Done;
     for bot in bots.iter().filter_map(|name| plan.bots.get(name)) {
         if !send(&client, &plan, receiver, bot, &args.text).await {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use tokio::sync::OnceCell;
 
 use crate::alert::Timestamp;
 use crate::dingtalk::{errcode, sign};
@@ -26,40 +27,74 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most bytes of an answer that are read; DingTalk's own have some hundred.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// The one HTTP client. Cheap to clone.
+/// The one way to DingTalk. Cheap to clone.
+///
+/// Verifying certificates takes root certificates, and a machine may have none yet. That keeps nobody from being
+/// started: until there are some, a message that needs them is certainly not delivered, and looks for them again.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    connect: Duration,
+    total: Duration,
+    /// For `https`.
+    verifying: Arc<OnceCell<reqwest::Client>>,
+    /// For `http`, which is for stand-ins and proxies of one's own; it trusts no certificate.
+    plain: Arc<OnceCell<reqwest::Client>>,
 }
 
-/// The client cannot be made, which concerns TLS only.
+/// Nothing can be sent over TLS.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot set up TLS for sending to DingTalk; are the system's root certificates (`ca-certificates`) installed?"
+    "cannot verify who DingTalk is: {}; install the system's root certificates (`ca-certificates`) or name a file of \
+     them in `SSL_CERT_FILE`",
+    causes(.0).join(": ")
 )]
-pub struct ClientError(#[source] reqwest::Error);
+pub struct ClientError(reqwest::Error);
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Client {
     /// A client with the time-outs of the daemon.
-    pub fn new() -> Result<Self, ClientError> {
+    pub fn new() -> Self {
         Self::with_timeouts(CONNECT_TIMEOUT, TOTAL_TIMEOUT)
     }
 
     /// A client with other time-outs, for tests.
-    pub fn with_timeouts(connect: Duration, total: Duration) -> Result<Self, ClientError> {
+    pub fn with_timeouts(connect: Duration, total: Duration) -> Self {
         // An error says that the process has a provider already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("dingest/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect)
-            .timeout(total)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .build()
-            .map_err(ClientError)?;
-        Ok(Self { http })
+        Self {
+            connect,
+            total,
+            verifying: Arc::default(),
+            plain: Arc::default(),
+        }
+    }
+
+    /// Whether messages for these bots could be sent, as far as this machine is concerned.
+    pub async fn check(&self, plan: &plan::Plan) -> Result<(), ClientError> {
+        for bot in plan.bots.values() {
+            self.http(base_url(&plan.dingtalk, bot)).await?;
+        }
+        Ok(())
+    }
+
+    /// The client for an address, made at its first use.
+    async fn http(&self, url: &str) -> Result<&reqwest::Client, ClientError> {
+        let is_plain = url.starts_with("http:");
+        let cell = if is_plain { &self.plain } else { &self.verifying };
+        let (connect, total) = (self.connect, self.total);
+        cell.get_or_try_init(|| async move {
+            // Certificates are read from files.
+            tokio::task::spawn_blocking(move || build(connect, total, is_plain))
+                .await
+                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        })
+        .await
+        .map_err(ClientError)
     }
 
     /// Posts `body` to `bot`, signed for `now`, and reads the answer.
@@ -70,45 +105,69 @@ impl Client {
         body: Arc<[u8]>,
         now: Timestamp,
     ) -> Answer {
-        let base_url = bot.base_url.as_deref().unwrap_or(&dingtalk.base_url);
+        let base_url = base_url(dingtalk, bot);
         let url = sign::signed_url(base_url, &bot.access_token, bot.secret.as_ref(), now);
-        let mut answer = match self.post(&url, body).await {
-            Ok(answer) => answer,
-            Err(error) => failure(error),
+        let mut answer = match self.http(base_url).await {
+            Ok(http) => post(http, &url, body).await.unwrap_or_else(failure),
+            Err(error) => Answer {
+                outcome: Outcome::Retry,
+                errcode: None,
+                detail: error.to_string(),
+            },
         };
         // What DingTalk, or a redirect, says may echo the request.
         answer.detail = without_credentials(answer.detail, bot, now);
         answer
     }
+}
 
-    async fn post(&self, url: &Secret, body: Arc<[u8]>) -> Result<Answer, reqwest::Error> {
-        let mut response = self
-            .http
-            .post(url.expose())
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/json; charset=utf-8"),
-            )
-            .body(Bytes::from_owner(body))
-            .send()
-            .await?;
-        let mut read = Vec::new();
-        while read.len() < ANSWER_BYTES_MAX {
-            let Some(chunk) = response.chunk().await? else {
-                break;
-            };
-            let room = ANSWER_BYTES_MAX - read.len();
-            read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        }
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let mut answer = errcode::classify(response.status().as_u16(), header(CONTENT_TYPE), &read);
-        if response.status().is_redirection()
-            && let Some(target) = header(LOCATION).and_then(place)
-        {
-            answer.detail = format!("{}; it points to `{target}`", answer.detail);
-        }
-        Ok(answer)
+fn base_url<'a>(dingtalk: &'a plan::DingTalk, bot: &'a plan::Bot) -> &'a str {
+    bot.base_url.as_deref().unwrap_or(&dingtalk.base_url)
+}
+
+fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("dingest/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect)
+        .timeout(total)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy();
+    let builder = if is_plain {
+        builder.tls_certs_only([])
+    } else {
+        builder
+    };
+    builder.build()
+}
+
+async fn post(http: &reqwest::Client, url: &Secret, body: Arc<[u8]>) -> Result<Answer, reqwest::Error> {
+    let mut response = http
+        .post(url.expose())
+        .header(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/json; charset=utf-8"),
+        )
+        .body(Bytes::from_owner(body))
+        .send()
+        .await?;
+    let mut read = Vec::new();
+    while read.len() < ANSWER_BYTES_MAX {
+        let Some(chunk) = response.chunk().await? else {
+            break;
+        };
+        let room = ANSWER_BYTES_MAX - read.len();
+        read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
     }
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let mut answer = errcode::classify(response.status().as_u16(), header(CONTENT_TYPE), &read);
+    if response.status().is_redirection()
+        && let Some(target) = header(LOCATION).and_then(place)
+    {
+        answer.detail = format!("{}; it points to `{target}`", answer.detail);
+    }
+    Ok(answer)
 }
 
 /// Scheme, host and path of a redirect's target: its query may hold our token.
@@ -141,19 +200,21 @@ fn failure(error: reqwest::Error) -> Answer {
             "the connection was lost; it may or may not have been delivered",
         )
     };
-    let error = error.without_url();
-    let mut causes = vec![what.to_owned()];
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
-    causes.dedup();
+    let mut detail = vec![what.to_owned()];
+    detail.extend(causes(&error.without_url()));
+    detail.dedup();
     Answer {
         outcome,
         errcode: None,
-        detail: causes.join(": "),
+        detail: detail.join(": "),
     }
+}
+
+/// What lies below an error of the HTTP client's, which itself only says what it was about.
+fn causes(error: &reqwest::Error) -> Vec<String> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// The text without anything that would let its reader send in our name.
@@ -237,7 +298,7 @@ mod tests {
     }
 
     async fn send(simulator: &Simulator, bot: &plan::Bot, now: Timestamp, total: Duration) -> Answer {
-        let client = Client::with_timeouts(LONG, total).unwrap();
+        let client = Client::with_timeouts(LONG, total);
         let answer = client.send(&at(simulator.url()), bot, HELLO.into(), now).await;
         let shown = format!("{answer:?} {client:?} {simulator:?}");
         let signature = sign::sign(&Secret::new(SECRET), now);
@@ -412,7 +473,6 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let answer = Client::new()
-            .unwrap()
             .send(&at(&url), &bot(), HELLO.into(), wall_clock())
             .await;
         assert_eq!(answer.outcome, Outcome::Retry, "{}", answer.detail);
@@ -427,7 +487,6 @@ mod tests {
     #[tokio::test]
     async fn a_base_url_that_is_none_is_the_operators_to_mend() {
         let answer = Client::new()
-            .unwrap()
             .send(&at("nonsense"), &bot(), HELLO.into(), wall_clock())
             .await;
         assert_eq!(
@@ -448,7 +507,7 @@ mod tests {
             base_url: Some(url.clone()),
             ..bot()
         };
-        let client = Client::new().unwrap();
+        let client = Client::new();
         let answer = client
             .send(
                 &at("http://127.0.0.1:1"),
@@ -472,7 +531,6 @@ mod tests {
         endless.resize(32 * 1024 * 1024, b'x');
         let (url, served) = peer(endless).await;
         let answer = Client::new()
-            .unwrap()
             .send(&at(&url), &bot(), HELLO.into(), wall_clock())
             .await;
         assert_eq!(answer.outcome, Outcome::Unknown, "{}", answer.detail);

@@ -109,12 +109,7 @@ impl Running {
             plan: loaded.plan,
             renderer: loaded.renderer,
         };
-        let driver = Driver::start(
-            Box::new(store),
-            prepared,
-            Client::new().unwrap(),
-            Arc::new(Metrics::new()),
-        );
+        let driver = Driver::start(Box::new(store), prepared, Client::new(), Arc::new(Metrics::new()));
         let (inbox, asks) = mpsc::channel(64);
         let (plans, new_plans) = mpsc::channel(1);
         let stop = CancellationToken::new();
