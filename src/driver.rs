@@ -335,6 +335,7 @@ impl Driver {
             let happened = tokio::select! {
                 biased;
                 committed = running(&mut self.commit) => Happened::Committed(committed),
+                () = self.writer.gone() => writer::died(),
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(ended) => Happened::Ended(ended),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -556,7 +557,7 @@ fn answer(reply: oneshot::Sender<Accepted>, accepted: Accepted) {
 /// Waits for the running commit; for ever when there is none.
 async fn running(commit: &mut Option<oneshot::Receiver<Committed>>) -> Committed {
     match commit {
-        Some(commit) => commit.await.expect(writer::THREAD_LIVES),
+        Some(commit) => commit.await.unwrap_or_else(|_| writer::died()),
         None => std::future::pending().await,
     }
 }

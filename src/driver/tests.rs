@@ -18,6 +18,8 @@ struct TestStore {
     store: SqliteStore,
     broken: Arc<AtomicBool>,
     unreadable: Arc<AtomicBool>,
+    /// Lets reads of the history panic.
+    cursed: Arc<AtomicBool>,
     /// Announces each commit; it goes on when the other end answers or is gone.
     announce: Option<(mpsc::UnboundedSender<Changes>, blocking::Receiver<()>)>,
 }
@@ -47,6 +49,7 @@ impl Store for TestStore {
     }
 
     fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError> {
+        assert!(!self.cursed.load(Ordering::SeqCst), "a bug");
         self.store.digests(receiver, limit)
     }
 
@@ -69,6 +72,7 @@ struct Running {
     simulator: Simulator,
     broken: Arc<AtomicBool>,
     unreadable: Arc<AtomicBool>,
+    cursed: Arc<AtomicBool>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
     _plans: mpsc::Sender<Prepared>,
@@ -99,10 +103,12 @@ impl Running {
         let loaded = config::load(Some(&file), directory).unwrap();
         let broken = Arc::new(AtomicBool::new(false));
         let unreadable = Arc::new(AtomicBool::new(false));
+        let cursed = Arc::new(AtomicBool::new(false));
         let store = TestStore {
             store: SqliteStore::open(&loaded.plan.store.path).unwrap(),
             broken: Arc::clone(&broken),
             unreadable: Arc::clone(&unreadable),
+            cursed: Arc::clone(&cursed),
             announce,
         };
         let prepared = Prepared {
@@ -119,6 +125,7 @@ impl Running {
             simulator,
             broken,
             unreadable,
+            cursed,
             stop,
             task,
             _plans: plans,
@@ -307,6 +314,24 @@ async fn what_a_store_neither_took_nor_gave_back_is_told_from_memory_and_written
     let running = Running::start(directory.path(), None).await;
     assert_eq!(running.handle.health().await.unwrap().counts.firing, 1);
     running.stop().await;
+}
+
+/// The process ends with it: `app`'s vital parts.
+#[tokio::test]
+async fn a_panic_of_the_stores_thread_ends_the_driver_even_when_there_is_nothing_to_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Running::start(directory.path(), None).await;
+    running.post("Durable").await.unwrap();
+    running.chat(1).await;
+    running.cursed.store(true, Ordering::SeqCst);
+    let asked = running.handle.digests(None, 1).await;
+    assert!(asked.is_err(), "nobody is left without an answer");
+    let error = running.task.await.unwrap_err();
+    assert!(
+        error.is_panic() && error.to_string().contains("the store's thread died"),
+        "{error}"
+    );
+    assert!(running.handle.health().await.is_err());
 }
 
 #[tokio::test]

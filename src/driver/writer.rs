@@ -43,7 +43,9 @@ pub(super) struct Committed {
 
 /// The thread ends before the driver only by a panic: a bug after which a new process, from what is durable, is
 /// the only way back.
-pub(super) const THREAD_LIVES: &str = "the store's thread has not panicked";
+pub(super) fn died() -> ! {
+    panic!("the store's thread died by a panic of its own")
+}
 
 enum Command {
     Commit(Changes, oneshot::Sender<Committed>),
@@ -59,14 +61,16 @@ impl Writer {
     pub(super) fn spawn(mut store: Box<dyn Store>) -> Self {
         let (commands, inbox) = mpsc::channel();
         let (closing, closed) = oneshot::channel();
-        std::thread::spawn(move || {
+        let work = move || {
             for command in inbox {
                 obey(store.as_mut(), command);
             }
             drop(store);
             // Nobody may be waiting.
             let _unheard = closing.send(());
-        });
+        };
+        let thread = std::thread::Builder::new().name("store".to_owned());
+        drop(thread.spawn(work).expect("the system grants a thread"));
         Self {
             commands,
             reads: Arc::new(Semaphore::new(READS_WAITING_MAX)),
@@ -82,6 +86,11 @@ impl Writer {
         }
     }
 
+    /// Returns when the thread is gone, so that this is noticed also when there is nothing to write.
+    pub(super) async fn gone(&mut self) {
+        let _closed = (&mut self.closed).await;
+    }
+
     pub(super) fn commit(&self, changes: Changes) -> oneshot::Receiver<Committed> {
         let (reply, committed) = oneshot::channel();
         self.give(Command::Commit(changes, reply));
@@ -92,7 +101,7 @@ impl Writer {
     pub(super) async fn load(&self) -> Result<Saved, StoreError> {
         let (reply, saved) = oneshot::channel();
         self.give(Command::Load(reply));
-        saved.await.expect(THREAD_LIVES)
+        saved.await.unwrap_or_else(|_| died())
     }
 
     pub(super) fn digests(&self, receiver: Option<ReceiverName>, limit: usize, reply: DigestsReply) {
