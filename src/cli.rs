@@ -10,7 +10,7 @@ mod run;
 mod send;
 mod simulate;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -155,17 +155,12 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
     })
 }
 
-/// Prints what was asked for.
-#[expect(
-    clippy::print_stdout,
-    reason = "the answer of a subcommand goes to standard output"
-)]
+/// Prints what was asked for. Nobody may be reading any more, as behind `| head`.
 fn say(text: impl std::fmt::Display) {
-    println!("{text}");
+    let _unread = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints what went wrong, causes included.
-#[expect(clippy::print_stderr, reason = "what went wrong goes to standard error")]
 fn complain(failure: &(dyn std::error::Error + 'static)) -> Exit {
     if let Some(AppError::Config(report)) = failure.downcast_ref() {
         complain_of_config(report);
@@ -178,12 +173,12 @@ fn complain(failure: &(dyn std::error::Error + 'static)) -> Exit {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    eprintln!("dingest: {text}");
+    let _unread = writeln!(std::io::stderr(), "dingest: {text}");
     Exit::Failed
 }
 
 /// Prints a report on a configuration.
-#[expect(clippy::print_stderr, reason = "what went wrong goes to standard error")]
 fn complain_of_config(report: &Report) {
-    eprint!("{}", report.render(std::io::stderr().is_terminal()));
+    let text = report.render(std::io::stderr().is_terminal());
+    let _unread = std::io::stderr().write_all(text.as_bytes());
 }

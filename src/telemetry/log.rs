@@ -72,7 +72,9 @@ where
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer);
+        .with_writer(writer)
+        // It would be told to standard error, where it went wrong, and in a way that panics when that fails, too.
+        .log_internal_errors(false);
     Ok(match format {
         LogFormat::Json => Box::new(
             builder

@@ -55,6 +55,45 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 20ms, group_interval
     judge(&chat, &lock(&promised).clone());
 }
 
+/// Whoever read its log has ended (a pipe, a log shipper), or the log's disk is full: no reason to end as well.
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_disturbs_nobody() {
+    let chat = chat(&["ops"]).await;
+    let rest = format!(
+        "{}receivers: [{{ name: ops, bots: [ops] }}]
+route: {{ receiver: ops, group_wait: 20ms, group_interval: 20ms }}
+",
+        bots(&["ops"])
+    );
+    let home = Home::with(&chat, &rest);
+    let daemon = Daemon::start(&home).await;
+    daemon.hang_up();
+    daemon.post(&[firing("node-1")]).await;
+    eventually("nobody reads its log", async || daemon.is_unheard().then_some(())).await;
+    daemon.post(&[firing("node-2")]).await;
+    eventually("both are told", async || {
+        (told(&chat, "node-").len() == 2).then_some(())
+    })
+    .await;
+    daemon.signal("TERM");
+    let (status, _) = daemon.ended().await;
+    assert!(status.success(), "{status}");
+}
+
+/// As behind `| head`.
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_no_failure() {
+    let chat = chat(&["ops"]).await;
+    let home = Home::with(&chat, &bots(&["ops"]));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut check = home.command("check");
+    check.stdout(writer);
+    let ended = tokio::task::spawn_blocking(move || check.output()).await;
+    let ended = ended.expect("a task").expect("the program runs");
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
 /// Returns while several senders are posting, after some of them were answered.
 async fn in_the_middle_of_intake(daemon: &Daemon, promised: &Promised, round: usize) {
     let before = lock(promised).len();

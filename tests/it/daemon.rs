@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ pub(crate) struct Daemon {
     base: String,
     http: reqwest::Client,
     log: Arc<Mutex<Vec<String>>>,
+    /// Whether its log is still read.
+    heard: Arc<AtomicBool>,
     /// Ends with the daemon's log.
     listening: Option<std::thread::JoinHandle<()>>,
 }
@@ -114,10 +117,14 @@ impl Daemon {
             .expect("the program starts");
         let stderr = child.stderr.take().expect("its log");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let written = Arc::clone(&log);
+        let heard = Arc::new(AtomicBool::new(true));
+        let (written, is_read) = (Arc::clone(&log), Arc::clone(&heard));
         let listening = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 hold(&written).push(line);
+                if !is_read.load(Ordering::SeqCst) {
+                    break;
+                }
             }
         });
         let http = reqwest::Client::builder()
@@ -130,6 +137,7 @@ impl Daemon {
             base: String::new(),
             http,
             log,
+            heard,
             listening: Some(listening),
         };
         let address = eventually("the daemon is ready", async || {
@@ -155,6 +163,18 @@ impl Daemon {
 
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+
+    /// Stops reading its log after the next line: what it writes from then on has nowhere to go.
+    pub(crate) fn hang_up(&self) {
+        self.heard.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether its log has been hung up on.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.listening
+            .as_ref()
+            .is_some_and(std::thread::JoinHandle::is_finished)
     }
 
     /// Every line of its log.
