@@ -88,11 +88,11 @@ async fn campaign() {
 
 /// One daemon from its beginning to its end.
 async fn one_world(dice: &mut Dice, ends_at: Instant, table: &mut BTreeMap<Fault, Row>) -> Judgement {
-    let seed = dice.below(u64::MAX);
+    let seed = dice.next();
     let wanted = Settings {
         disk: true,
         clock: true,
-        bots: 1 + usize::try_from(dice.below(3)).expect("a small number"),
+        bots: *dice.pick(&[1, 2, 3]),
     };
     let mut world = create(wanted, seed).await;
     let mut struck = Vec::new();
@@ -147,11 +147,10 @@ async fn create(wanted: Settings, seed: u64) -> World {
 /// One fault, or two at the same time. One that destroys the database is the last of its world, and rarer.
 fn choose(dice: &mut Dice) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let number = 1 + usize::from(dice.once_in(3));
+    let number = 1 + usize::from(dice.percent(33));
     while faults.len() < number {
-        let index = usize::try_from(dice.below(Fault::ALL.len() as u64)).expect("an index");
-        let fault = Fault::ALL[index];
-        let fits = !fault.destroys() || (faults.is_empty() && dice.once_in(2));
+        let fault = *dice.pick(&Fault::ALL);
+        let fits = !fault.destroys() || (faults.is_empty() && dice.percent(50));
         if fits && !faults.contains(&fault) {
             faults.push(fault);
             if fault.destroys() {
@@ -177,13 +176,12 @@ async fn round(world: &mut World, faults: &[Fault], dice: &mut Dice, table: &mut
             }
         }
     }
-    let lasts = dice.millis(500, 8_000);
-    tokio::time::sleep(lasts).await;
+    tokio::time::sleep(Duration::from_millis(dice.range(500, 8_000))).await;
     while !in_force.is_empty() {
-        let index = usize::try_from(dice.below(in_force.len() as u64)).expect("an index");
-        world.lift(in_force.swap_remove(index)).await;
-        let pause = dice.millis(0, 500);
-        tokio::time::sleep(pause).await;
+        let lifted = *dice.pick(&in_force);
+        in_force.retain(|fault| *fault != lifted);
+        world.lift(lifted).await;
+        tokio::time::sleep(Duration::from_millis(dice.range(0, 500))).await;
     }
     println!(
         "{}",

@@ -65,7 +65,7 @@ async fn killed_at_random_moments_it_goes_on_where_it_was() {
         return;
     };
     for _ in 0..6 {
-        let fault = if world.dice.once_in(2) {
+        let fault = if world.dice.percent(50) {
             Fault::Killed
         } else {
             Fault::KilledAtStart
@@ -73,8 +73,8 @@ async fn killed_at_random_moments_it_goes_on_where_it_was() {
         inject(&mut world, fault).await.expect("it can be killed");
         world.answers(200).await;
         world.lift(fault).await;
-        let pause = world.dice.millis(0, 800);
-        tokio::time::sleep(pause).await;
+        let pause = world.dice.range(0, 800);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     world.works().await;
     acquitted(&world.end().await);
@@ -239,6 +239,33 @@ async fn a_certificate_of_another_host_is_given_nothing() {
     unreachable(Fault::CertificateOfOther, "not valid for name").await;
 }
 
+/// A minimal container: it starts, takes webhooks, says what to do, and tells everything once that is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some seconds; `.ci/run` runs it"]
+async fn without_root_certificates_it_starts_and_tells_everything_once_there_are_some() {
+    let Some(mut world) = world(PLAIN).await else {
+        return;
+    };
+    let (fault, before) = (Fault::CertificatesMissing, world.keeper.log().len());
+    inject(&mut world, fault).await.expect("a file is moved");
+    let helps = |text: &Value| {
+        text.as_str()
+            .is_some_and(|text| text.contains("install the system's root"))
+    };
+    let said = world.logs("messages cannot be sent", before).await;
+    assert!(helps(&said["error"]), "{said}");
+    let event = world.logs("message not delivered", before).await;
+    assert!(helps(&event["detail"]), "{event}");
+    let told = world.chat.messages().len();
+    world.answers(200).await;
+    assert_eq!(world.chat.messages().len(), told, "nobody is trusted");
+    let ends = world.keeper.ends().len();
+    world.lift(fault).await;
+    world.works().await;
+    assert_eq!(world.keeper.ends().len(), ends, "no restart was needed");
+    acquitted(&world.end().await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes some seconds; `.ci/run` runs it"]
 async fn refused_connections_are_tried_again() {
@@ -319,6 +346,34 @@ async fn a_configuration_of_garbage_is_refused_and_the_old_one_goes_on() {
     world.works().await;
     assert!(world.keeper.ends().is_empty(), "no restart was needed");
     acquitted(&world.end().await);
+}
+
+/// More than a digest lists: begins and ends are told in numbers, which must add up to what was promised.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some seconds; `.ci/run` runs it"]
+async fn of_a_storm_while_nobody_answers_every_alert_is_counted() {
+    let Some(mut world) = world(PLAIN).await else {
+        return;
+    };
+    inject(&mut world, Fault::ConnectionRefused)
+        .await
+        .expect("a door is shut");
+    inject(&mut world, Fault::Storm).await.expect("alerts are posted");
+    eventually("the storm is taken", async || {
+        let producer = world.producer.as_ref()?;
+        (producer.postings().acknowledged() >= 1000).then_some(())
+    })
+    .await;
+    world.lift(Fault::ConnectionRefused).await;
+    world.works().await;
+    world.lift(Fault::Storm).await;
+    let evidence = world.end().await;
+    let rollups = evidence
+        .calls
+        .iter()
+        .filter(|call| call.content.text.contains("\n+ new "));
+    assert!(rollups.count() >= 2, "each receiver was told in numbers");
+    acquitted(&evidence);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,12 +2,13 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::door::Mode;
 use crate::ground::run;
+use crate::producer::Producer;
 use crate::world::{DATABASE, GARBAGE, World};
 
 /// Bytes of a page of the database.
@@ -36,12 +37,14 @@ pub(crate) enum Fault {
     CertificateSelfSigned,
     CertificateExpired,
     CertificateOfOther,
+    CertificatesMissing,
     ConnectionRefused,
     ConnectionSilent,
     AnswerTorn,
     DescriptorsExhausted,
     MemoryExhausted,
     ConfigurationGarbage,
+    Storm,
     LogDeleted,
     FileDeleted,
     FileCut,
@@ -51,7 +54,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Killed,
         Self::KilledAtStart,
         Self::Stopped,
@@ -66,12 +69,14 @@ impl Fault {
         Self::CertificateSelfSigned,
         Self::CertificateExpired,
         Self::CertificateOfOther,
+        Self::CertificatesMissing,
         Self::ConnectionRefused,
         Self::ConnectionSilent,
         Self::AnswerTorn,
         Self::DescriptorsExhausted,
         Self::MemoryExhausted,
         Self::ConfigurationGarbage,
+        Self::Storm,
         Self::LogDeleted,
         Self::FileDeleted,
         Self::FileCut,
@@ -97,12 +102,14 @@ impl Fault {
             Self::CertificateSelfSigned => "certificate self-signed",
             Self::CertificateExpired => "certificate expired",
             Self::CertificateOfOther => "certificate of another host",
+            Self::CertificatesMissing => "no root certificates at start",
             Self::ConnectionRefused => "connections refused",
             Self::ConnectionSilent => "connections hang",
             Self::AnswerTorn => "answers torn in the middle",
             Self::DescriptorsExhausted => "file descriptors exhausted",
             Self::MemoryExhausted => "memory exhausted",
             Self::ConfigurationGarbage => "configuration replaced by garbage",
+            Self::Storm => "a thousand alerts at once",
             Self::LogDeleted => "database's log deleted",
             Self::FileDeleted => "database deleted",
             Self::FileCut => "database cut short",
@@ -167,7 +174,10 @@ impl World {
         match fault {
             Fault::Killed => self.keeper.signal("KILL"),
             Fault::KilledAtStart => self.kill_at_start().await,
-            Fault::Stopped => self.stop_for(self.dice.clone().millis(200, 2_000)).await,
+            Fault::Stopped => {
+                let span = Duration::from_millis(self.dice.range(200, 2_000));
+                self.stop_for(span).await;
+            }
             // Longer than our time-out for DingTalk and the senders' for us.
             Fault::StoppedForLong => self.stop_for(Duration::from_secs(12)).await,
             Fault::Terminated => self.keeper.signal("TERM"),
@@ -182,9 +192,15 @@ impl World {
             Fault::ClockBack => self.step_clock(-6)?,
             // A label of more than 63 characters is no name, so that nobody has to be asked.
             Fault::NameUnresolved => self.configure(&format!("https://{}.invalid", "x".repeat(70))),
+            Fault::CertificatesMissing => {
+                self.keeper.hold("TERM").await;
+                fs::rename(self.door.authority(), self.unauthorised()).map_err(|error| error.to_string())?;
+                self.keeper.release();
+            }
             Fault::DescriptorsExhausted => self.exhaust_descriptors().await?,
             Fault::MemoryExhausted => self.exhaust_memory()?,
             Fault::ConfigurationGarbage => self.write_configuration(GARBAGE),
+            Fault::Storm => self.producer.iter().for_each(Producer::storm),
             Fault::LogDeleted => drop(fs::remove_file(self.state(&format!("{DATABASE}-wal")))),
             Fault::FileDeleted => drop(fs::remove_file(self.state(DATABASE))),
             Fault::FileCut => cut(&self.state(DATABASE)),
@@ -220,6 +236,7 @@ impl World {
             Fault::DirectoryReadOnly => self.set_mode(0o700),
             Fault::ClockAhead | Fault::ClockBack => drop(self.step_clock(0)),
             Fault::NameUnresolved | Fault::ConfigurationGarbage => self.configure(&self.door.url()),
+            Fault::CertificatesMissing => drop(fs::rename(self.unauthorised(), self.door.authority())),
             Fault::DescriptorsExhausted => {
                 self.connections.clear();
                 drop(self.keeper.limit("--nofile=1024"));
@@ -231,12 +248,16 @@ impl World {
         self.note_end(fault);
     }
 
+    /// Where the one root certificate is while there is none.
+    fn unauthorised(&self) -> PathBuf {
+        self.door.authority().with_extension("away")
+    }
+
     async fn kill_at_start(&mut self) {
         for _ in 0..4 {
             self.keeper.signal("KILL");
-            let pause = self.dice.millis(0, 120);
             // Until the manager has started it again, and then a moment of its start.
-            tokio::time::sleep(Duration::from_millis(170) + pause).await;
+            tokio::time::sleep(Duration::from_millis(self.dice.range(170, 290))).await;
         }
         self.keeper.signal("KILL");
     }

@@ -23,8 +23,8 @@ pub(crate) enum Wrong {
     Untrue(String),
     /// Announced, over, and never closed.
     NotClosed(String),
-    /// The digest counts alerts it does not list, so that nobody can say what was told.
-    Unlisted(u64),
+    /// The digest lists more changes of a kind than it counts.
+    Miscounted(u64),
     /// More calls of a bot in a minute than DingTalk allows.
     TooFast(String),
     /// One `msgUuid`, other bytes.
@@ -64,6 +64,60 @@ enum Stand {
 struct Heard {
     stand: Option<Stand>,
     begins: u32,
+    /// Which call spoke of it last.
+    last: u64,
+}
+
+/// One half of an episode, told in a line of its own or in a number only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Half {
+    Begin,
+    End,
+}
+
+/// What one receiver's digests counted and did not list, and what only such a number can explain.
+///
+/// Each alert that is not listed where it should have been needs one of the changes that were only counted. Nobody
+/// can say which, but there must be as many.
+#[derive(Debug, Default)]
+struct Numbers {
+    counted: BTreeMap<Half, usize>,
+    /// Begins among them that cannot have been told twice.
+    begins: usize,
+    needed: BTreeMap<Half, Vec<Wrong>>,
+    /// The last call that only counted something.
+    last: Option<u64>,
+}
+
+impl Numbers {
+    /// Lets a number explain what otherwise is wrong, if there was one after this call.
+    fn explain(&mut self, half: Half, after: u64, wrong: Wrong) -> Result<(), Wrong> {
+        if self.last.is_none_or(|last| last <= after) {
+            return Err(wrong);
+        }
+        self.needed.entry(half).or_default().push(wrong);
+        Ok(())
+    }
+
+    /// What the numbers do not explain because they are too small.
+    fn unexplained(&mut self) -> Vec<Wrong> {
+        let counted = &self.counted;
+        self.needed
+            .iter_mut()
+            .flat_map(|(half, needed)| {
+                let enough = counted.get(half).copied().unwrap_or_default();
+                needed.split_off(enough.min(needed.len()))
+            })
+            .collect()
+    }
+}
+
+/// Everything the chat was told.
+#[derive(Debug, Default)]
+struct Chat {
+    alerts: BTreeMap<String, Heard>,
+    /// By receiver.
+    numbers: BTreeMap<String, Numbers>,
 }
 
 pub(crate) fn judge(evidence: &Evidence) -> Judgement {
@@ -72,8 +126,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         messages: evidence.calls.iter().filter(|call| call.shown).count(),
         ..Judgement::default()
     };
-    let heard = listen(evidence, &mut judgement.wrongs);
-    confront(evidence, &heard, &mut judgement);
+    let chat = listen(evidence, &mut judgement.wrongs);
+    confront(evidence, chat, &mut judgement);
     judgement.repeats = repeats(evidence, &mut judgement.wrongs);
     pace(evidence, &mut judgement.wrongs);
     api(evidence, &mut judgement.wrongs);
@@ -87,77 +141,149 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     judgement
 }
 
-/// The lines of a digest: what is said, and of whom.
-fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+/// The lines of a digest that begin with this mark: what is said, and of whom, or how often.
+fn lines<'a>(text: &'a str, mark: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
     text.lines()
-        .filter_map(|line| line.strip_prefix("- ")?.trim().split_once(' '))
+        .filter_map(move |line| line.strip_prefix(mark)?.trim().split_once(' '))
+}
+
+/// The receiver a bot belongs to.
+fn receiver(bot: &str) -> &str {
+    bot.rsplit_once('-').map_or(bot, |(receiver, _)| receiver)
 }
 
 /// Reads the chat from its beginning.
-fn listen(evidence: &Evidence, wrongs: &mut Vec<Wrong>) -> BTreeMap<String, Heard> {
-    let mut heard: BTreeMap<String, Heard> = BTreeMap::new();
+fn listen(evidence: &Evidence, wrongs: &mut Vec<Wrong>) -> Chat {
+    let mut chat = Chat::default();
     for call in evidence.calls.iter().filter(|call| call.shown) {
-        for (change, node) in lines(&call.content.text) {
-            if matches!(change, "more" | "rest") {
-                wrongs.push(Wrong::Unlisted(call.number));
-                continue;
-            }
-            let about = heard.entry(node.to_owned()).or_default();
-            let (stand, begins, news) = match change {
-                "new" => (Stand::Fires, 1, about.stand != Some(Stand::Fires)),
-                "again" => (Stand::Fires, 1, about.stand.is_some()),
-                "resolved" => (Stand::Over, 0, about.stand == Some(Stand::Fires)),
-                "passed" => (Stand::Over, 1, about.stand != Some(Stand::Fires)),
+        for (change, node) in lines(&call.content.text, "- ") {
+            let about = chat.alerts.entry(node.to_owned()).or_default();
+            // What is told, and which half of an episode must have been told before if this is no news.
+            let (stand, begins, missing) = match (change, about.stand) {
+                ("new", Some(Stand::Fires)) => (Stand::Fires, 1, Some(Half::End)),
+                ("new", _) | ("again", Some(_)) => (Stand::Fires, 1, None),
+                ("again", None) => (Stand::Fires, 1, Some(Half::Begin)),
+                ("resolved", Some(Stand::Fires)) => (Stand::Over, 0, None),
+                ("resolved", _) => (Stand::Over, 0, Some(Half::Begin)),
+                ("passed", Some(Stand::Fires)) => (Stand::Over, 1, Some(Half::End)),
+                ("passed", _) => (Stand::Over, 1, None),
                 _ => {
                     wrongs.push(Wrong::Untrue(format!("{change} {node}")));
                     continue;
                 }
             };
             about.stand = Some(stand);
+            let before = std::mem::replace(&mut about.last, call.number);
             if evidence.circumstances.excused(call.at) {
                 continue;
             }
             about.begins += begins;
-            if !news {
-                wrongs.push(Wrong::ToldTwice(format!(
-                    "{change} {node} in call {}",
-                    call.number
-                )));
+            if let Some(half) = missing {
+                let wrong = Wrong::ToldTwice(format!("{change} {node} in call {}", call.number));
+                let numbers = chat.numbers.entry(receiver(&call.bot).to_owned()).or_default();
+                wrongs.extend(numbers.explain(half, before, wrong).err());
+            }
+        }
+        count(call, evidence.circumstances.excused(call.at), &mut chat, wrongs);
+    }
+    chat
+}
+
+/// Takes in what a digest counts and does not list.
+fn count(call: &Call, excused: bool, chat: &mut Chat, wrongs: &mut Vec<Wrong>) {
+    for (change, number) in lines(&call.content.text, "+ ") {
+        let listed = lines(&call.content.text, "- ").filter(|(listed, _)| *listed == change);
+        let number: Option<usize> = number.parse().ok();
+        let Some(only_counted) = number.and_then(|number| number.checked_sub(listed.count())) else {
+            wrongs.push(Wrong::Miscounted(call.number));
+            continue;
+        };
+        let halves: &[Half] = match change {
+            _ if only_counted == 0 => continue,
+            "new" | "again" => &[Half::Begin],
+            "resolved" => &[Half::End],
+            "passed" => &[Half::Begin, Half::End],
+            _ => {
+                wrongs.push(Wrong::Untrue(format!("{only_counted} {change}")));
+                continue;
+            }
+        };
+        let numbers = chat.numbers.entry(receiver(&call.bot).to_owned()).or_default();
+        numbers.last = Some(call.number);
+        for half in halves {
+            *numbers.counted.entry(*half).or_default() += only_counted;
+            if *half == Half::Begin && !excused {
+                numbers.begins += only_counted;
             }
         }
     }
-    heard
 }
 
 /// Holds what was heard against what was posted.
-fn confront(evidence: &Evidence, heard: &BTreeMap<String, Heard>, judgement: &mut Judgement) {
+fn confront(evidence: &Evidence, mut chat: Chat, judgement: &mut Judgement) {
     let nothing = Heard::default();
+    let mut missed = Vec::new();
     for (node, posted) in &evidence.postings.alerts {
-        let heard = heard.get(node).unwrap_or(&nothing);
-        let wrong = if posted.promised && heard.stand.is_none() {
-            Wrong::Lost(node.clone())
-        } else if heard.begins > posted.begun {
+        let heard = chat.alerts.get(node).unwrap_or(&nothing);
+        if heard.begins > posted.begun {
             judgement.wrongs.push(Wrong::Untrue(format!(
                 "{} episodes of {node}, which had {}",
                 heard.begins, posted.begun
             )));
             continue;
-        } else if posted.over && heard.stand == Some(Stand::Fires) {
-            Wrong::NotClosed(node.clone())
-        } else {
-            continue;
+        }
+        let missing: &[Half] = match heard.stand {
+            None if posted.promised && posted.over => &[Half::Begin, Half::End],
+            None if posted.promised => &[Half::Begin],
+            Some(Stand::Fires) if posted.over => &[Half::End],
+            _ => continue,
         };
-        if evidence.circumstances.declared_lost {
+        let numbers = chat.numbers.entry(posted.receiver.to_owned()).or_default();
+        for half in missing {
+            let wrong = match half {
+                Half::Begin => Wrong::Lost(node.clone()),
+                Half::End => Wrong::NotClosed(node.clone()),
+            };
+            if let Err(wrong) = numbers.explain(*half, heard.last, wrong) {
+                missed.push(wrong);
+                // Whoever was not told of the begin need not be told of the end.
+                break;
+            }
+        }
+    }
+    missed.extend(chat.numbers.values_mut().flat_map(Numbers::unexplained));
+    for wrong in missed {
+        if evidence.circumstances.declared_lost && matches!(wrong, Wrong::Lost(_) | Wrong::NotClosed(_)) {
             judgement.lost_declared += 1;
         } else {
             judgement.wrongs.push(wrong);
         }
     }
+    too_many(evidence, &chat, &mut judgement.wrongs);
     let known = |node: &String| evidence.postings.alerts.contains_key(node);
-    let invented = heard.keys().filter(|node| !known(node));
+    let invented = chat.alerts.keys().filter(|node| !known(node));
     judgement
         .wrongs
         .extend(invented.map(|node| Wrong::Untrue(format!("{node} was never posted"))));
+}
+
+/// Finds receivers that were told of more episodes, listed and counted, than there were.
+fn too_many(evidence: &Evidence, chat: &Chat, wrongs: &mut Vec<Wrong>) {
+    for (receiver, numbers) in &chat.numbers {
+        let counted = numbers.begins;
+        let (mut told, mut were) = (counted, 0);
+        for (node, posted) in &evidence.postings.alerts {
+            if posted.receiver == receiver {
+                were += posted.begun as usize;
+                told += chat.alerts.get(node).map_or(0, |heard| heard.begins as usize);
+            }
+        }
+        if told > were && !evidence.circumstances.declared_lost {
+            wrongs.push(Wrong::Untrue(format!(
+                "{told} episodes for {receiver}, of which {counted} were only counted; there were {were}"
+            )));
+        }
+    }
 }
 
 /// Counts what was sent again, and finds what should not have been.
@@ -283,6 +409,7 @@ mod tests {
     fn evidence(calls: Vec<Call>) -> Evidence {
         let mut evidence = Evidence::default();
         let over = Posted {
+            receiver: "ops",
             begun: 1,
             promised: true,
             over: true,
@@ -387,11 +514,70 @@ mod tests {
         finds(&evidence(calls), &Wrong::NotClosed("b".to_owned()));
     }
 
-    #[test]
-    fn what_is_only_counted_is_found() {
+    /// As [`honest`], but the digests after the first only count.
+    fn rolled_up(numbers: [&str; 2]) -> Evidence {
         let mut calls = honest().calls;
-        calls.push(call(4, 6, &["more 3"]));
-        finds(&evidence(calls), &Wrong::Unlisted(4));
+        for (call, numbers) in calls[1..].iter_mut().zip(numbers) {
+            call.content.text = numbers.to_owned();
+        }
+        evidence(calls)
+    }
+
+    #[test]
+    fn what_is_only_counted_is_as_good_as_told() {
+        let judgement = judge(&rolled_up(["+ again 1\n+ resolved 1\n", "+ resolved 1\n"]));
+        assert_eq!(judgement.wrongs, []);
+        // The first of a rollup are listed, and counted all the same.
+        let judgement = judge(&rolled_up([
+            "- resolved a\n+ again 1\n+ resolved 1\n",
+            "+ resolved 1\n",
+        ]));
+        assert_eq!(judgement.wrongs, []);
+        // Told in numbers only.
+        let mut calls = honest().calls;
+        calls[0].content.text = "+ new 2\n".to_owned();
+        assert_eq!(judge(&evidence(calls)).wrongs, []);
+    }
+
+    #[test]
+    fn numbers_that_are_too_small_are_found() {
+        let not_closed = Wrong::NotClosed("b".to_owned());
+        finds(&rolled_up(["+ again 1\n+ resolved 1\n", ""]), &not_closed);
+        let mut forged = honest();
+        forged.calls[0].content.text = "+ new 1\n".to_owned();
+        finds(&forged, &Wrong::ToldTwice("again b in call 2".to_owned()));
+        forged = evidence(vec![call(1, 0, &[])]);
+        forged.calls[0].content.text = "+ passed 1\n".to_owned();
+        finds(&forged, &Wrong::Lost("b".to_owned()));
+    }
+
+    #[test]
+    fn numbers_that_are_too_large_or_of_others_are_found() {
+        let told = "4 episodes for ops, of which 2 were only counted; there were 3";
+        finds(
+            &rolled_up(["+ again 2\n+ resolved 1\n", "+ resolved 1\n"]),
+            &Wrong::Untrue(told.to_owned()),
+        );
+        finds(
+            &rolled_up(["- resolved a\n+ resolved 0\n", ""]),
+            &Wrong::Miscounted(2),
+        );
+        finds(
+            &rolled_up(["+ expired 1\n", ""]),
+            &Wrong::Untrue("1 expired".to_owned()),
+        );
+        let mut forged = rolled_up(["+ again 1\n+ resolved 1\n", "+ resolved 1\n"]);
+        for call in &mut forged.calls[1..] {
+            call.bot = "db-1".to_owned();
+        }
+        finds(&forged, &Wrong::NotClosed("a".to_owned()));
+    }
+
+    #[test]
+    fn a_number_explains_nothing_that_was_told_after_it() {
+        let mut forged = rolled_up(["+ resolved 1\n", "- resolved b\n- resolved b\n"]);
+        forged.postings.alerts.remove("a");
+        finds(&forged, &Wrong::ToldTwice("resolved b in call 3".to_owned()));
     }
 
     #[test]

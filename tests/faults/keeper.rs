@@ -144,6 +144,7 @@ fn spawn(start: &Start) -> Child {
         .arg(&start.state)
         .env_remove("DINGEST_LOG")
         .env_remove("JOURNAL_STREAM")
+        .env_remove("SSL_CERT_DIR")
         .envs(start.environment.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

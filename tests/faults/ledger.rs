@@ -14,6 +14,8 @@ pub(crate) fn now() -> i64 {
 /// What the producer knows of one alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Posted {
+    /// Whom its route leads to.
+    pub(crate) receiver: &'static str,
     /// How often it has begun, as far as that was ever posted.
     pub(crate) begun: u32,
     /// Whether a 2xx confirmed that it fires.

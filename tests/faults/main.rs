@@ -12,6 +12,7 @@
 
 mod campaign;
 mod cases;
+#[path = "../support/dice.rs"]
 mod dice;
 mod door;
 mod fault;
@@ -19,27 +20,9 @@ mod ground;
 mod judge;
 mod keeper;
 mod ledger;
+#[path = "../support/patience.rs"]
+mod patience;
 mod producer;
 mod world;
 
-use std::time::{Duration, Instant};
-
-/// How long anything may take before a test gives up: far longer than on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How often something that brings no event is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
-
-/// Waits until `look` finds something, and returns it; `what` is said when it never does.
-async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain for this: {what}"
-        );
-        tokio::time::sleep(GLANCE).await;
-    }
-}
+use patience::{PATIENCE, eventually};

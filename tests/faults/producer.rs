@@ -18,6 +18,8 @@ use crate::ledger::Postings;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Alerts of a group that fire at one time.
 const FIRING_MAX: usize = 10;
+/// Alerts of a group that begin at once in a storm: those of two groups are more than a digest lists.
+const STORM_ALERTS: u32 = 250;
 /// Episodes of one alert: fewer than what counts as flapping.
 const EPISODES_MAX: u32 = 3;
 /// How often an end must have been confirmed before it is no longer named.
@@ -31,11 +33,23 @@ enum Format {
     Events,
 }
 
+impl Format {
+    /// Whom the alerts of such a source are routed to.
+    const fn receiver(self) -> &'static str {
+        match self {
+            Self::Alertmanager => "ops",
+            Self::Events => "db",
+        }
+    }
+}
+
 /// All senders together.
 #[derive(Debug)]
 pub(crate) struct Producer {
     postings: Arc<Mutex<Postings>>,
     finish: watch::Sender<bool>,
+    /// How many storms there were.
+    storms: watch::Sender<u32>,
     senders: JoinSet<()>,
 }
 
@@ -44,6 +58,7 @@ impl Producer {
     pub(crate) fn start(base: &str, dice: &mut Dice) -> Self {
         let postings = Arc::new(Mutex::new(Postings::default()));
         let (finish, finishing) = watch::channel(false);
+        let (storms, raging) = watch::channel(0);
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(ANSWER_TIMEOUT)
@@ -62,16 +77,17 @@ impl Producer {
                 next: 0,
                 items: Vec::new(),
                 rested: Vec::new(),
-                dice: dice.split(),
+                dice: Dice::new(dice.next()),
                 http: http.clone(),
                 url: format!("{base}/v1/hooks/{source}"),
                 postings: Arc::clone(&postings),
             };
-            senders.spawn(group.run(finishing.clone()));
+            senders.spawn(group.run(finishing.clone(), raging.clone()));
         }
         Self {
             postings,
             finish,
+            storms,
             senders,
         }
     }
@@ -88,6 +104,11 @@ impl Producer {
             .get(&status)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Lets a storm of alerts begin.
+    pub(crate) fn storm(&self) {
+        self.storms.send_modify(|storms| *storms += 1);
     }
 
     /// Ends every alert, waits until all ends are confirmed, and hands the ledger over.
@@ -124,13 +145,19 @@ struct Group {
 }
 
 impl Group {
-    async fn run(mut self, finishing: watch::Receiver<bool>) {
+    async fn run(mut self, finishing: watch::Receiver<bool>, mut raging: watch::Receiver<u32>) {
+        // Storms before it began are none of its own.
+        raging.mark_unchanged();
         loop {
             let finish = *finishing.borrow();
             if finish {
                 self.end_all();
             } else {
                 self.live();
+                if raging.has_changed().unwrap_or(false) {
+                    raging.mark_unchanged();
+                    self.begin(STORM_ALERTS);
+                }
             }
             if self.items.is_empty() {
                 if finish {
@@ -139,7 +166,7 @@ impl Group {
             } else {
                 let body = self.body().to_string();
                 // The members of a cluster say the same.
-                let copies = 1 + u8::from(self.dice.once_in(4));
+                let copies = 1 + u8::from(self.dice.percent(25));
                 for _ in 0..copies {
                     self.note_begins();
                     let status = self.post(body.clone()).await;
@@ -147,22 +174,22 @@ impl Group {
                 }
                 self.items.retain(|item| item.ends_confirmed < ENDS_CONFIRMED);
             }
-            tokio::time::sleep(self.dice.millis(500, 1_100)).await;
+            tokio::time::sleep(Duration::from_millis(self.dice.range(500, 1_100))).await;
         }
     }
 
     /// Alerts come, go and come back.
     fn live(&mut self) {
         for index in 0..self.items.len() {
-            if self.items[index].ends_at.is_none() && self.dice.once_in(4) {
+            if self.items[index].ends_at.is_none() && self.dice.percent(25) {
                 self.items[index].ends_at = Some(Timestamp::now());
             }
         }
         if self.items.len() >= FIRING_MAX {
             return;
         }
-        if self.dice.once_in(4) && !self.rested.is_empty() {
-            let index = usize::try_from(self.dice.below(self.rested.len() as u64)).expect("an index");
+        if self.dice.percent(25) && !self.rested.is_empty() {
+            let index = usize::try_from(self.dice.range(0, self.rested.len() as u64)).expect("an index");
             let mut item = self.rested.swap_remove(index);
             item.episodes += 1;
             item.starts_at = Timestamp::now();
@@ -170,7 +197,12 @@ impl Group {
             item.ends_confirmed = 0;
             self.items.push(item);
         }
-        for _ in 0..self.dice.below(3) {
+        let number = u32::from(*self.dice.pick(&[0_u8, 1, 2]));
+        self.begin(number);
+    }
+
+    fn begin(&mut self, number: u32) {
+        for _ in 0..number {
             self.next += 1;
             self.items.push(Item {
                 node: format!("{}n{}", self.prefix, self.next),
@@ -244,6 +276,7 @@ impl Group {
         let mut postings = lock(&self.postings);
         for item in &self.items {
             let posted = postings.alerts.entry(item.node.clone()).or_default();
+            posted.receiver = self.format.receiver();
             if posted.begun < item.episodes {
                 posted.begun = item.episodes;
                 posted.over = false;

@@ -27,17 +27,18 @@ pub(crate) const DATABASE: &str = "dingest.db";
 pub(crate) const GARBAGE: &str = "\u{1}server: [ }\nreceivers: 7\n";
 /// The longest time from a call of DingTalk to the moment at which its answer is given up.
 const ANSWER_MILLIS_MAX: i64 = 11_000;
-/// One line for each alert, and for what is left out.
+/// One line for each alert; where not all are listed, the number of each change.
 const TEMPLATE: &str = "{{#each sections}}
 {{#each alerts}}
 - {{change}} {{labels.node}}
 {{/each}}
-{{#if more}}
-- more {{more}}
-{{/if}}
 {{/each}}
-{{#if rest.alerts}}
-- rest {{rest.alerts}}
+{{#if (or (eq detail \"rollup\") (eq detail \"stub\"))}}
+{{#each counts}}
+{{#unless (or (eq @key \"firing\") (eq @key \"told\"))}}
++ {{@key}} {{this}}
+{{/unless}}
+{{/each}}
 {{/if}}
 ";
 

@@ -11,30 +11,12 @@ mod daemon;
 mod disk;
 mod everyday;
 mod fairness;
+#[path = "../support/patience.rs"]
+mod patience;
 mod refusals;
 mod reload;
 mod secrets;
 mod storm;
 mod trouble;
 
-use std::time::{Duration, Instant};
-
-/// How long anything may take before a test gives up: far longer than on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How often something that brings no event is looked at.
-const GLANCE: Duration = Duration::from_millis(10);
-
-/// Waits until `look` finds something, and returns it; `what` is said when it never does.
-async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain for this: {what}"
-        );
-        tokio::time::sleep(GLANCE).await;
-    }
-}
+use patience::{PATIENCE, eventually};

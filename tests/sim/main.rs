@@ -2,11 +2,13 @@
 //! DingTalk's answers) in a world of virtual clocks, disks, networks and senders that one number makes and that can
 //! be made again. Days of traffic take seconds. `docs/simulator.md` says how to use it.
 
+#[path = "../support/dice.rs"]
 mod dice;
 mod invariant;
 mod judge;
 mod model;
 mod mutations;
+mod noise;
 mod plan;
 mod rest;
 mod scenario;

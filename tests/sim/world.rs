@@ -18,9 +18,9 @@ use dingest::engine::{Answer, Outcome, Send};
 use dingest::store::{Changes, StoreError};
 use sha2::{Digest as _, Sha256};
 
-use crate::dice::noise;
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::Judge;
+use crate::noise::noise;
 use crate::plan::{Setting, simulated_bots};
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
