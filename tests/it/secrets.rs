@@ -9,6 +9,7 @@
 )]
 
 mod marks;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -32,10 +33,11 @@ use crate::eventually;
 use marks::{BEARER, HMAC, PASSWORD, SECRET, TOKEN, WRONG, found};
 
 /// Everything that can show something.
-const PLACES: [&str; 17] = [
+const PLACES: [&str; 21] = [
     "the log as JSON, at its most talkative",
     "the log as text, at its most talkative",
     "the last words of an aborted process",
+    "the last words of panics",
     "the command line as the system shows it",
     "the answers to requests",
     "the API and the metrics",
@@ -48,6 +50,9 @@ const PLACES: [&str; 17] = [
     "the words of `render`",
     "the words of `send`",
     "the words of `simulate-dingtalk`",
+    "the pages of the stand-in",
+    "the words of `demo`",
+    "the pages of the demonstration",
     "`Debug` of a plan, a report and an error",
     "errors with all their causes",
 ];
@@ -147,6 +152,9 @@ async fn no_secret_is_logged_shown_or_kept() {
     of_an_aborted_one(&mut exhibits).await;
     of_bad_configurations(&mut exhibits).await;
     of_commands(&mut exhibits).await;
+    programs::of_a_stand_in(&mut exhibits).await;
+    programs::of_a_demonstration(&mut exhibits).await;
+    programs::of_panics(&mut exhibits).await;
     of_values(&mut exhibits);
     exhibits.are_complete();
 }

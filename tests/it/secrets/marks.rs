@@ -19,14 +19,26 @@ pub(super) const HMAC: &str = "hmac-marked-5ecret-key";
 /// What a sender presents that is not right.
 pub(super) const WRONG: &str = "wrong-marked-5ecret/try";
 
+/// What the demonstration gives its bots.
+const DEMO: [&str; 4] = [
+    "demo-token-ops",
+    "SECdemo-secret-ops",
+    "demo-token-db",
+    "SECdemo-secret-db",
+];
+
 /// Every secret there is, by name.
-pub(super) const ALL: [(&str, &str); 6] = [
+pub(super) const ALL: [(&str, &str); 10] = [
     ("the token of the bot", TOKEN),
     ("the secret of the bot", SECRET),
     ("the bearer token", BEARER),
     ("the password", PASSWORD),
     ("the key of the signatures", HMAC),
     ("a wrong credential", WRONG),
+    ("a token of the demonstration", DEMO[0]),
+    ("a secret of the demonstration", DEMO[1]),
+    ("a token of the demonstration", DEMO[2]),
+    ("a secret of the demonstration", DEMO[3]),
 ];
 
 /// A text in every form in which it could come out, by name.
