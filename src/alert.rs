@@ -344,7 +344,10 @@ fn take(text: &str) -> Option<(&str, &str)> {
     let mut length = 0_usize;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b'0'..=b'9' => length = length.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?,
+            // One way to write a number, so that equal sets stay equal texts.
+            b'0'..=b'9' if at == 0 || length > 0 => {
+                length = length.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?
+            }
             b':' if at > 0 => return text.get(at + 1..)?.split_at_checked(length),
             _ => return None,
         }
@@ -538,6 +541,8 @@ mod tests {
             "1:b1:x1:a1:y",
             "1:a1:x1:a1:y",
             "99999999999999999999:a",
+            "0:00:",
+            "01:a1:b",
         ] {
             assert_eq!(Labels::from_encoded(text), None, "{text}");
         }
