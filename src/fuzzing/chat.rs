@@ -4,23 +4,44 @@
 //! a line stand bold marks and links. Everything else that some client draws (HTML, code, images, links without
 //! marks, rules, tables, mentions) must not be there at all.
 
+use std::sync::LazyLock;
+
 use percent_encoding::percent_decode_str;
 
 use super::{NOW, renderer};
 use crate::alert::{AlertNo, DigestId, Fingerprint, Labels, Severity, Status, Timestamp};
 use crate::digest::{Change, Detail, Draft, Entry, Fit, Rendered};
 use crate::plan::{GroupBy, Locale};
+use crate::render::Renderer;
 
 /// Between the texts of one input.
 const SEPARATOR: char = '\u{1e}';
 const LOCALES: [Locale; 2] = [Locale::Chinese, Locale::English];
 
+/// As much as DingTalk takes, and so little that a digest is cut into messages or shrunk.
+const FITS: [(u8, usize, Detail); 5] = [
+    (3, 18_000, Detail::Full),
+    (3, 18_000, Detail::Compact),
+    (3, 18_000, Detail::Rollup),
+    (3, 18_000, Detail::Stub),
+    (2, 2_500, Detail::Full),
+];
+
+/// The built-in templates, compiled.
+static BUILT_IN: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
+    LOCALES.map(|locale| renderer(locale, None).unwrap_or_else(|| panic!("built-in templates compile")))
+});
+
 /// Texts for every field that reaches a chat, through the built-in templates of both languages.
 pub fn labels(input: &str) {
-    for locale in LOCALES {
-        let renderer = renderer(locale, None).unwrap_or_else(|| panic!("built-in templates compile"));
-        for detail_max in [Detail::Full, Detail::Compact, Detail::Rollup, Detail::Stub] {
-            let draft = draft(input, detail_max);
+    for renderer in &*BUILT_IN {
+        for (messages_max, message_bytes_max, detail_max) in FITS {
+            let fit = Fit {
+                messages_max,
+                message_bytes_max,
+                detail_max,
+            };
+            let draft = draft(input, fit);
             let digest = renderer.render(&draft);
             assert_eq!(digest.template_error, None);
             check_frame(&draft, &digest);
@@ -34,7 +55,14 @@ pub fn labels(input: &str) {
 
 /// A template of somebody's and the texts it is given: an answer within the frame, whatever the template does.
 pub fn template(template: &str, input: &str) {
-    let draft = draft(input, Detail::Full);
+    let draft = draft(
+        input,
+        Fit {
+            messages_max: 3,
+            message_bytes_max: 18_000,
+            detail_max: Detail::Full,
+        },
+    );
     if let Some(renderer) = renderer(Locale::English, Some(template)) {
         let rendered = renderer.render(&draft);
         check_frame(&draft, &rendered);
@@ -46,7 +74,7 @@ pub fn template(template: &str, input: &str) {
     }
 }
 
-fn draft(input: &str, detail_max: Detail) -> Draft {
+fn draft(input: &str, fit: Fit) -> Draft {
     let mut texts = input.split(SEPARATOR).cycle();
     let mut text = || texts.next().unwrap_or_default();
     let entries = (1..)
@@ -97,11 +125,7 @@ fn draft(input: &str, detail_max: Detail) -> Draft {
         entries,
         firing: [3, 2, 1],
         notices: Vec::new(),
-        fit: Fit {
-            messages_max: 3,
-            message_bytes_max: 18_000,
-            detail_max,
-        },
+        fit,
     }
 }
 
