@@ -346,7 +346,7 @@ fn take(text: &str) -> Option<(&str, &str)> {
         match byte {
             // One way to write a number, so that equal sets stay equal texts.
             b'0'..=b'9' if at == 0 || length > 0 => {
-                length = length.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?
+                length = length.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?;
             }
             b':' if at > 0 => return text.get(at + 1..)?.split_at_checked(length),
             _ => return None,
