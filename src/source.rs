@@ -33,6 +33,20 @@ pub const PROBLEMS_MAX: usize = 1000;
 /// How many bytes of a sender's text a problem quotes.
 const QUOTE_BYTES_MAX: usize = 120;
 
+/// Bytes of an alert's labels, names and values together. An alert with more is left out: by its labels it is told
+/// apart, so they cannot be shortened.
+pub const LABELS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of an alert's annotations, of its links and of its values. Longer ones are shortened: a digest shows a few
+/// thousand characters.
+pub const TEXTS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that are left of each text where they must be shortened.
+const TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes that the two lengths of a pair take at most in a set of such a size.
+const PAIR_BYTES_MAX: usize = 16;
+
 /// A start further ahead of our clock than this is not believed: no zone is this far away.
 const FUTURE_MAX: Span = Span::days(1);
 
@@ -178,12 +192,82 @@ pub fn decode(
         zone: &source.timezone,
         now,
     };
-    match &source.kind {
+    let mut decoded = match &source.kind {
         SourceKind::Alertmanager => alertmanager::decode(&text, arrival),
         SourceKind::Grafana => grafana::decode(&text, arrival),
         SourceKind::Prometheus => prometheus::decode(&text, arrival),
         SourceKind::Json(mapping) => json::decode(mapping, &text, arrival),
+    }?;
+    if decoded.alerts.iter().all(is_of_use) {
+        return Ok(decoded);
     }
+    let alerts = std::mem::take(&mut decoded.alerts);
+    for alert in alerts {
+        let shortened = shortened(alert, &mut decoded);
+        decoded.alerts.extend(shortened);
+    }
+    decoded.unless_useless()
+}
+
+/// Whether an alert can be kept as it is.
+fn is_of_use(alert: &Alert) -> bool {
+    let texts = [&alert.annotations, &alert.links, &alert.values];
+    let identity = alert.identity.as_deref().unwrap_or_default();
+    alert.labels.as_encoded().len() + identity.len() <= LABELS_BYTES_MAX
+        && texts.iter().all(|it| it.as_encoded().len() <= TEXTS_BYTES_MAX)
+}
+
+/// The same in bounded room, or `None` and a reason.
+fn shortened(mut alert: Alert, decoded: &mut Decoded) -> Option<Alert> {
+    let name = quote(alert.labels.get("alertname").unwrap_or("without a name"));
+    let identity = alert.identity.as_deref().unwrap_or_default();
+    let bytes = alert.labels.as_encoded().len() + identity.len();
+    if bytes > LABELS_BYTES_MAX {
+        let problem = format!(
+            "the labels of the alert `{name}` have {bytes} bytes; an alert with more than {LABELS_BYTES_MAX} is not taken"
+        );
+        decoded.leave_out(None, problem);
+        return None;
+    }
+    for (what, texts) in [
+        ("annotations", &mut alert.annotations),
+        ("links", &mut alert.links),
+        ("values", &mut alert.values),
+    ] {
+        let bytes = texts.as_encoded().len();
+        if bytes > TEXTS_BYTES_MAX {
+            *texts = shorter(texts);
+            decoded.note(
+                None,
+                format!(
+                    "the {what} of the alert `{name}` have {bytes} bytes; they are shortened to {TEXTS_BYTES_MAX}"
+                ),
+            );
+        }
+    }
+    Some(alert)
+}
+
+/// As much of a text as is left of it, in whole characters.
+fn beginning(text: &str) -> &str {
+    let ends = (0..=TEXT_BYTES_MAX).rev();
+    ends.into_iter()
+        .find_map(|end| text.get(..end))
+        .unwrap_or_default()
+}
+
+/// As many texts as there is room for, each of them cut; one whose name alone is that long is left out.
+fn shorter(texts: &Labels) -> Labels {
+    let mut room = TEXTS_BYTES_MAX;
+    let cut = texts.iter().filter_map(|(name, value)| {
+        let value = match value.len() {
+            0..=TEXT_BYTES_MAX => value.to_owned(),
+            _ => beginning(value).to_owned() + "…",
+        };
+        room = room.checked_sub(name.len() + value.len() + PAIR_BYTES_MAX)?;
+        Some((name, value))
+    });
+    Labels::from_pairs(cut.collect::<Vec<_>>())
 }
 
 /// When and where a body arrived.

@@ -266,6 +266,47 @@ fn a_body_of_nothing_but_nonsense_costs_a_bounded_number_of_words() {
 }
 
 #[test]
+fn enormous_texts_are_shortened_and_enormous_labels_leave_an_alert_out() {
+    let long = "磁".repeat(100_000);
+    let alert = |labels: &str, annotations: &str| {
+        format!(r#"{{"status": "firing", "labels": {{{labels}}}, "annotations": {{{annotations}}}}}"#)
+    };
+    let many = (0..100_000).fold(String::new(), |many, n| many + &format!(r#""a{n}": "b","#)) + r#""z": "y""#;
+    let body = format!(
+        r#"{{"alerts": [{}, {}, {}, {}]}}"#,
+        alert(&format!(r#""alertname": "Label", "a": "{long}""#), ""),
+        alert(
+            r#""alertname": "Text""#,
+            &format!(r#""{long}": "name", "summary": "{long}""#)
+        ),
+        alert(r#""alertname": "Texts""#, &many),
+        alert(r#""alertname": "Usual""#, r#""summary": "as it is""#),
+    );
+    let decoded = decode_text(SourceKind::Alertmanager, &body).unwrap();
+    let names: Vec<_> = decoded
+        .alerts
+        .iter()
+        .map(|it| it.labels.get("alertname").unwrap())
+        .collect();
+    assert_eq!(names, ["Text", "Texts", "Usual"]);
+    assert_eq!((decoded.unusable, decoded.problems.len()), (1, 3));
+    for problem in &decoded.problems {
+        assert!(
+            problem.text.contains("bytes") && problem.text.len() < 300,
+            "{problem:?}"
+        );
+    }
+    let texts: Vec<_> = decoded.alerts.iter().map(|it| &it.annotations).collect();
+    let summary = texts[0].get("summary").unwrap();
+    assert!(summary.starts_with("磁磁") && summary.ends_with("磁…") && summary.len() <= TEXT_BYTES_MAX + 3);
+    assert_eq!(texts[0].len(), 1, "a name cannot be shortened");
+    assert!(texts.iter().all(|it| it.as_encoded().len() <= TEXTS_BYTES_MAX));
+    assert!(texts[1].len() > 1000);
+    assert_eq!(texts[2].get("summary"), Some("as it is"));
+    assert_eq!(decode_text(SourceKind::Alertmanager, &body).unwrap(), decoded);
+}
+
+#[test]
 fn an_expression_without_end_is_cut_off_and_said_so() {
     let kind = mapping(&MappingText {
         alerts: Some("repeat({title: \"x\"})".to_owned()),
