@@ -172,10 +172,33 @@ fn a_hostile_text_is_refused_quickly() {
         let alias = format!("*a{}", level - 1);
         writeln!(bomb, "a{level}: &a{level} [{}]", [alias.as_str(); 10].join(", ")).unwrap();
     }
+    let mut merged = String::from("a0: &a0 { k0: x }\n");
+    for level in 1..30 {
+        let alias = format!("*a{}", level - 1);
+        writeln!(
+            merged,
+            "a{level}: &a{level} {{ k{level}: [{}], <<: {alias} }}",
+            [alias.as_str(); 10].join(", ")
+        )
+        .unwrap();
+    }
+    let begun = std::time::Instant::now();
     let cases = [
         (
             bomb,
             "more than 200000 values, those that aliases repeat included",
+        ),
+        (
+            merged,
+            "more than 200000 values, those that aliases repeat included",
+        ),
+        (
+            format!("a: [{}]", "x, ".repeat(300_000)),
+            "more than 200000 values, those that aliases repeat included",
+        ),
+        (
+            (0..1_000).fold(String::new(), |text, level| text + &" ".repeat(level) + "a:\n"),
+            "this is not YAML: ",
         ),
         ("[".repeat(100_000), "this is not YAML: "),
         ("- ".repeat(100_000), "this is not YAML: "),
@@ -195,6 +218,11 @@ fn a_hostile_text_is_refused_quickly() {
         let message = &report.problems()[0].message;
         assert!(message.starts_with(expected), "{message}");
     }
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(20),
+        "it took {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]

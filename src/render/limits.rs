@@ -67,6 +67,10 @@ pub const LOOPS_NESTED_MAX: usize = 4;
 /// Most times that blocks of a template are repeated and templates included while one message is written.
 pub const ROUNDS_MAX: u32 = 50_000;
 
+/// An included template counts as one of these rounds more for so many values of what it is given, for they are
+/// copied.
+pub const VALUES_PER_ROUND: usize = 16;
+
 /// Deepest nesting of brackets inside a template's braces, and of its blocks.
 pub const TEMPLATE_NESTED_MAX: usize = 32;
 

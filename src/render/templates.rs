@@ -14,9 +14,11 @@ use handlebars::{
     RenderErrorReason,
 };
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::limits::{
     LOOPS_NESTED_MAX, OUTPUT_BYTES_MAX, ROUNDS_MAX, TEMPLATE_BRANCHES_MAX, TEMPLATE_NESTED_MAX,
+    VALUES_PER_ROUND,
 };
 use super::{TemplateProblem, escape, helpers};
 use crate::plan::Locale;
@@ -116,9 +118,10 @@ impl Templates {
         if !problems.is_empty() {
             return Err(problems);
         }
-        if let Ok(round) = Template::compile(ROUND_CALL) {
+        if let (Ok(round), Ok(include)) = (Template::compile(ROUND_CALL), Template::compile(INCLUDE_CALL)) {
             for template in compiled.values_mut() {
-                count_rounds(template, true, &round);
+                count_rounds(template, false, &round);
+                put_first(template, &include);
             }
         }
         let registry = || {
@@ -227,8 +230,10 @@ struct Round;
 
 /// Its name.
 const ROUND: &str = "count_round";
-/// A call of it.
+/// A call of it at the beginning of a round.
 const ROUND_CALL: &str = "{{count_round}}";
+/// A call of it at the beginning of a template: handlebars copies what an included template is given.
+const INCLUDE_CALL: &str = "{{count_round this}}";
 
 thread_local! {
     /// The rounds of the message that is being written: a template is rendered on one thread.
@@ -238,13 +243,15 @@ thread_local! {
 impl HelperDef for Round {
     fn call<'reg: 'rc, 'rc>(
         &self,
-        _: &Helper<'rc>,
+        call: &Helper<'rc>,
         _: &'reg Handlebars<'reg>,
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
         _: &mut dyn Output,
     ) -> HelperResult {
-        ROUNDS.set(ROUNDS.get().saturating_add(1));
+        let given = call.param(0).map_or(0, |given| values(given.value()));
+        let rounds = u32::try_from(1 + given / VALUES_PER_ROUND).unwrap_or(u32::MAX);
+        ROUNDS.set(ROUNDS.get().saturating_add(rounds));
         if ROUNDS.get() > ROUNDS_MAX {
             let message = format!("it repeats its blocks more than {ROUNDS_MAX} times");
             return Err(RenderErrorReason::Other(message).into());
@@ -253,7 +260,21 @@ impl HelperDef for Round {
     }
 }
 
-/// Puts a call of [`Round`] where a loop or an included template begins.
+/// How many values there are in one.
+fn values(of: &Value) -> usize {
+    match of {
+        Value::Array(items) => items.iter().map(|it| 1 + values(it)).sum(),
+        Value::Object(fields) => fields.values().map(|it| 1 + values(it)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+fn put_first(template: &mut Template, call: &Template) {
+    template.elements.splice(0..0, call.elements.iter().cloned());
+    template.mapping.splice(0..0, call.mapping.iter().cloned());
+}
+
+/// Puts a call of [`Round`] where a round of a loop begins.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list of elements is open")]
 fn count_rounds(template: &mut Template, repeats: bool, round: &Template) {
     for element in &mut template.elements {
@@ -279,8 +300,7 @@ fn count_rounds(template: &mut Template, repeats: bool, round: &Template) {
         }
     }
     if repeats {
-        template.elements.splice(0..0, round.elements.iter().cloned());
-        template.mapping.splice(0..0, round.mapping.iter().cloned());
+        put_first(template, round);
     }
 }
 
@@ -333,6 +353,7 @@ fn survey(name: &str, all: &BTreeMap<String, Template>, problems: &mut Vec<Templ
     let mut survey = Survey {
         all,
         stack: vec![name],
+        seen: BTreeMap::new(),
         problems: Vec::new(),
     };
     if let Some(template) = all.get(name) {
@@ -351,6 +372,8 @@ struct Survey<'a> {
     all: &'a BTreeMap<String, Template>,
     /// The templates being looked at, each included by the one before.
     stack: Vec<&'a str>,
+    /// The loops of included templates that were looked at: each is, once, however often it is included.
+    seen: BTreeMap<&'a str, usize>,
     problems: Vec<TemplateProblem>,
 }
 
@@ -453,20 +476,25 @@ impl<'a> Survey<'a> {
                 }
                 0
             }
-            Some(name) => {
-                if let Some((name, template)) = self.all.get_key_value(name) {
-                    let depth = self.stack.len();
-                    self.stack.push(name);
-                    let loops = self.template(template);
-                    self.stack.truncate(depth);
-                    loops
-                } else {
-                    self.problem(place, format!("there is no template `{name}`"));
-                    0
-                }
-            }
+            Some(name) => self.included(name, place),
         };
         block.max(included)
+    }
+
+    fn included(&mut self, name: &'a str, place: Option<(usize, usize)>) -> usize {
+        let Some(template) = self.all.get(name) else {
+            self.problem(place, format!("there is no template `{name}`"));
+            return 0;
+        };
+        if let Some(loops) = self.seen.get(name) {
+            return *loops;
+        }
+        let depth = self.stack.len();
+        self.stack.push(name);
+        let loops = self.template(template);
+        self.stack.truncate(depth);
+        self.seen.insert(name, loops);
+        loops
     }
 }
 

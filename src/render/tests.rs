@@ -680,6 +680,102 @@ fn templates_that_cannot_work_are_reported_with_their_place() {
     );
 }
 
+/// Templates that include each other, told with the first of them as `digest`.
+fn with_files(files: impl IntoIterator<Item = (String, String)>, draft: &Draft) -> Rendered {
+    let mut plan = plan(Locale::English);
+    plan.templates.extend(files);
+    let rendered = renderer(plan).render(draft);
+    check(draft, &rendered);
+    rendered
+}
+
+#[test]
+fn a_template_that_never_comes_to_an_end_is_stopped_and_the_built_in_one_speaks() {
+    let many = draft(
+        (0..350)
+            .map(|number| {
+                entry(
+                    Change::New,
+                    5,
+                    &[("alertname", "Down"), ("pod", &format!("p-{number}"))],
+                )
+            })
+            .collect(),
+        [350, 0, 0],
+    );
+    // Over all alerts for each of all alerts.
+    let all = "{{#each sections}}{{#each alerts}}{{#each @root.sections}}{{#each alerts}}x\
+               {{/each}}{{/each}}{{/each}}{{/each}}";
+    // Each includes the next one twice.
+    let doubling = (0..24).map(|level| {
+        let name = if level == 0 {
+            "digest".to_owned()
+        } else {
+            format!("t{level}")
+        };
+        (name, format!("{{{{> t{0}}}}}{{{{> t{0}}}}}", level + 1))
+    });
+    let last = [("t24".to_owned(), "x".to_owned())];
+    let begun = std::time::Instant::now();
+    for (name, files, said) in [
+        (
+            "loops",
+            vec![("digest".to_owned(), all.to_owned())],
+            "more than 50000 times",
+        ),
+        (
+            "doubling",
+            doubling.chain(last).collect(),
+            "more than 50000 times",
+        ),
+    ] {
+        let rendered = with_files(files, &many);
+        let error = rendered.template_error.unwrap_or_default();
+        assert!(error.contains(said), "{name}: {error}");
+        let text = &rendered.messages[0].text;
+        assert!(
+            text.contains("template digest failed, the built-in one is used"),
+            "{name}: {text}"
+        );
+    }
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(20),
+        "it took {:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn a_template_too_deep_to_be_read_is_refused_when_it_is_loaded() {
+    for (source, expected) in [
+        (
+            format!("{{{{len {}x{}}}}}", "(len ".repeat(33), ")".repeat(33)),
+            "brackets are nested more than 32 levels deep",
+        ),
+        (
+            format!("{}x{}", "{{#if a}}".repeat(33), "{{/if}}".repeat(33)),
+            "blocks are nested more than 32 levels deep",
+        ),
+        (
+            format!("{{{{#if a}}}}{}{{{{/if}}}}", "{{else if a}}x".repeat(513)),
+            "there are more than 512 branches (`else`)",
+        ),
+        (
+            "{{#if a}}".repeat(100_000),
+            "blocks are nested more than 32 levels deep",
+        ),
+        (
+            format!("{{{{{}", "(".repeat(1_000_000)),
+            "brackets are nested more than 32 levels deep",
+        ),
+    ] {
+        let mut plan = plan(Locale::English);
+        plan.templates.insert("digest".into(), source);
+        let problems = Renderer::new(&Arc::new(plan)).expect_err(expected);
+        assert_eq!(problems[0].message, expected);
+    }
+}
+
 #[test]
 fn a_receiver_may_name_the_built_in_digest_and_any_file() {
     let files = BTreeMap::from([
