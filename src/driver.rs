@@ -15,7 +15,7 @@ pub mod steering;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -43,6 +43,9 @@ pub enum Unavailable {
     /// The inbox is full.
     #[error("too many requests are waiting to be stored; try again shortly")]
     InboxFull,
+    /// The source has as much in the inbox as one source may have.
+    #[error("too many requests of this source are waiting to be stored; try again shortly")]
+    SourceBusy,
     /// The store cannot write.
     #[error("the store cannot write at the moment; try again later")]
     StoreFailed,
@@ -55,6 +58,8 @@ pub enum Unavailable {
 #[derive(Clone, Debug)]
 pub struct Handle {
     inbox: mpsc::Sender<Ask>,
+    /// What each source may have in the inbox.
+    shares: Arc<Mutex<BTreeMap<SourceName, Arc<Semaphore>>>>,
     refused: Arc<Semaphore>,
     lists: Arc<Semaphore>,
 }
@@ -68,6 +73,8 @@ pub enum Ask {
         source: SourceName,
         /// In the order of the body.
         alerts: Vec<Alert>,
+        /// Its place in the source's share of the inbox, given up once it is taken out.
+        turn: OwnedSemaphorePermit,
         /// What became of them.
         reply: oneshot::Sender<Accepted>,
     },
@@ -123,6 +130,7 @@ impl Handle {
     pub fn new(inbox: mpsc::Sender<Ask>) -> Self {
         Self {
             inbox,
+            shares: Arc::default(),
             refused: Arc::new(Semaphore::new(REFUSED_WAITING_MAX)),
             lists: Arc::new(Semaphore::new(LISTS_WAITING_MAX)),
         }
@@ -134,12 +142,49 @@ impl Handle {
         source: SourceName,
         alerts: Vec<Alert>,
     ) -> Result<BTreeMap<Verdict, u32>, Unavailable> {
+        if alerts.len() <= PIECE_ALERTS_MAX {
+            return self.accept_piece(source, alerts).await;
+        }
+        // Others are let in between, and what came of the first pieces stays whatever happens to the others.
+        let mut tally = BTreeMap::new();
+        let mut rest = alerts.into_iter();
+        while rest.len() > 0 {
+            let piece = rest.by_ref().take(PIECE_ALERTS_MAX).collect();
+            for (verdict, count) in self.accept_piece(source.clone(), piece).await? {
+                *tally.entry(verdict).or_default() += count;
+            }
+        }
+        Ok(tally)
+    }
+
+    async fn accept_piece(
+        &self,
+        source: SourceName,
+        alerts: Vec<Alert>,
+    ) -> Result<BTreeMap<Verdict, u32>, Unavailable> {
+        let turn = self.turn(&source)?;
         self.ask(|reply| Ask::Accept {
             source,
             alerts,
+            turn,
             reply,
         })
         .await?
+    }
+
+    /// A place in the inbox. One source may have half of them, so that none leaves no place to others.
+    fn turn(&self, source: &SourceName) -> Result<OwnedSemaphorePermit, Unavailable> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = if let Some(share) = shares.get(source) {
+            Arc::clone(share)
+        } else {
+            let half = (self.inbox.max_capacity() / 2).max(1);
+            let share = Arc::new(Semaphore::new(half));
+            shares.insert(source.clone(), Arc::clone(&share));
+            share
+        };
+        drop(shares);
+        share.try_acquire_owned().map_err(|_| Unavailable::SourceBusy)
     }
 
     /// Keeps a refused body, made only when there is time for it: nothing is owed to it, so under load it is
@@ -236,8 +281,11 @@ impl Drop for Keeping {
 const LISTS_WAITING_MAX: usize = 1;
 /// Refused bodies that may wait to be kept. Each is a commit of its own that alerts wait behind.
 const REFUSED_WAITING_MAX: usize = 4;
+/// Alerts that are handed over in one go: while they are judged, everybody else waits.
+const PIECE_ALERTS_MAX: usize = 5_000;
 /// Requests taken from the inbox in one go, before anything else is looked at.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
+const _: () = assert!(PIECE_ALERTS_MAX < steering::ROWS_WAITING_MAX);
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
@@ -495,8 +543,10 @@ impl Driver {
             Ask::Accept {
                 source,
                 alerts,
+                turn,
                 reply,
             } => {
+                drop(turn);
                 let request = self.steering.accept(source, alerts, self.clock.now());
                 self.replies.insert(request, reply);
             }

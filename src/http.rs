@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod intake;
 pub mod limits;
+mod places;
 mod reply;
 mod room;
 mod server;

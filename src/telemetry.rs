@@ -14,5 +14,5 @@ mod process;
 #[cfg(test)]
 pub(crate) use log::subscriber;
 pub use log::{LogError, LogFormat, init};
-pub use metrics::{Metrics, Snapshot};
+pub use metrics::{Cut, Metrics, Snapshot};
 pub(crate) use process::open_files_max;

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::alert::{Fingerprint, Labels, Status, Timestamp};
 use crate::config;
@@ -361,4 +363,69 @@ async fn lists_of_alerts_wait_for_each_other_and_webhooks_do_not_wait_for_them()
     };
     let (one, two, taken, ()) = tokio::join!(list(), list(), webhook, answers);
     assert!(one.is_ok() && two.is_ok() && taken.is_ok());
+}
+
+#[tokio::test]
+async fn one_source_may_have_half_of_the_inbox() {
+    let (inbox, mut asks) = mpsc::channel(8);
+    let handle = Handle::new(inbox);
+    let post = |source: &'static str| handle.accept(source.into(), vec![alert("DiskFull")]);
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let mut post = Box::pin(post("noisy"));
+        assert!(post.as_mut().now_or_never().is_none());
+        waiting.push(post);
+    }
+    assert_eq!(post("noisy").await, Err(Unavailable::SourceBusy));
+    let mut quiet = Box::pin(post("quiet"));
+    assert!(
+        quiet.as_mut().now_or_never().is_none(),
+        "there is a place for others"
+    );
+
+    let Some(Ask::Accept { turn, .. }) = asks.recv().await else {
+        panic!("the first webhook is asked for first");
+    };
+    drop(turn);
+    assert!(post("noisy").now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn many_alerts_are_handed_over_in_pieces_and_others_are_let_in_between() {
+    let (inbox, mut asks) = mpsc::channel(8);
+    let handle = Handle::new(inbox);
+    let (many, one) = (2 * PIECE_ALERTS_MAX + 1, 1);
+    let post = |source: &'static str, count: usize| {
+        let alerts = (0..count).map(|number| alert(&number.to_string())).collect();
+        handle.accept(source.into(), alerts)
+    };
+    let answers = async {
+        let mut seen = Vec::new();
+        while seen.len() < 4 {
+            let Some(Ask::Accept {
+                source,
+                alerts,
+                reply,
+                ..
+            }) = asks.recv().await
+            else {
+                panic!("webhooks are asked for");
+            };
+            seen.push((source.to_string(), alerts.len()));
+            let count = u32::try_from(alerts.len()).unwrap();
+            reply.send(Ok(BTreeMap::from([(Verdict::New, count)]))).unwrap();
+        }
+        seen
+    };
+    let (large, small, seen) = tokio::join!(post("noisy", many), post("quiet", one), answers);
+    assert_eq!(large.unwrap()[&Verdict::New] as usize, many);
+    assert_eq!(small.unwrap()[&Verdict::New] as usize, one);
+    let sizes = [
+        ("noisy", PIECE_ALERTS_MAX),
+        ("quiet", 1),
+        ("noisy", PIECE_ALERTS_MAX),
+        ("noisy", 1),
+    ];
+    let expected = sizes.map(|(source, size)| (source.to_owned(), size));
+    assert_eq!(seen, expected, "nobody waits for more than one piece");
 }

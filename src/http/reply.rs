@@ -55,6 +55,10 @@ pub(crate) enum Fault {
         "this source has as much under way as one source may have; try again shortly, or send less at once"
     )]
     SourceBusy { status: u16 },
+    #[error(
+        "your address has as many connections open as one address may have; close some, or try again shortly"
+    )]
+    AddressBusy,
     #[error("there was no answer in time; try again shortly")]
     SlowAnswer,
     #[error(
@@ -103,7 +107,12 @@ impl Fault {
             } => "shutting_down",
             Self::SlowStore { .. } => "slow_store",
             Self::BodiesFull { .. } => "bodies_full",
-            Self::SourceBusy { .. } => "source_busy",
+            Self::SourceBusy { .. }
+            | Self::Unavailable {
+                why: Unavailable::SourceBusy,
+                ..
+            } => "source_busy",
+            Self::AddressBusy => "address_busy",
             Self::SlowAnswer => "slow_answer",
             Self::NoRoom { .. } => "no_room",
             Self::BadQuery(_) => "bad_query",
@@ -138,7 +147,7 @@ impl Fault {
             | Self::NoRoom { status, .. } => {
                 StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::SlowAnswer => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressBusy | Self::SlowAnswer => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadPlan(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -173,6 +182,7 @@ impl Fault {
             | Self::SlowStore { .. }
             | Self::BodiesFull { .. }
             | Self::SourceBusy { .. }
+            | Self::AddressBusy
             | Self::SlowAnswer
             | Self::NoRoom { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

@@ -3,6 +3,7 @@
 //! warp's own server knows neither a time-out for heads nor a limit of connections, so hyper drives its service.
 //! A slow or silent peer costs one slot for a bounded time; a handler that panics costs its request only.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,23 +18,24 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutWriter;
 use tracing::{Level, debug, error, info, warn};
 use warp::Filter as _;
+use warp::http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use warp::http::{Request, StatusCode};
 use warp::reply::Response;
 
-use crate::http::limits::{ACCEPT_RETRY_MILLIS, ACCEPT_WARN_EVERY, HEADER_BYTES_MAX, Limits};
+use crate::http::limits::{ACCEPT_RETRY_MILLIS, HEADER_BYTES_MAX, Limits, REFUSE_MILLIS_MAX};
+use crate::http::places::{Place, Places, Seldom};
 use crate::http::reply::Fault;
 use crate::http::{Answer, Head, Site, routes, shown};
 use crate::plan::Listen;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Cut, Metrics};
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -97,52 +99,53 @@ impl Listener {
 /// connections were cut at it.
 pub async fn serve(listener: Listener, site: Arc<Site>, shutdown: impl Future<Output = ()>) -> usize {
     let limits = site.limits;
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let graceful = GracefulShutdown::new();
+    let places = Places::new(&limits, Arc::clone(&site.metrics));
     let connections = Connections {
         metrics: Arc::clone(&site.metrics),
         protocol: protocol(&limits),
+        write_time: Duration::from_millis(limits.write_millis_max),
         // Every request clones the service: in a box that is one counter, not one for each path.
         service: TowerToHyperService::new(warp::service(routes(site).boxed())),
     };
     let mut open = JoinSet::new();
     let mut shutdown = pin!(shutdown);
-    let mut warned_at: Option<Instant> = None;
+    let trouble = Seldom::default();
     loop {
         while open.try_join_next().is_some() {}
         let next = async {
-            let slot = slot(&slots, &connections.metrics).await;
-            accept(&listener).await.map(|accepted| (slot, accepted))
+            let accepted = accept(&listener).await?;
+            let place = places.enter(accepted.peer()).await;
+            Ok::<_, io::Error>((accepted, place))
         };
-        let (slot, accepted) = tokio::select! {
+        let (accepted, place) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             next = next => match next {
-                Ok(next) => next,
+                Ok((accepted, Some(place))) => (accepted, place),
+                // Too many of its address wait already.
+                Ok((_, None)) => continue,
                 Err(error) => {
-                    if warned_at.is_none_or(|at| at.elapsed() >= ACCEPT_WARN_EVERY) {
-                        warned_at = Some(Instant::now());
+                    if trouble.is_due() {
                         warn!(%error, "connections are not accepted; trying again and again");
                     }
+                    // Whoever is idle may hold what is missing.
+                    places.make_room(None);
                     sleep(Duration::from_millis(ACCEPT_RETRY_MILLIS)).await;
                     continue;
                 }
             },
         };
-        let (connections, watcher) = (connections.clone(), graceful.watcher());
+        let connections = connections.clone();
         match accepted {
-            Accepted::Tcp(stream, peer) => open.spawn(connections.drive(stream, Some(peer), watcher, slot)),
-            Accepted::Unix(stream) => open.spawn(connections.drive(stream, None, watcher, slot)),
+            Accepted::Tcp(stream, peer) => open.spawn(connections.drive(stream, Some(peer), place)),
+            Accepted::Unix(stream) => open.spawn(connections.drive(stream, None, place)),
         };
     }
     drop(listener);
-    let drained = timeout(
-        Duration::from_millis(limits.drain_millis_max),
-        graceful.shutdown(),
-    )
-    .await;
-    while open.try_join_next().is_some() {}
-    let cut = if drained.is_ok() { 0 } else { open.len() };
+    places.close();
+    let all = async { while open.join_next().await.is_some() {} };
+    let _in_time = timeout(Duration::from_millis(limits.drain_millis_max), all).await;
+    let cut = open.len();
     info!(cut, "http server stopped");
     cut
 }
@@ -163,6 +166,15 @@ enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
+impl Accepted {
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 async fn accept(listener: &Listener) -> io::Result<Accepted> {
     match listener {
         Listener::Tcp(listener) => {
@@ -176,24 +188,13 @@ async fn accept(listener: &Listener) -> io::Result<Accepted> {
     }
 }
 
-/// The right to one more connection; at the limit new ones wait in the socket's queue.
-async fn slot(slots: &Arc<Semaphore>, metrics: &Metrics) -> OwnedSemaphorePermit {
-    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        return slot;
-    }
-    metrics.connection_waited();
-    warn!("limit of connections reached");
-    Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed")
-}
-
 /// What every connection is driven with.
 #[derive(Clone)]
 struct Connections<S> {
     metrics: Arc<Metrics>,
     protocol: http1::Builder,
+    /// Between two pieces of an answer that its reader takes.
+    write_time: Duration,
     service: S,
 }
 
@@ -208,44 +209,92 @@ impl Drop for Counted {
 
 impl<S> Connections<S>
 where
-    S: Service<Request<Incoming>, Response = Response, Error = std::convert::Infallible> + Clone,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
 {
-    async fn drive<I>(self, io: I, peer: Option<SocketAddr>, watcher: Watcher, slot: OwnedSemaphorePermit)
+    async fn drive<I>(self, io: I, peer: Option<SocketAddr>, mut place: Place)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.metrics.connection_opened();
-        let counted = Counted(self.metrics);
-        let service = self.service;
-        let connection = self.protocol.serve_connection(
-            TokioIo::new(io),
-            service_fn(move |request| answer(service.clone(), peer, request)),
-        );
-        if let Err(error) = watcher.watch(connection).await {
+        let _counted = Counted(Arc::clone(&self.metrics));
+        let mut io = TimeoutWriter::new(io);
+        io.set_timeout(Some(self.write_time));
+        let io = TokioIo::new(Box::pin(io));
+        if !place.settle().await {
+            refuse(self.protocol, io).await;
+            return;
+        }
+        let (service, at) = (&self.service, &place);
+        let served = service_fn(move |request| {
+            at.serves();
+            answer(service.clone(), peer, request).inspect(move |_| at.rests())
+        });
+        let mut connection = pin!(self.protocol.serve_connection(io, served));
+        let ended = tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            () = place.is_told_to_leave() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = &mut connection => ended,
+                    () = place.overstays() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            if is_slow_reader(&error) {
+                self.metrics.connection_cut(Cut::SlowReader);
+            }
             debug!(peer = peer.map(tracing::field::display), %error, "connection ended early");
         }
-        drop((counted, slot));
     }
+}
+
+/// Answers the first request of a connection for which there is no place, if one comes soon.
+async fn refuse<I>(mut protocol: http1::Builder, io: TokioIo<I>)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    protocol.keep_alive(false);
+    let busy = service_fn(|_: Request<Incoming>| async { Answer::Ok(Fault::AddressBusy.into_response()) });
+    let refused = protocol.serve_connection(io, busy);
+    let _either_way = timeout(Duration::from_millis(REFUSE_MILLIS_MAX), refused).await;
+}
+
+/// Whether a connection ended because its peer took nothing of an answer for too long.
+fn is_slow_reader(error: &hyper::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// One request through the filters. The headers move out of the request into the [`Head`], which handlers
 /// share; filters see method, path, query and body.
 async fn answer<S, B>(service: S, peer: Option<SocketAddr>, mut request: Request<B>) -> Answer
 where
-    S: Service<Request<B>, Response = Response, Error = std::convert::Infallible>,
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
 {
     let seen = tracing::enabled!(Level::DEBUG)
         .then(|| (Instant::now(), request.method().clone(), request.uri().clone()));
     let headers = std::mem::take(request.headers_mut());
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
     request.extensions_mut().insert(Arc::new(Head { peer, headers }));
     // A panic leaves nothing behind: handlers own what they work on, and the engine is in another task.
-    let response = match AssertUnwindSafe(service.call(request)).catch_unwind().await {
+    let mut response = match AssertUnwindSafe(service.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Err(_) => {
             error!("request handler panicked");
             Fault::Panicked.into_response()
         }
     };
+    if chunked {
+        // It may have declared a length as well (hyper tells us of the chunks only), and a proxy before us may have
+        // believed that: what follows would be a request to us and a body to the proxy (RFC 9112, 6.1).
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some((since, method, uri)) = seen {
         let (status, took) = (response.status().as_u16(), since.elapsed());
         let path = shown(uri.path(), response.status() != StatusCode::NOT_FOUND);

@@ -6,6 +6,7 @@ mod connections;
 mod credentials;
 mod description;
 mod paths;
+mod places;
 mod room;
 
 use std::collections::BTreeMap;
@@ -242,6 +243,7 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
             source,
             alerts,
             reply,
+            ..
         } => {
             let count = u32::try_from(alerts.len()).unwrap();
             // Nobody may be listening any more, here and below.
@@ -322,11 +324,12 @@ async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
 
 /// A server over a driver in good health.
 async fn running() -> (Running, std_mpsc::Receiver<Seen>) {
+    running_with(Limits::default()).await
+}
+
+async fn running_with(limits: Limits) -> (Running, std_mpsc::Receiver<Seen>) {
     let (to, seen) = std_mpsc::channel();
-    (
-        run(plan(), Limits::default(), handle_that(answers(to))).await,
-        seen,
-    )
+    (run(plan(), limits, handle_that(answers(to))).await, seen)
 }
 
 /// Asks once; the answer must be one that is described.
@@ -416,6 +419,7 @@ fn hasty() -> Limits {
         header_read_millis_max: 100,
         body_read_millis_max: 150,
         body_idle_millis_max: 100,
+        write_millis_max: 100,
         accept_millis_max: 100,
         drain_millis_max: 5_000,
         ..Limits::default()

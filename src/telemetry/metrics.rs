@@ -45,6 +45,7 @@ pub struct Metrics {
     verdicts: Family<SourceVerdict, Counter>,
     connections: Gauge,
     connections_waited: Counter,
+    connections_cut: Family<OfCut, Counter>,
     committed_rows: Counter,
     commit_duration: Histogram,
     commit_failures: Counter,
@@ -127,6 +128,33 @@ struct ReceiverDetail {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCut {
+    reason: &'static str,
+}
+
+/// Why a connection was ended for the sake of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It was idle, and somebody else needed its place.
+    GaveWay,
+    /// Its address had as many as one may have.
+    AddressBusy,
+    /// Its peer did not read the answer.
+    SlowReader,
+}
+
+impl Cut {
+    /// The stable name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GaveWay => "gave_way",
+            Self::AddressBusy => "address_busy",
+            Self::SlowReader => "slow_reader",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
 }
@@ -165,6 +193,7 @@ impl Metrics {
             verdicts: Family::default(),
             connections: Gauge::default(),
             connections_waited: Counter::default(),
+            connections_cut: Family::default(),
             committed_rows: Counter::default(),
             // 0.5 ms to 8 s: a commit on a fast disk, and one that makes senders give up.
             commit_duration: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
@@ -194,6 +223,7 @@ impl Metrics {
         to.register("alert_verdicts", "What received alerts meant", self.verdicts.clone());
         to.register("http_connections", "Open connections", self.connections.clone());
         to.register("http_connections_waited", "Times at which the limit of connections kept others waiting", self.connections_waited.clone());
+        to.register("http_connections_cut", "Connections that were ended for the sake of others, by reason", self.connections_cut.clone());
         to.register("store_rows_committed", "Rows committed to the store", self.committed_rows.clone());
         to.register("store_commit_duration_seconds", "Time a commit took until it was on disk", self.commit_duration.clone());
         to.register("store_commit_failures", "Commits the store could not make", self.commit_failures.clone());
@@ -292,6 +322,12 @@ impl Metrics {
     /// The limit of connections was reached: the next one waits.
     pub fn connection_waited(&self) {
         self.connections_waited.inc();
+    }
+
+    /// A connection was ended for the sake of others.
+    pub fn connection_cut(&self, cut: Cut) {
+        let reason = cut.as_str();
+        self.connections_cut.get_or_create(&OfCut { reason }).inc();
     }
 
     /// The store committed `rows`.
@@ -554,6 +590,7 @@ mod tests {
         );
         metrics.connection_opened();
         metrics.connection_waited();
+        metrics.connection_cut(Cut::GaveWay);
         metrics.committed(20, Duration::from_millis(3));
         metrics.commit_failed();
         metrics.message(

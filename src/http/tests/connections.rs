@@ -1,6 +1,7 @@
 //! Connections: slow ones, too many of them, and their end.
 
 use super::*;
+use crate::driver::steering::Accepted;
 
 #[tokio::test]
 async fn slow_clients_are_dropped() {
@@ -78,38 +79,183 @@ async fn a_connection_serves_on_after_a_refusal() {
     );
 }
 
-#[tokio::test]
-async fn at_the_limit_of_connections_the_next_one_waits_for_its_turn() {
-    let (to, _seen) = std_mpsc::channel();
-    let limits = Limits {
-        connections_max: 1,
-        ..Limits::default()
-    };
-    let server = run(plan(), limits, handle_that(answers(to))).await;
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    first
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+/// A connection from an address of this machine: all of 127.0.0.0/8 is.
+async fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+async fn ask_from(last: u8, to: SocketAddr) -> Reply {
+    let mut stream = connect_from(last, to).await;
+    stream
+        .write_all(&request("GET /healthz", &[], b""))
         .await
         .unwrap();
-    let mut piece = [0; 12];
-    first.read_exact(&mut piece).await.unwrap();
-    let second = tokio::spawn({
-        let address = server.address;
-        async move { talk(address, &request("GET /healthz", &[], b"")).await }
+    read(&mut stream).await
+}
+
+/// A connection whose request was answered and that is kept open.
+async fn idle_from(last: u8, to: SocketAddr) -> TcpStream {
+    let mut stream = connect_from(last, to).await;
+    ask_again(&mut stream).await;
+    stream
+}
+
+async fn ask_again(stream: &mut TcpStream) {
+    let asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(asked).await.unwrap();
+    let mut text = Vec::new();
+    while !text.ends_with(b"}\n") {
+        assert_ne!(stream.read_buf(&mut text).await.unwrap(), 0, "closed");
+    }
+}
+
+/// A server whose driver keeps webhooks waiting, and connections that wait there.
+async fn occupied(limits: Limits, by: &[u8]) -> (Running, Vec<TcpStream>, Vec<oneshot::Sender<Accepted>>) {
+    let (to, mut accepted) = mpsc::unbounded_channel();
+    let driver = handle_that(move |ask| {
+        if let Ask::Accept { reply, .. } = ask {
+            to.send(reply).unwrap();
+        }
     });
-    let waited = |text: &str| text.contains("dingest_http_connections_waited_total 1");
+    let server = run(plan(), limits, driver).await;
+    let (mut streams, mut replies) = (Vec::new(), Vec::new());
+    for last in by {
+        let mut stream = connect_from(*last, server.address).await;
+        let webhook = request("POST /v1/hooks/alertmanager", &[], FIRING.as_bytes());
+        stream.write_all(&webhook).await.unwrap();
+        streams.push(stream);
+        replies.push(accepted.recv().await.unwrap());
+    }
+    (server, streams, replies)
+}
+
+/// Waits until a line stands in the metrics.
+async fn metric(server: &Running, line: &str) {
     let snapshot = crate::telemetry::Snapshot {
         health: None,
         monthly_quota: None,
         started_at: Timestamp(0),
         now: Timestamp(0),
     };
-    while !waited(&server.metrics.encode(snapshot)) {
-        tokio::task::yield_now().await;
+    while !server.metrics.encode(snapshot).contains(line) {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
-    assert!(!second.is_finished());
-    drop(first);
-    check("after the first", &second.await.unwrap(), 200, None);
+}
+
+fn places_for(connections_max: usize) -> Limits {
+    Limits {
+        connections_max,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn at_the_limit_of_connections_the_next_one_waits_for_its_turn() {
+    let (server, mut streams, mut replies) = occupied(places_for(2), &[1, 2]).await;
+    let waiting = tokio::spawn(ask_from(3, server.address));
+    metric(&server, "dingest_http_connections_waited_total 1").await;
+    assert!(!waiting.is_finished());
+    replies.remove(0).send(Ok(BTreeMap::new())).unwrap();
+    check("served whole", &read(&mut streams[0]).await, 200, None);
+    check("after the first", &waiting.await.unwrap(), 200, None);
+}
+
+#[tokio::test]
+async fn whoever_is_idle_for_longest_gives_way_to_who_needs_the_place() {
+    let (server, _seen) = running_with(places_for(4)).await;
+    let mut first = idle_from(1, server.address).await;
+    let mut second = idle_from(2, server.address).await;
+    let mut third = idle_from(3, server.address).await;
+    let _silent = connect_from(4, server.address).await;
+    metric(&server, "dingest_http_connections 4").await;
+    ask_again(&mut first).await;
+    check("a newcomer", &ask_from(5, server.address).await, 200, None);
+    assert!(read(&mut second).await.0.is_empty(), "closed");
+    ask_again(&mut first).await;
+    ask_again(&mut third).await;
+    metric(
+        &server,
+        "dingest_http_connections_cut_total{reason=\"gave_way\"} 1",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_address_may_have_half_of_the_connections_and_its_idle_ones_give_way_to_its_own() {
+    let limits = Limits {
+        address_wait_millis_max: 50,
+        ..places_for(8)
+    };
+    let (server, _streams, mut replies) = occupied(limits, &[1; 4]).await;
+    let refused = ask_from(1, server.address).await;
+    check("one more", &refused, 503, Some("address_busy"));
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    check("somebody else", &ask_from(2, server.address).await, 200, None);
+    metric(
+        &server,
+        "dingest_http_connections_cut_total{reason=\"address_busy\"} 1",
+    )
+    .await;
+
+    replies.remove(0).send(Ok(BTreeMap::new())).unwrap();
+    metric(&server, "dingest_http_connections 3").await;
+    let mut idle = idle_from(1, server.address).await;
+    let mut of_another = idle_from(2, server.address).await;
+    check(
+        "an idle one leaves",
+        &ask_from(1, server.address).await,
+        200,
+        None,
+    );
+    assert!(read(&mut idle).await.0.is_empty(), "closed");
+    ask_again(&mut of_another).await;
+}
+
+#[tokio::test]
+async fn too_many_that_wait_are_closed_at_once() {
+    let limits = Limits {
+        address_wait_millis_max: 60_000,
+        ..places_for(8)
+    };
+    let (server, _streams, _replies) = occupied(limits, &[1; 4]).await;
+    let _waiting = connect_from(1, server.address).await;
+    assert!(ask_from(1, server.address).await.0.is_empty(), "closed");
+    metric(
+        &server,
+        "dingest_http_connections_cut_total{reason=\"address_busy\"} 1",
+    )
+    .await;
+    check("somebody else", &ask_from(2, server.address).await, 200, None);
+}
+
+#[tokio::test]
+async fn half_a_head_gives_way_and_a_request_under_way_does_not() {
+    let (server, mut streams, mut replies) = occupied(places_for(4), &[1]).await;
+    let mut half = connect_from(1, server.address).await;
+    half.write_all(b"POST /v1/hooks/alertmanager HTTP/1.1\r\nHost:")
+        .await
+        .unwrap();
+    metric(&server, "dingest_http_connections 2").await;
+    check("the next one", &ask_from(1, server.address).await, 200, None);
+    assert!(read(&mut half).await.0.is_empty(), "closed");
+    replies.remove(0).send(Ok(BTreeMap::new())).unwrap();
+    check("under way", &read(&mut streams[0]).await, 200, None);
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answers_is_cut_off() {
+    let (server, _seen) = running_with(hasty()).await;
+    let (_unread, mut asking) = TcpStream::connect(server.address).await.unwrap().into_split();
+    let asked = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+    while asking.write_all(asked.as_bytes()).await.is_ok() {}
+    metric(
+        &server,
+        "dingest_http_connections_cut_total{reason=\"slow_reader\"} 1",
+    )
+    .await;
+    metric(&server, "dingest_http_connections 0").await;
 }
 
 #[tokio::test]

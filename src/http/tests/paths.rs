@@ -178,6 +178,7 @@ async fn what_cannot_be_made_durable_is_never_answered_with_200() {
     let no_room = BTreeMap::from([(Verdict::New, 3), (Verdict::OverLimit, 1)]);
     let cases = [
         (Err(Unavailable::InboxFull), "inbox_full"),
+        (Err(Unavailable::SourceBusy), "source_busy"),
         (Err(Unavailable::StoreFailed), "store_failed"),
         (Err(Unavailable::ShuttingDown), "shutting_down"),
         (Ok(no_room), "no_room"),
