@@ -1,6 +1,7 @@
 //! The program as a child process: a directory it lives in, its log, its webhooks and its API.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,6 +156,12 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = self.base.trim_start_matches("http://");
+        address.parse().expect("an address")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -1,4 +1,5 @@
-//! One noisy source, one bot that hangs and one enormous digest do not delay somebody else's urgent alert.
+//! One noisy source, one whose mapping takes long, one bot that hangs and one enormous digest do not delay somebody
+//! else's urgent alert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +16,8 @@ use crate::daemon::{Daemon, Home, Poster};
 /// Connections of the noisy source; each posts a hundred new alerts again and again.
 const NOISY_POSTERS: usize = 64;
 const ALERTS_PER_WEBHOOK: usize = 100;
+/// Connections of the source whose mapping takes long.
+const LABORIOUS_POSTERS: usize = 16;
 /// Changes of the digest that is composed meanwhile.
 const BIG: usize = 10_000;
 /// Urgent alerts that are posted one after the other.
@@ -26,6 +29,10 @@ const TOLD_MAX: Duration = Duration::from_secs(5);
 const REST: &str = "sources:
   - { name: noisy, type: alertmanager }
   - { name: alertmanager, type: alertmanager }
+  - name: laborious
+    type: json
+    mapping:
+      labels: '{alertname: \"Noise\", n: (last(range(.n)) | tostring)}'
 receivers:
   - { name: noise, bots: [noise] }
   - { name: hang, bots: [hang] }
@@ -54,7 +61,16 @@ async fn noise_delays_nobody_elses_urgent_alert() {
     let daemon = Daemon::start(&home).await;
     daemon.post(&[alert("Hang", "hang-1", "critical")]).await;
 
-    let noise = Noise::begin(&daemon);
+    let noise = Noise::begin(&daemon, NOISY_POSTERS, "noisy", |number| {
+        webhook(&alerts_of("Noise", "noise", number)).to_string()
+    });
+    // Half of these are stopped at a limit of the mapping's, long after they began.
+    let labour = Noise::begin(&daemon, LABORIOUS_POSTERS, "laborious", |number| {
+        format!(
+            r#"{{"n":{}}}"#,
+            if number % 2 == 0 { 100_000 } else { 1_000_000_000 }
+        )
+    });
     let big = daemon.poster();
     let chunks = (0..BIG / ALERTS_PER_WEBHOOK).map(|chunk| {
         let big = big.clone();
@@ -87,6 +103,11 @@ async fn noise_delays_nobody_elses_urgent_alert() {
         answered > NOISY_POSTERS,
         "there was noise: {answered} answered, {refused} refused"
     );
+    let (answered, refused) = labour.end().await;
+    assert!(
+        answered > 0 && refused > 0,
+        "there was labour: {answered} answered, {refused} stopped or sent away"
+    );
 }
 
 /// What a source posts that never stops.
@@ -96,13 +117,13 @@ struct Noise {
 }
 
 impl Noise {
-    fn begin(daemon: &Daemon) -> Self {
+    fn begin(daemon: &Daemon, posters: usize, source: &str, body: fn(usize) -> String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicUsize::new(0));
-        let posters = (0..NOISY_POSTERS)
+        let posters = (0..posters)
             .map(|_| {
-                let poster = daemon.poster_to("noisy");
-                tokio::spawn(post_noise(poster, Arc::clone(&next), Arc::clone(&stop)))
+                let poster = daemon.poster_to(source);
+                tokio::spawn(post_noise(poster, body, Arc::clone(&next), Arc::clone(&stop)))
             })
             .collect();
         Self { stop, posters }
@@ -120,11 +141,16 @@ impl Noise {
     }
 }
 
-async fn post_noise(poster: Poster, next: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> (usize, usize) {
+async fn post_noise(
+    poster: Poster,
+    body: fn(usize) -> String,
+    next: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> (usize, usize) {
     let (mut answered, mut refused) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
-        let alerts = alerts_of("Noise", "noise", next.fetch_add(1, Ordering::Relaxed));
-        match poster.post_body(webhook(&alerts).to_string()).await {
+        let body = body(next.fetch_add(1, Ordering::Relaxed));
+        match poster.post_body(body).await {
             Some(200) => answered += 1,
             _ => refused += 1,
         }

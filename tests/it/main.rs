@@ -11,6 +11,7 @@ mod daemon;
 mod disk;
 mod everyday;
 mod fairness;
+mod hostile;
 #[path = "../support/patience.rs"]
 mod patience;
 mod refusals;
