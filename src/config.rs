@@ -97,6 +97,15 @@ fn read_file<T: Read>(path: &Path, named_at: Option<Place>, findings: &mut Findi
             return None;
         }
     };
+    if text.trim().is_empty() {
+        // What a full disk or an editor in the middle of its work leaves behind must not replace what is in force.
+        let finding = match named_at {
+            Some(place) => findings.error(place, format!("`{}` is empty", path.display())),
+            None => findings.file_error(path, "the file is empty"),
+        };
+        finding.help("if nothing shall be configured, write `{}`");
+        return None;
+    }
     let file = findings.add_source(path, text);
     let tree = yaml::parse(file, findings)?;
     let place = tree.place;

@@ -231,6 +231,7 @@ impl World {
                 self.ground.empty();
                 // The process may be another one by now.
                 drop(self.keeper.limit("--fsize=unlimited:unlimited"));
+                self.repair_configuration();
             }
             Fault::DiskReadOnly => drop(self.set_immutable(false)),
             Fault::DirectoryReadOnly => self.set_mode(0o700),

@@ -145,6 +145,14 @@ impl World {
         self.write_configuration(&configuration(self.port, dingtalk, self.settings.bots));
     }
 
+    /// Writes what a full disk had no room for, unless it is meant to be wrong.
+    pub(crate) fn repair_configuration(&self) {
+        let spoils = [Fault::ConfigurationGarbage, Fault::NameUnresolved];
+        if !spoils.iter().any(|fault| self.in_force.contains_key(fault)) {
+            self.configure(&self.door.url());
+        }
+    }
+
     pub(crate) fn write_configuration(&self, text: &str) {
         let draft = self.ground.beside().join("draft");
         // Not by renaming: the draft is on another file system. A full disk has room for neither.
