@@ -90,6 +90,11 @@ impl Now {
     pub fn tick_of(self, time: Timestamp) -> Tick {
         self.tick.plus(time.since(self.time))
     }
+
+    /// What the wall clock will show at a later `tick`, if it runs evenly from here.
+    pub fn time_at(self, tick: Tick) -> Timestamp {
+        self.time.plus(tick.since(self.tick))
+    }
 }
 
 /// Defines a name: a cheap-to-clone text that cannot be mixed up with another kind of name.

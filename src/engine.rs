@@ -327,7 +327,7 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Now) {
         let before = std::mem::replace(&mut self.now, now);
         if was_set(before, now) {
-            self.trust_clock();
+            self.trust_clock(now.time.since(before.time_at(now.tick)));
         }
         match input {
             Input::Alerts {
@@ -633,13 +633,17 @@ impl Engine {
         self.ageing.entry(at).or_default().push(no);
     }
 
-    /// The wall clock was set: what was written by the old one is made right, and timers that stand for a time of the
-    /// wall clock are set anew.
-    fn trust_clock(&mut self) {
+    /// The wall clock was set, so much ahead unless it was set back: what was written by the old one is made right, and
+    /// timers that stand for a time of the wall clock are set anew.
+    fn trust_clock(&mut self, ahead: Span) {
         let now = self.now.time;
         for no in self.truth.numbers() {
             if let Some(record) = self.truth.get_mut(no) {
+                let kept_longer = record.follow_clock(ahead);
                 record.trust_clock(now);
+                if kept_longer {
+                    self.save(no, None);
+                }
             }
             self.watch_age(no);
         }
@@ -866,9 +870,7 @@ impl Engine {
 
 /// Whether the wall clock was set between the two, and did not just go on.
 fn was_set(before: Now, now: Now) -> bool {
-    let passed = now.tick.since(before.tick);
-    let expected = before.time.plus(passed);
-    now.time.0.abs_diff(expected.0) > limits::CLOCK_SET_MIN.0
+    now.time.0.abs_diff(before.time_at(now.tick).0) > limits::CLOCK_SET_MIN.0
 }
 
 /// When to look at an alert about which something happens at `time`: then, or at its next turn before. Every alert

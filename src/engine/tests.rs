@@ -1427,6 +1427,29 @@ fn a_clock_set_ahead_expires_nothing_before_its_sender_had_the_chance_to_repeat_
     );
 }
 
+/// An end that is repeated is known as such for an hour of ours, whatever the clock says.
+#[test]
+fn a_clock_that_was_behind_when_an_alert_ended_forgets_no_end() {
+    check(
+        "0s clock -21600
+         0s fire disk start=0
+         20s end disk start=0 end=20
+         60s clock 0
+         90s end disk start=0 end=20
+         95s restart
+         200s end disk start=0 end=20
+         3500s end disk start=0 end=20
+         3700s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         70s ops <-a- resolved disk
+         90s reply repeat=1
+         200s reply repeat=1
+         3500s reply repeat=1",
+    );
+}
+
 #[test]
 fn a_message_that_was_on_its_way_when_the_process_ended_has_its_place_in_the_minute() {
     // Bot `c` may send 5 a minute, of which 2 are for what is not urgent.

@@ -180,6 +180,17 @@ impl Record {
         self.saved_expires_at = self.saved_expires_at.min(self.expires_at);
     }
 
+    /// The clock was set ahead while we ran: an end is remembered as long as if it had been right all along, or a
+    /// repeat of it would be told as an alert of its own. Says whether that changed something.
+    pub(super) fn follow_clock(&mut self, ahead: Span) -> bool {
+        let moves = !self.fires() && ahead > Span::default();
+        if moves {
+            self.expires_at = self.expires_at.plus(ahead);
+            self.saved_expires_at = self.expires_at;
+        }
+        moves
+    }
+
     /// How it concerns one receiver.
     pub(super) fn concern(&self, receiver: &ReceiverName) -> Option<&Concern> {
         self.concerns.iter().find(|concern| concern.receiver == *receiver)
