@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::dice::Dice;
 use crate::fault::Fault;
 use crate::judge::{Judgement, judge};
+use crate::ledger::Evidence;
 use crate::world::{Settings, World};
 
 /// How long it lasts unless `DINGEST_FAULTS_SECONDS` says otherwise.
@@ -104,7 +105,11 @@ async fn one_world(dice: &mut Dice, ends_at: Instant, table: &mut BTreeMap<Fault
             break;
         }
     }
-    let judgement = judge(&world.end().await);
+    let evidence = world.end().await;
+    let judgement = judge(&evidence);
+    if !judgement.wrongs.is_empty() {
+        keep(&evidence, seed);
+    }
     struck.sort_unstable();
     struck.dedup();
     for fault in struck {
@@ -115,6 +120,19 @@ async fn one_world(dice: &mut Dice, ends_at: Instant, table: &mut BTreeMap<Fault
         }
     }
     judgement
+}
+
+/// Writes down what is needed to understand what went wrong.
+fn keep(evidence: &Evidence, seed: u64) {
+    let path = std::env::temp_dir().join(format!("dingest-faults-{seed:x}.log"));
+    let mut text = evidence.log.join("\n");
+    for call in &evidence.calls {
+        writeln!(text, "\n{call:#?}").expect("a text can be written to");
+    }
+    write!(text, "{:#?}\n{:#?}", evidence.circumstances, evidence.postings)
+        .expect("a text can be written to");
+    std::fs::write(&path, text).expect("a file is written");
+    println!("log and ledgers are in {}", path.display());
 }
 
 /// The world that is wanted, or what the machine allows of it.
