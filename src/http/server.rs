@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutWriter;
 use tracing::{Level, debug, error, info, warn};
@@ -281,7 +281,11 @@ where
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     request.extensions_mut().insert(Arc::new(Head { peer, headers }));
     // A panic leaves nothing behind: handlers own what they work on, and the engine is in another task.
-    let mut response = match AssertUnwindSafe(service.call(request)).catch_unwind().await {
+    let handled = AssertUnwindSafe(service.call(request)).catch_unwind();
+    // Unconstrained: hyper reads before it lets the handler have its turn, in one task. A peer that floods us with
+    // what never becomes a piece of a body (a chunk's size of zeros) would use up the turns, and no time-out would
+    // ever come.
+    let mut response = match unconstrained(handled).await {
         Ok(Ok(response)) => response,
         Err(_) => {
             error!("request handler panicked");

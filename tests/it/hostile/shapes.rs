@@ -320,6 +320,7 @@ fn endless() -> Vec<(Shape, &'static [u8])> {
             shape("a chunk's extension", chunked("1;"), &[400, 413]),
             b"aaaaaaaaaaaaaaaa",
         ),
+        (shape("a chunk's size", chunked(""), &[408]), b"0000000000000000"),
         (
             shape("trailers", chunked("1\r\n{\r\n0\r\n"), &[400]),
             b"X-Another: one\r\n",
