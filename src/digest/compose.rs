@@ -711,7 +711,9 @@ impl Telling<'_> {
         let first = entries[0];
         let texts = &self.view.texts;
         let summary = summary_of(|name| first.annotations.get(name)).filter(|_| !self.head_says_it);
-        let said = summary.filter(|_| entries.len() == 1);
+        // Only the lines of what begins to fire show it.
+        let shown = entries.len() == 1 && State::of(first.change) == State::Firing;
+        let said = summary.filter(|_| shown);
         // "and 1 more" takes no less room than the name.
         let most = if entries.len() == LINE_NAMES_MAX + 1 {
             LINE_NAMES_MAX + 1
