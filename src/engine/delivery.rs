@@ -197,7 +197,7 @@ impl Engine {
             }
             Channel::Bots(bots) => bots,
         };
-        let mut room: Option<(u32, &BotName)> = None;
+        let mut room: Option<(u32, u32, &BotName)> = None;
         let mut room_at: Option<Option<Tick>> = None;
         let mut pauses = Vec::new();
         for name in bots {
@@ -209,13 +209,16 @@ impl Engine {
                 continue;
             }
             let left = budget.left(bot.per_minute, urgent, now);
-            if left > 0 && room.is_none_or(|(most, _)| left > most) {
-                room = Some((left, name));
+            if left > 0 && room.is_none_or(|(most, _, _)| left > most) {
+                // Of what is reserved a digest takes one place, however much goes along: others have urgent changes,
+                // too.
+                let unreserved = budget.left(bot.per_minute, false, now);
+                room = Some((left, left.min(unreserved.max(1)), name));
             }
             let at = budget.room_at(bot.per_minute, urgent, now);
             room_at = Some(room_at.flatten().into_iter().chain(at).min());
         }
-        if let Some((places, bot)) = room {
+        if let Some((_, places, bot)) = room {
             return Ok(Carrier {
                 bot: Some(bot.clone()),
                 places,
