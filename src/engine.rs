@@ -303,7 +303,11 @@ impl Engine {
             engine.budgets.insert(bot, Budget::restored(&row, now));
         }
         for (receiver, alert, mut row) in saved.told {
-            row.at = row.at.min(now.time);
+            if row.at > now.time {
+                row.at = now.time;
+                // Otherwise the next process would take the wrong time for a right one once it has passed.
+                engine.dirty.told.insert((receiver.clone(), alert));
+            }
             engine.desk(&receiver).told.insert(alert, row);
         }
         for (receiver, at) in saved.served {
@@ -650,7 +654,6 @@ impl Engine {
         for (receiver, desk) in &mut self.desks {
             for (no, told) in desk.told.iter_mut().filter(|(_, told)| told.at > now) {
                 told.at = now;
-                // Otherwise the next process would take the wrong time for a right one once it has passed.
                 self.dirty.told.insert((receiver.clone(), *no));
             }
         }

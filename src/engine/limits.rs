@@ -23,8 +23,8 @@ pub const LEASE: Span = Span::minutes(4);
 /// How long an alert may go unrepeated whose source is no longer configured.
 pub const UNCONFIGURED_EXPIRE_AFTER: Span = Span::days(15);
 
-/// After a restart, and after the clock was set, no alert expires for this long: its sender gets the chance to repeat
-/// it.
+/// After a restart, and after the clock was set, no alert expires or is forgotten for this long: its sender gets the
+/// chance to repeat it.
 pub const RESTART_GRACE: Span = Span::minutes(5);
 
 /// A repeat that moves an expiry by less than this is not written ([`expiry_drift_max`]).

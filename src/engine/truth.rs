@@ -163,20 +163,20 @@ impl Record {
     }
 
     /// Makes it right by a clock that was set, or that may have been while the process did not run: nothing was seen
-    /// later than now, nothing that is over is kept for longer than usual, and nothing expires before its sender had
-    /// the chance to repeat it. When an episode began and ended is its sender's to say.
+    /// later than now, nothing that is over is kept for longer than usual, and nothing expires or is forgotten before
+    /// its sender had the chance to repeat it. When an episode began and ended is its sender's to say.
     pub(super) fn trust_clock(&mut self, now: Timestamp) {
         let ahead = self.last_seen.since(now);
         let seen = self.recent.iter_mut();
         for seen in seen.chain([&mut self.first_seen, &mut self.last_seen]) {
             *seen = now.min(*seen);
         }
-        if self.state == State::Firing {
-            let expires_at = Timestamp(self.expires_at.0.saturating_sub_unsigned(ahead.0));
-            self.expires_at = expires_at.max(now.plus(RESTART_GRACE));
+        let expires_at = if self.state == State::Firing {
+            Timestamp(self.expires_at.0.saturating_sub_unsigned(ahead.0))
         } else {
-            self.expires_at = self.expires_at.min(now.plus(OVER_KEPT));
-        }
+            self.expires_at.min(now.plus(OVER_KEPT))
+        };
+        self.expires_at = expires_at.max(now.plus(RESTART_GRACE));
         self.saved_expires_at = self.saved_expires_at.min(self.expires_at);
     }
 
