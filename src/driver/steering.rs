@@ -445,3 +445,6 @@ impl Steering {
         &self.engine
     }
 }
+
+#[cfg(test)]
+mod tests;
