@@ -23,6 +23,8 @@ pub(crate) enum Invariant {
     MinuteKept,
     /// Part of a bot's minute is left to urgent changes.
     ReserveKept,
+    /// What is left of the month's quota is made to last.
+    QuotaLasts,
     /// An urgent change is told within seconds when nothing is in its way.
     UrgentInTime,
     /// A change is told when its route says, however others fare.
@@ -31,6 +33,8 @@ pub(crate) enum Invariant {
     Acceptable,
     /// A digest names what it covers.
     TextTellsAll,
+    /// The numbers in a digest are those of what it tells and of what fires.
+    NumbersAreTrue,
     /// What is held grows with the alerts that are alive, and with nothing else.
     MemoryBounded,
     /// A start from what is on disk knows what the running process knows.
@@ -56,10 +60,12 @@ impl Invariant {
             Self::UuidIsNew => "uuid_is_new",
             Self::MinuteKept => "minute_kept",
             Self::ReserveKept => "reserve_kept",
+            Self::QuotaLasts => "quota_lasts",
             Self::UrgentInTime => "urgent_in_time",
             Self::ToldInTime => "told_in_time",
             Self::Acceptable => "acceptable",
             Self::TextTellsAll => "text_tells_all",
+            Self::NumbersAreTrue => "numbers_are_true",
             Self::MemoryBounded => "memory_bounded",
             Self::RestartChangesNothing => "restart_changes_nothing",
             Self::ComesToRest => "comes_to_rest",

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dingest::alert::{Alert, AlertNo, Fingerprint, MessageId, Now, RequestId, Timestamp};
+use dingest::alert::{Alert, AlertNo, Fingerprint, Labels, MessageId, Now, RequestId, Severity, Timestamp};
 use dingest::digest::{Change, Detail, Draft, Rendered};
 use dingest::dingtalk::simulator::rules::{CALLS_PER_WINDOW_MAX, Call};
 use dingest::driver::steering::{Accepted, Steering};
@@ -12,7 +12,9 @@ use dingest::engine::{Answer, Engine, Outcome, Send, Verdict};
 use dingest::store::Changes;
 
 use crate::invariant::{Invariant, Violation, violation};
-use crate::model::{Heard, Story, concerned, story};
+use crate::model::{Heard, Story, Truth, concerned, story};
+use crate::month::Month;
+use crate::numbers;
 use crate::plan::Setting;
 use crate::rest;
 use crate::script::{Saying, Script, Words};
@@ -27,6 +29,12 @@ const RESERVE: u64 = 3;
 
 /// How many steps there are from one look at what is held to the next, which counts everything.
 const LOOK_EVERY: u64 = 64;
+
+/// What stands for the bot of a message that is printed.
+pub(crate) const CONSOLE: &str = "console";
+
+/// With more alerts than this nobody counts which of them fire.
+const COUNTED_MAX: usize = 80;
 
 /// What became of a request that the engine took in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +98,10 @@ pub(crate) struct Judge<'a> {
     excused_until: u64,
     timing: Timing,
     looks: u64,
-    /// Was the daemon's clock ever far ahead?
+    /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
+    clock_was_set: bool,
+    pub(crate) month: Month,
 }
 
 impl<'a> Judge<'a> {
@@ -117,6 +127,8 @@ impl<'a> Judge<'a> {
             timing: Timing::default(),
             looks: 0,
             clock_was_ahead: false,
+            clock_was_set: false,
+            month: Month::default(),
         }
     }
 
@@ -165,6 +177,7 @@ impl<'a> Judge<'a> {
             taken.fate = Fate::Lost;
         }
         self.committing.clear();
+        self.month.forgotten();
         for telling in self.tellings.iter_mut().filter(|telling| !telling.durable) {
             telling.known = None;
         }
@@ -173,13 +186,12 @@ impl<'a> Judge<'a> {
     fn doubt_what_is_in_flight(&mut self, store: &MemoryStore) {
         self.doubts.clear();
         for (message, row) in &store.in_flight {
-            if let Some(uuid) = uuid_of(&row.body) {
-                if let Some(telling) = self.by_uuid.get(&uuid) {
-                    self.by_message.insert(*message, *telling);
-                }
-                if row.attempts > 0 {
-                    self.doubts.insert(row.receiver.to_string(), (uuid, true));
-                }
+            let uuid = uuid_of(*message, &row.body);
+            if let Some(telling) = self.by_uuid.get(&uuid) {
+                self.by_message.insert(*message, *telling);
+            }
+            if row.attempts > 0 {
+                self.doubts.insert(row.receiver.to_string(), (uuid, true));
             }
         }
     }
@@ -192,9 +204,14 @@ impl<'a> Judge<'a> {
         self.timing.slow_disk(slow, now);
     }
 
-    /// The wall clock shows `shown` from here on. Nobody can have been told later than that.
-    pub(crate) fn clock_is_set(&mut self, ahead: i64, shown: i64) {
+    /// The wall clock, which showed `before`, shows `shown` from here on. Nothing can have been told or heard later.
+    pub(crate) fn clock_is_set(&mut self, ahead: i64, before: i64, shown: i64) {
         self.clock_was_ahead |= ahead > 0;
+        self.clock_was_set |= ahead != 0;
+        for heard in self.heard.values_mut().flatten() {
+            heard.trusted_at = shown.min(heard.trusted_at);
+            heard.shown = before.max(heard.shown);
+        }
         for known in self
             .tellings
             .iter_mut()
@@ -225,6 +242,8 @@ impl<'a> Judge<'a> {
             let heard = Heard {
                 seq: self.seq,
                 at: time.0,
+                trusted_at: time.0,
+                shown: time.0,
                 true_at: i64::try_from(now).unwrap_or(i64::MAX),
                 fires: saying.fires,
                 start: alert.starts_at.map(|at| at.0),
@@ -248,9 +267,11 @@ impl<'a> Judge<'a> {
     pub(crate) fn commit_begins(&mut self) {
         let open = |(index, taken): (usize, &Taken)| (taken.fate == Fate::Open).then_some(index);
         self.committing = self.taken.iter().enumerate().filter_map(open).collect();
+        self.month.commit_begins();
     }
 
     pub(crate) fn applied(&mut self, changes: &Changes) {
+        self.month.committed();
         for index in std::mem::take(&mut self.committing) {
             let taken = &mut self.taken[index];
             if taken.fate == Fate::Open {
@@ -349,15 +370,15 @@ impl<'a> Judge<'a> {
             })
             .collect();
         self.check_reserve(draft, now)?;
+        self.check_pace(draft, rendered, now, time)?;
         Self::check_text(draft, rendered, &entries, now)?;
+        self.check_numbers(draft, rendered, now, time)?;
         for (part, message) in (1..).zip(&rendered.messages) {
             let id = MessageId {
                 digest: draft.id,
                 part,
             };
-            let Some(uuid) = uuid_of(&message.body) else {
-                continue;
-            };
+            let uuid = uuid_of(id, &message.body);
             let covers = message.covers.iter().filter_map(|no| {
                 let (name, change) = entries.get(no)?;
                 Some((name.clone(), *no, *change))
@@ -373,7 +394,8 @@ impl<'a> Judge<'a> {
                 known: None,
                 durable: false,
             };
-            if self.by_uuid.insert(uuid.clone(), self.tellings.len()).is_some() {
+            let known = self.by_uuid.insert(uuid.clone(), self.tellings.len());
+            if known.is_some() && draft.bot.is_some() {
                 let what = format!("{id:?} has the msgUuid `{uuid}` of an earlier message");
                 return Err(violation(Invariant::UuidIsNew, now, what));
             }
@@ -437,6 +459,55 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// The numbers a digest shows are those of its draft, and the draft's are those of the ledger.
+    fn check_numbers(
+        &self,
+        draft: &Draft,
+        rendered: &Rendered,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        let text = &self.setting().text;
+        let receiver = draft.receiver.as_str();
+        let words = text.receivers.get(receiver);
+        if words.and_then(|words| words.get("template")) != Some("numbers") {
+            return Ok(());
+        }
+        numbers::check(draft, rendered).map_err(|what| {
+            violation(
+                Invariant::NumbersAreTrue,
+                now,
+                format!("digest {}: {what}", draft.id),
+            )
+        })?;
+        // What expires when, and what is doubted until when, the ledger says only of clocks that nobody sets.
+        if self.clock_was_set || self.heard.len() > COUNTED_MAX {
+            return Ok(());
+        }
+        let (mut certain, mut possible) = ([0; 3], [0; 3]);
+        for alert in self.heard.keys() {
+            let story = self.story(alert, time);
+            let concerned = concerned(text, &story.labels);
+            if !concerned.iter().any(|(name, _)| name == receiver) {
+                continue;
+            }
+            let severity = Severity::of(&Labels::from_pairs(story.labels.clone())) as usize;
+            let fires = story.truth == Truth::Firing && story.open_until <= time.0;
+            certain[severity] += u64::from(fires);
+            let open = story.truth == Truth::Open || story.open_until > time.0;
+            possible[severity] += u64::from(fires || open);
+        }
+        let true_of = |index: usize| (certain[index]..=possible[index]).contains(&draft.firing[index]);
+        if (0..3).all(true_of) {
+            return Ok(());
+        }
+        let what = format!(
+            "digest {} counts {:?} that fire, and there are {certain:?}, or {possible:?}",
+            draft.id, draft.firing
+        );
+        Err(violation(Invariant::NumbersAreTrue, now, what))
+    }
+
     pub(crate) fn sending(
         &mut self,
         send: &Send,
@@ -449,7 +520,7 @@ impl<'a> Judge<'a> {
             let what = format!("{:?} is sent before its bytes are on disk", send.message);
             return Err(violation(Invariant::SendAfterCommit, now, what));
         }
-        let uuid = uuid_of(&send.body).unwrap_or_default();
+        let uuid = uuid_of(send.message, &send.body);
         let Some(index) = self.by_uuid.get(&uuid).copied() else {
             let what = format!("{:?} was never rendered", send.message);
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
@@ -464,6 +535,31 @@ impl<'a> Judge<'a> {
             self.sends.entry(bot.to_string()).or_default().push(now);
         }
         Ok(())
+    }
+
+    /// When most of the month's quota is used, digests that are not urgent are one message each, and so far apart that
+    /// what is left lasts until the month ends.
+    fn check_pace(
+        &self,
+        draft: &Draft,
+        rendered: &Rendered,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        let quota = self.setting().text.quota;
+        let Some((since, pace)) = self.month.pace(quota, time).filter(|_| !draft.urgent) else {
+            return Ok(());
+        };
+        if now >= since + pace && rendered.messages.len() == 1 {
+            return Ok(());
+        }
+        let what = format!(
+            "digest {} of {} messages comes {} ms after the last message, and not {pace}",
+            draft.id,
+            rendered.messages.len(),
+            now - since
+        );
+        Err(violation(Invariant::QuotaLasts, now, what))
     }
 
     /// A digest that is not urgent leaves places of its bot's minute to those that are.
@@ -501,7 +597,7 @@ impl<'a> Judge<'a> {
         call: &Call,
         bot: &str,
         message: MessageId,
-        clock_is_off: bool,
+        clock_was_off: bool,
         now: u64,
     ) -> Result<(), Violation> {
         let arrivals = self.arrivals.entry(bot.to_owned()).or_default();
@@ -516,7 +612,7 @@ impl<'a> Judge<'a> {
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
         }
         let penalty = call.errcode == Some(660_026);
-        if call.fault.is_none() && call.errcode != Some(0) && !clock_is_off && !penalty {
+        if call.fault.is_none() && call.errcode != Some(0) && !clock_was_off && !penalty {
             let what = format!("{message:?} is answered {:?} {}", call.errcode, call.errmsg);
             return Err(violation(Invariant::Acceptable, now, what));
         }
@@ -528,6 +624,16 @@ impl<'a> Judge<'a> {
         match telling {
             Some(telling) if call.shown => self.shown(telling, now),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A message is printed.
+    pub(crate) fn printed(&mut self, send: &Send, now: u64) -> Result<(), Violation> {
+        match self.by_uuid.get(&uuid_of(send.message, &send.body)).copied() {
+            // Printed again, because the process ended before it knew: the same message to whoever reads it.
+            Some(telling) if self.tellings[telling].shown.is_some() => Ok(()),
+            Some(telling) => self.shown(telling, now),
+            None => Ok(()),
         }
     }
 
@@ -552,6 +658,15 @@ impl<'a> Judge<'a> {
             self.chats.entry(key).or_default().push(index);
         }
         Ok(())
+    }
+
+    /// Whether the chat of a receiver shows an alert by now, as a script says it must.
+    pub(crate) fn has_been_told(&self, receiver: &str, alert: &str, now: u64) -> Result<(), Violation> {
+        if self.chats.contains_key(&(receiver.to_owned(), alert.to_owned())) {
+            return Ok(());
+        }
+        let what = format!("{receiver} has not been told of {alert}");
+        Err(violation(Invariant::UrgentInTime, now, what))
     }
 
     /// Whether anything has happened that is worth telling a second time.
@@ -591,8 +706,8 @@ impl<'a> Judge<'a> {
             .filter(|heard| heard.fires && heard.seq < after.seq)
             .any(|heard| {
                 let expire_after = self.expire_after(alert);
-                let lease = heard.lease.unwrap_or(heard.at + expire_after);
-                lease - (expire_after / 8).max(3_600_000) <= after.composed_time
+                let (earliest, _) = heard.expires(expire_after);
+                earliest - (expire_after / 8).max(3_600_000) <= after.composed_time.max(heard.shown)
             });
         let fires_by_it = |change: Change| matches!(change, Change::New | Change::Again | Change::Reminder);
         let calm = before.composed_at + 14 * MINUTE <= now;
@@ -653,10 +768,7 @@ impl<'a> Judge<'a> {
         };
         let text = &self.setting().text;
         // Pauses are kept by the wall clock.
-        if self.clock_was_ahead
-            || text.quota > 0
-            || self.plans.last().is_some_and(|(seq, _)| *seq > heard.seq)
-        {
+        if self.clock_was_ahead || self.plans.last().is_some_and(|(seq, _)| *seq > heard.seq) {
             return Ok(());
         }
         let routes = concerned(text, &heard.labels);
@@ -677,7 +789,9 @@ impl<'a> Judge<'a> {
             self.sent_within(bot, 3 * MINUTE, now) * 2 > most
         };
         bots.retain(|bot| !half_used(bot));
-        if words.get("mute").is_some() || bots.is_empty() {
+        let paced = text.quota > 0 && !words.has("urgent");
+        let prints = text.receivers[&telling.receiver].has("console");
+        if words.get("mute").is_some() || bots.is_empty() && !prints || paced {
             return Ok(());
         }
         let Some(since) =
@@ -713,6 +827,9 @@ impl<'a> Judge<'a> {
         };
         let receiver = self.tellings[index].receiver.clone();
         self.timing.outcome(&receiver, bot, answer.outcome, took, now);
+        if bot != CONSOLE && matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown) {
+            self.month.counted(time, now);
+        }
         let doubtful = self.doubts.get(&receiver).is_some_and(|(_, doubtful)| *doubtful);
         match answer.outcome {
             Outcome::Delivered => {
@@ -765,8 +882,12 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The `msgUuid` of a body.
-fn uuid_of(body: &[u8]) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(body.get("msgUuid")?.as_str()?.to_owned())
+/// The `msgUuid` of a body; what is printed has none, and is known by its number and what it says.
+fn uuid_of(message: MessageId, body: &[u8]) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let uuid = json.as_ref().and_then(|body| body.get("msgUuid")?.as_str());
+    uuid.map_or_else(
+        || format!("{message:?} {}", String::from_utf8_lossy(body)),
+        str::to_owned,
+    )
 }

@@ -20,6 +20,10 @@ pub(crate) struct Heard {
     pub(crate) seq: u64,
     /// What the daemon's wall clock showed.
     pub(crate) at: i64,
+    /// The same, made right by every clock that was set back since: nothing was heard later than now.
+    pub(crate) trusted_at: i64,
+    /// The latest that the daemon's clock has shown since, as of its last setting: then it may have expired.
+    pub(crate) shown: i64,
     /// What a clock showed that nobody sets.
     pub(crate) true_at: i64,
     pub(crate) fires: bool,
@@ -31,6 +35,15 @@ pub(crate) struct Heard {
     pub(crate) acknowledged: bool,
     /// The request it came with.
     pub(crate) request: usize,
+}
+
+impl Heard {
+    /// When what fires by this word alone expires: at the earliest, if the product has made its own times right, and
+    /// at the latest.
+    pub(crate) fn expires(&self, expire_after: i64) -> (i64, i64) {
+        let latest = self.lease.unwrap_or(self.at + expire_after);
+        (latest - (self.at - self.trusted_at), latest)
+    }
 }
 
 /// What is true about one alert.
@@ -53,6 +66,8 @@ pub(crate) struct Story {
     pub(crate) labels: Vec<(String, String)>,
     /// Since when the labels are these.
     pub(crate) labelled: u64,
+    /// Until when it is open whether the last word is believed.
+    pub(crate) open_until: i64,
 }
 
 /// Reads the ledger of one alert: everything that took effect, in order.
@@ -63,43 +78,55 @@ pub(crate) fn story(heard: &[&Heard], expire_after: i64, now: Timestamp) -> Stor
             begun: None,
             labels: Vec::new(),
             labelled: 0,
+            open_until: 0,
         },
-        start: 0,
+        start: (0, 0),
         ended: 0,
         ended_at: 0,
         ended_truly: 0,
-        expires: 0,
+        expires: (0, 0),
         doubted: None,
         open: false,
     };
     let drift = (expire_after / 8).max(REMEMBERED);
+    let mut shown = i64::MIN;
     for heard in heard {
         let soon = heard.at - reader.ended_at <= DOUBT;
         reader.open |= reader.ended_at > 0 && soon != (heard.true_at - reader.ended_truly <= DOUBT);
-        if reader.story.truth == Truth::Firing && heard.at > reader.expires - drift {
+        if reader.story.truth == Truth::Firing && heard.at.max(shown) > reader.expires.0 - drift {
             // It may have expired before this came in: then what follows is the next episode.
             reader.story.begun = None;
+            if heard.fires {
+                reader.start.1 = reader.start.1.max(heard.start.unwrap_or(heard.at));
+            }
         }
         if heard.fires {
-            reader.fires(heard, heard.lease.unwrap_or(heard.at + expire_after), soon);
+            reader.fires(heard, heard.expires(expire_after), soon);
         } else {
             reader.ends(heard, soon);
         }
+        shown = shown.max(heard.shown);
     }
     let Reader {
         mut story,
         expires,
         open,
+        doubted,
+        ended_at,
         ..
     } = reader;
+    if doubted.is_some() {
+        story.open_until = ended_at + DOUBT + 2000;
+    }
     if open {
         story.truth = Truth::Open;
     }
     if story.truth == Truth::Firing {
         // What a repeat moved is written now and then only, and looked at every hour.
-        if now.0 > expires + 2 * REMEMBERED {
+        let (earliest, latest) = expires;
+        if now.0 > latest + 2 * REMEMBERED {
             story.truth = Truth::Over;
-        } else if now.0 > expires - drift {
+        } else if now.0.max(shown) > earliest - drift {
             story.truth = Truth::Open;
         }
     }
@@ -113,12 +140,14 @@ struct Before(Option<u64>);
 /// Where the reading of a ledger stands.
 struct Reader {
     story: Story,
-    start: i64,
+    /// When the episode began: at the earliest, and at the latest.
+    start: (i64, i64),
     ended: i64,
     /// When the end came in, by the daemon's clock and by the true one.
     ended_at: i64,
     ended_truly: i64,
-    expires: i64,
+    /// At the earliest, and at the latest.
+    expires: (i64, i64),
     /// The begin before this one, while this one is doubted.
     doubted: Option<Before>,
     /// Do clocks that were set leave open what was within two minutes?
@@ -126,7 +155,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn fires(&mut self, heard: &Heard, lease: i64, soon: bool) {
+    fn fires(&mut self, heard: &Heard, expires: (i64, i64), soon: bool) {
         let begun = heard.acknowledged.then_some(heard.seq);
         // What is doubted is not learnt from.
         let same = heard.start.is_some_and(|begin| begin <= self.ended);
@@ -134,33 +163,33 @@ impl Reader {
             self.learns(heard);
         }
         match self.story.truth {
-            Truth::Nothing => self.begins(heard, begun, lease),
+            Truth::Nothing => self.begins(heard, begun, expires),
             Truth::Firing | Truth::Open => {
                 let later = heard.start.is_none_or(|begin| begin > self.ended);
                 if self.doubted.is_some() && soon && later {
                     // Not the doubted episode, but the next.
-                    self.begins(heard, begun, lease);
+                    self.begins(heard, begun, expires);
                 }
-                self.expires = self.expires.max(lease);
+                self.expires = (self.expires.0.max(expires.0), self.expires.1.max(expires.1));
             }
             Truth::Over => {
                 if same && soon {
                     let before = self.story.begun;
                     let start = self.start;
-                    self.begins(heard, begun, lease);
+                    self.begins(heard, begun, expires);
                     (self.start, self.doubted) = (start, Some(Before(before)));
                 } else {
-                    self.begins(heard, begun, lease);
+                    self.begins(heard, begun, expires);
                 }
             }
         }
     }
 
-    fn begins(&mut self, heard: &Heard, begun: Option<u64>, lease: i64) {
+    fn begins(&mut self, heard: &Heard, begun: Option<u64>, expires: (i64, i64)) {
         self.story.truth = Truth::Firing;
         self.story.begun = begun;
-        self.start = heard.start.unwrap_or(heard.at);
-        self.expires = lease;
+        self.start = at_once(heard.start.unwrap_or(heard.at));
+        self.expires = expires;
         self.doubted = None;
     }
 
@@ -171,19 +200,32 @@ impl Reader {
             Truth::Nothing => {
                 if heard.start.is_some() && heard.at - end <= REMEMBERED {
                     self.story.begun = begun;
-                    self.start = heard.start.unwrap_or(end);
+                    self.start = at_once(heard.start.unwrap_or(end));
                     self.is_over(heard, end);
                 }
             }
             Truth::Firing | Truth::Open => {
-                let older = heard.start.is_some_and(|begin| begin < self.start) && end < self.start;
-                if self.doubted.is_none() && older {
-                    return;
+                let older = |start: i64| heard.start.is_some_and(|begin| begin < start) && end < start;
+                if self.doubted.is_none() {
+                    self.open |= older(self.start.0) != older(self.start.1);
+                    if older(self.start.0) {
+                        return;
+                    }
                 }
-                if let Some(Before(before)) = self.doubted.filter(|_| soon) {
-                    self.story.begun = before;
+                match self.doubted.filter(|_| soon) {
+                    Some(_) if heard.start.is_some_and(|begin| begin > self.ended) => {
+                        self.story.begun = begun;
+                        self.is_over(heard, end);
+                    }
+                    // The end is said again: it is over since it was.
+                    Some(Before(before)) => {
+                        self.learns(heard);
+                        self.story.begun = before;
+                        self.story.truth = Truth::Over;
+                        self.doubted = None;
+                    }
+                    None => self.is_over(heard, end),
                 }
-                self.is_over(heard, end);
             }
             Truth::Over if heard.at - self.ended_at >= REMEMBERED => {
                 // It was forgotten, or just not yet.
@@ -213,6 +255,11 @@ impl Reader {
         (self.ended, self.ended_at, self.ended_truly) = (end, heard.at, heard.true_at);
         self.doubted = None;
     }
+}
+
+/// A moment that is certain.
+fn at_once(at: i64) -> (i64, i64) {
+    (at, at)
 }
 
 /// Who is told about these labels, and by which route: the tree, depth first.

@@ -56,6 +56,13 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::NothingTwice,
     },
     Mutation {
+        name: "what a start makes right is not written",
+        file: "src/engine.rs",
+        text: "                engine.dirty.told.insert((receiver.clone(), alert));\n",
+        replacement: "",
+        caught_by: Invariant::RestartChangesNothing,
+    },
+    Mutation {
         name: "one message too many in a minute",
         file: "src/engine/budget.rs",
         text: "    if urgent {\n        per_minute\n",
@@ -147,6 +154,34 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::EverybodyKnows,
     },
     Mutation {
+        name: "an urgent digest takes the reserve for all its parts",
+        file: "src/engine/delivery.rs",
+        text: "left.min(unreserved.max(1))",
+        replacement: "left.min(unreserved.max(9))",
+        caught_by: Invariant::UrgentInTime,
+    },
+    Mutation {
+        name: "a quota that is nearly used is used on",
+        file: "src/engine/delivery.rs",
+        text: "        Some(self.counted_at?.plus(pace))",
+        replacement: "        Some(self.counted_at?.plus(Span(pace.0 / 2)))",
+        caught_by: Invariant::QuotaLasts,
+    },
+    Mutation {
+        name: "what is over is counted as firing",
+        file: "src/engine/desk.rs",
+        text: "if up { *count + 1 } else { count.saturating_sub(1) }",
+        replacement: "if up { *count + 1 } else { *count }",
+        caught_by: Invariant::NumbersAreTrue,
+    },
+    Mutation {
+        name: "an end does not say of what",
+        file: "src/digest/compose.rs",
+        text: "entries.len() == 1 && State::of(first.change) == State::Firing",
+        replacement: "entries.len() == 1",
+        caught_by: Invariant::TextTellsAll,
+    },
+    Mutation {
         name: "an urgent change waits for company",
         file: "src/engine/desk.rs",
         text: "        if route.urgent {\n            return Some((oldest, WaitsFor::GroupWait));",
@@ -210,34 +245,25 @@ fn every_mutation_still_has_its_place() {
     }
 }
 
-/// `cargo test --test sim -- --ignored`: some minutes. `SIM_MUTATION=WORDS` takes only those whose name has them.
+/// Some minutes. `SIM_MUTATION=WORDS` takes only those whose name has them.
 #[test]
 #[ignore = "builds the program once for every mutation"]
 fn every_mutation_is_caught_by_the_promise_it_breaks() {
     let wanted = std::env::var("SIM_MUTATION").unwrap_or_default();
-    let copy = tempfile::tempdir().expect("a temporary directory");
-    for name in ["Cargo.toml", "Cargo.lock", "src", "templates", "tests", "benches"] {
-        let from = root().join(name);
-        let copied = Command::new("cp").arg("-r").arg(&from).arg(copy.path()).status();
-        assert!(
-            copied.is_ok_and(|status| status.success()),
-            "cannot copy {}",
-            from.display()
-        );
-    }
+    let copy = copy();
     let mut missed = Vec::new();
     for mutation in MUTATIONS
         .iter()
         .filter(|mutation| mutation.name.contains(&wanted))
     {
-        let place = copy.path().join(mutation.file);
+        let place = copy.join(mutation.file);
         let text = fs::read_to_string(&place).expect(mutation.file);
         fs::write(&place, text.replacen(mutation.text, mutation.replacement, 1)).expect(mutation.file);
-        let caught = hunt(copy.path(), mutation.caught_by);
+        let caught = hunt(&copy, mutation.caught_by);
         fs::write(&place, text).expect(mutation.file);
         let by = mutation.caught_by.as_str();
         match caught {
-            Ok(seed) => say(&format!("| {} | `{by}` | {seed} |", mutation.name)),
+            Ok(script) => say(&format!("| {} | `{by}` | {script} |", mutation.name)),
             Err(what) => {
                 say(&format!("| {} | `{by}` | MISSED |\n{what}", mutation.name));
                 missed.push(mutation.name);
@@ -247,9 +273,24 @@ fn every_mutation_is_caught_by_the_promise_it_breaks() {
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }
 
-/// Builds a mutated copy and runs its fixed seeds until the promise is broken.
+/// A copy of what is built, always in the same place, so that only what a mutation touches is built again.
+fn copy() -> PathBuf {
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
+    drop(fs::remove_dir_all(&copy));
+    fs::create_dir_all(&copy).expect("a directory of our own");
+    for name in ["Cargo.toml", "Cargo.lock", "src", "templates", "tests", "benches"] {
+        let from = root().join(name);
+        // With the times of the files: what has not changed is not built again.
+        let copied = Command::new("cp").arg("-rp").arg(&from).arg(&copy).status();
+        assert!(copied.is_ok_and(|status| status.success()), "cannot copy {name}");
+    }
+    copy
+}
+
+/// Builds a mutated copy and runs everything the simulator has until the promise is broken: by what. What it broke
+/// instead, otherwise.
 fn hunt(copy: &Path, invariant: Invariant) -> Result<String, String> {
-    let target = target().join("mutations");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../mutations");
     let run = Command::new(env!("CARGO"))
         .args([
             "test",
@@ -266,14 +307,14 @@ fn hunt(copy: &Path, invariant: Invariant) -> Result<String, String> {
         .output()
         .map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
-    let caught = said.lines().find_map(|line| line.strip_prefix("sim: caught by "));
-    caught.map(str::to_owned).ok_or_else(|| {
-        let last: Vec<&str> = said.lines().rev().take(20).collect();
-        last.into_iter().rev().collect::<Vec<_>>().join("\n")
-    })
-}
-
-/// The directory this test was built in.
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("..")
+    let broken: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("sim: "))
+        .collect();
+    let by = format!("{} by ", invariant.as_str());
+    match broken.iter().find_map(|line| line.strip_prefix(&by)) {
+        Some(script) => Ok(script.to_owned()),
+        None if broken.is_empty() => Err(said.lines().rev().take(20).collect::<Vec<_>>().join("\n")),
+        None => Err(broken.join("\n")),
+    }
 }

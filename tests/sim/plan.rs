@@ -10,6 +10,7 @@ use dingest::plan::Plan;
 use dingest::render::Renderer;
 use dingest::secret::Secret;
 
+use crate::numbers;
 use crate::script::{PlanText, Script, Words};
 
 /// The word signed bots and bots with a keyword share with the stand-in.
@@ -31,6 +32,8 @@ impl Setting {
     pub(crate) fn new(text: &PlanText, script: &Script, directory: &Path) -> Option<Self> {
         let text = tidied(text)?;
         let file = directory.join("dingest.yaml");
+        let template = directory.join("numbers.hbs");
+        std::fs::write(&template, numbers::TEMPLATE).expect("a file in a directory of our own");
         std::fs::write(&file, yaml(&text, script)).expect("a file in a directory of our own");
         let loaded = config::load(Some(&file), directory)
             .unwrap_or_else(|report| panic!("{}\n{}", report.render(false), yaml(&text, script)));
@@ -46,8 +49,9 @@ impl Setting {
 fn tidied(text: &PlanText) -> Option<PlanText> {
     let mut text = text.clone();
     let bots = text.bots.clone();
-    text.receivers
-        .retain(|_, words| words.list("bots").iter().any(|bot| bots.contains_key(bot)));
+    text.receivers.retain(|_, words| {
+        words.has("console") || words.list("bots").iter().any(|bot| bots.contains_key(bot))
+    });
     let receivers = text.receivers.clone();
     text.routes.retain(|(_, words)| {
         words
@@ -59,7 +63,7 @@ fn tidied(text: &PlanText) -> Option<PlanText> {
 
 fn yaml(text: &PlanText, script: &Script) -> String {
     let mut yaml = format!(
-        "locale: en\ntimezone: UTC\nserver: {{ external_url: 'https://alerts.example.com' }}\n\
+        "locale: en\ntimezone: UTC\ntemplates: [numbers.hbs]\nserver: {{ external_url: 'https://alerts.example.com' }}\n\
          dingtalk: {{ monthly_quota: {} }}\n",
         text.quota
     );
@@ -77,7 +81,9 @@ fn yaml(text: &PlanText, script: &Script) -> String {
             "  - {{ name: {name}, type: {kind}, expire_after: {expire}s }}"
         ));
     }
-    line("bots:".to_owned());
+    if !text.bots.is_empty() {
+        line("bots:".to_owned());
+    }
     for (name, words) in &text.bots {
         let secret = if words.has("signed") {
             format!(", secret: SEC{name}")
@@ -96,17 +102,7 @@ fn yaml(text: &PlanText, script: &Script) -> String {
     }
     line("receivers:".to_owned());
     for (name, words) in &text.receivers {
-        let mut bots = words.list("bots");
-        bots.retain(|bot| text.bots.contains_key(bot));
-        let fallback = words
-            .get("fallback")
-            .filter(|other| *other != name && text.receivers.contains_key(*other));
-        let fallback = fallback.map_or(String::new(), |other| format!(", fallback: {other}"));
-        let messages = words.number("messages").unwrap_or(3);
-        line(format!(
-            "  - {{ name: {name}, bots: [{}], max_messages: {messages}{fallback} }}",
-            bots.join(", ")
-        ));
+        line(receiver_yaml(text, name, words));
     }
     line(format!("route: {}", route_yaml(text, 0)));
     let mutes: std::collections::BTreeSet<&str> = text
@@ -124,6 +120,23 @@ fn yaml(text: &PlanText, script: &Script) -> String {
         ));
     }
     yaml
+}
+
+fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
+    let mut bots = words.list("bots");
+    bots.retain(|bot| text.bots.contains_key(bot));
+    let fallback = words
+        .get("fallback")
+        .filter(|other| *other != name && text.receivers.contains_key(*other));
+    let fallback = fallback.map_or(String::new(), |other| format!(", fallback: {other}"));
+    let messages = words.number("messages").unwrap_or(3);
+    let template = words.get("template").unwrap_or("digest");
+    let channel = if words.has("console") {
+        "console: {}".to_owned()
+    } else {
+        format!("bots: [{}], max_messages: {messages}{fallback}", bots.join(", "))
+    };
+    format!("  - {{ name: {name}, template: {template}, {channel} }}")
 }
 
 fn route_yaml(text: &PlanText, index: usize) -> String {

@@ -28,6 +28,7 @@ enum Belief {
 /// Every receiver has been told of every acknowledged alert that concerns it, and knows what is true of it.
 pub(crate) fn everybody_has_heard(judge: &Judge<'_>, time: Timestamp, now: u64) -> Result<(), Violation> {
     let plan = &judge.setting().text;
+    let stretched = judge.month.may_be_stretched(plan.quota);
     for alert in judge.heard.keys() {
         let story = judge.story(alert, time);
         if matches!(story.truth, Truth::Nothing | Truth::Open) {
@@ -35,13 +36,14 @@ pub(crate) fn everybody_has_heard(judge: &Judge<'_>, time: Timestamp, now: u64) 
         }
         let routes = concerned(plan, &story.labels);
         for (receiver, route) in &routes {
-            if !is_muted(plan.routes[*route].1.get("mute"), time) {
+            let words = &plan.routes[*route].1;
+            if !is_muted(words.get("mute"), time) && (words.has("urgent") || !stretched) {
                 has_heard(judge, alert, &story, receiver, now)?;
             }
         }
         for receiver in plan.receivers.keys() {
             let former = !routes.iter().any(|(name, _)| name == receiver);
-            let owed = former && story.truth == Truth::Over && !is_silent(judge, receiver);
+            let owed = former && !stretched && story.truth == Truth::Over && !is_silent(judge, receiver);
             if owed
                 && always_there(judge, receiver, alert)
                 && matches!(belief(judge, receiver, alert), Belief::Fires)
@@ -89,7 +91,7 @@ fn has_heard(
         // An alert that was over before the receiver came to it is not told.
         (Belief::Over, Belief::Nothing) => true,
         // What began in a future that was none becomes calm when that has come.
-        (_, Belief::Flaps) => judge.clock_was_ahead || silent,
+        (_, Belief::Flaps) => judge.clock_was_ahead || silent || !always_there(judge, receiver, alert),
         // Nor can a receiver be told while no plan knows it.
         (Belief::Over, Belief::Fires) => silent || !always_there(judge, receiver, alert),
         (expected, belief) => expected == belief,

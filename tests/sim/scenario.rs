@@ -73,6 +73,9 @@ impl Scenario {
         self.plans = self.dice.range(1, plans + 1);
         self.alerts = self.dice.range(1, alerts + 1);
         self.line(&format!("noise {}", seed % 1_000_000));
+        // The month may end on the way.
+        let days = *self.dice.pick(&[1, 1, 1, 14, 30]);
+        self.line(&format!("begin {}", days * 24 * HOUR / SECOND));
         self.line("source am expire=86400");
         self.line("source prom expire=1209600");
         for plan in 0..self.plans {
@@ -123,10 +126,19 @@ impl Scenario {
                 continue;
             }
             let own = receiver % self.bots;
+            if self.dice.percent(6) {
+                self.line(&format!(
+                    "plan p{plan} receiver r{receiver} console template=numbers"
+                ));
+                continue;
+            }
             let mut line = format!("plan p{plan} receiver r{receiver} bots=b{own}");
             let other = self.dice.range(0, self.bots);
             if other != own && self.dice.percent(40) {
                 write!(line, ",b{other}").expect("texts take everything");
+            }
+            if self.dice.percent(25) {
+                line.push_str(" template=numbers");
             }
             let messages = self.dice.range(1, 4);
             write!(line, " messages={messages}").expect("texts take everything");
@@ -134,6 +146,10 @@ impl Scenario {
                 write!(line, " fallback=r{}", self.dice.range(0, receiver)).expect("texts take everything");
             }
             self.line(&line);
+        }
+        if self.dice.percent(15) {
+            let quota = *self.dice.pick(&[20, 60, 200, 1000]);
+            self.line(&format!("plan p{plan} quota {quota}"));
         }
         self.routes(plan);
     }
@@ -171,7 +187,10 @@ impl Scenario {
         let wait = *self.dice.pick(&[0, 1, 10, 10, 30]);
         let interval = *self.dice.pick(&[1, 30, 60, 60, 300]);
         let repeat = *self.dice.pick(&[600, 3600, 14_400, 14_400, 86_400]);
-        format!("receiver=r{receiver} wait={wait} interval={interval} repeat={repeat}")
+        let by = *self
+            .dice
+            .pick(&["alertname", "alertname", "team", "team,severity", "severity"]);
+        format!("receiver=r{receiver} wait={wait} interval={interval} repeat={repeat} by={by}")
     }
 
     fn alert(&mut self, alert: u64) {

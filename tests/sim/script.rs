@@ -6,9 +6,12 @@
 //!
 //! ```text
 //! noise 7                                    the seed of delays
+//! begin 2505600                              seconds of March at the begin: with this, the month ends in two days
 //! source am expire=86400                     a source and its `expire_after` in seconds
 //! plan p0 bot b0 per_minute=18 signed keyword
 //! plan p0 receiver r0 bots=b0,b1 messages=3 fallback=r1
+//! plan p0 receiver r2 console template=numbers
+//! plan p0 quota 300                          messages a month
 //! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
 //! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue
 //! alert a0 from=am team=db severity=critical
@@ -23,6 +26,7 @@
 //! 70s network down | slow=4000 | well
 //! 80s heal                                       everything works again
 //! 90s check                                      has everybody heard? (if nothing has happened for a while)
+//! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```
 
 use std::collections::BTreeMap;
@@ -121,23 +125,38 @@ pub(crate) enum Network {
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Post { sayings: Vec<Saying>, once: bool },
+    Post {
+        sayings: Vec<Saying>,
+        once: bool,
+    },
     Plan(String),
     Clock(i64),
-    Kill { applied: bool, down: u64 },
-    Stop { down: u64 },
+    Kill {
+        applied: bool,
+        down: u64,
+    },
+    Stop {
+        down: u64,
+    },
     Disk(Disk),
     DiskSlow(u64),
     Fault(Option<String>, Fault, u32),
     Network(Network),
     Heal,
     Check,
+    /// A receiver has been told of an alert by now.
+    Told {
+        receiver: String,
+        alert: String,
+    },
 }
 
 /// A whole scenario.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
     pub(crate) noise: u64,
+    /// Milliseconds of the month that have passed when it begins.
+    pub(crate) begin: u64,
     pub(crate) sources: BTreeMap<String, u64>,
     pub(crate) plans: BTreeMap<String, PlanText>,
     pub(crate) alerts: BTreeMap<String, AlertText>,
@@ -165,6 +184,7 @@ impl Script {
         let (first, rest) = line.split_once(' ')?;
         match first {
             "noise" => self.noise = rest.parse().ok()?,
+            "begin" => self.begin = u64::try_from(milliseconds(rest)?).ok()?,
             "source" => {
                 let (name, words) = named(rest)?;
                 self.sources
@@ -246,6 +266,10 @@ fn step(text: &str) -> Option<Step> {
         }
         "heal" => Step::Heal,
         "check" => Step::Check,
+        "told" => Step::Told {
+            receiver: words.0.get(1)?.clone(),
+            alert: words.0.get(2)?.clone(),
+        },
         _ => return None,
     })
 }

@@ -19,20 +19,22 @@ use dingest::store::{Changes, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use crate::invariant::{Invariant, Violation, violation};
-use crate::judge::Judge;
+use crate::judge::{CONSOLE, Judge};
 use crate::noise::noise;
 use crate::plan::{Setting, simulated_bots};
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
 
-/// 2026-03-02 00:00:00 UTC, a Monday.
-pub(crate) const EPOCH: i64 = 1_772_409_600_000;
+/// 2026-03-01 00:00:00 UTC.
+const EPOCH: i64 = 1_772_323_200_000;
 /// What a process's monotonic clock shows when it starts.
 const BEGINNING: Tick = Tick(Span::days(365).0);
 /// How long nothing may have happened before everybody must have heard: longer than any pause and any drift.
 pub(crate) const REST: u64 = 4 * 3_600_000;
 /// How long a sender waits before it sends again what was not answered 2xx.
 const POST_AGAIN: u64 = 10_000;
+/// How many rows the disk takes in a millisecond, besides what a commit takes anyway.
+const ROWS_A_MS: u64 = 20;
 /// Inputs at one moment that no healthy process needs.
 const INPUTS_AT_ONCE_MAX: u32 = 50_000;
 /// How much longer than its own limit an orderly end may take: commits, and a slow disk.
@@ -86,6 +88,8 @@ struct Flying {
     url: String,
     body: Arc<[u8]>,
     sent_at: u64,
+    /// Was the clock it was signed by off by more than DingTalk takes?
+    clock_was_off: bool,
     back: u64,
 }
 
@@ -204,7 +208,12 @@ impl<'a> World<'a> {
 
     /// What DingTalk's clock, the true one, shows.
     fn true_time(&self) -> Timestamp {
-        Timestamp(EPOCH + i64::try_from(self.now).expect("scripts last days"))
+        self.time_of(i64::try_from(self.now).expect("scripts last days"))
+    }
+
+    /// The true time of a moment of the script.
+    fn time_of(&self, at: i64) -> Timestamp {
+        Timestamp(EPOCH + i64::try_from(self.script.begin).expect("a month is short") + at)
     }
 
     /// What the daemon's clocks show.
@@ -380,9 +389,10 @@ impl<'a> World<'a> {
         };
         match action {
             Action::Commit(changes) => {
-                let took = 1 + noise(&[self.script.noise, self.queued]) % 4 + self.disk_slow;
                 let life = process.life;
                 let rows = changes.rows();
+                let took =
+                    1 + noise(&[self.script.noise, self.queued]) % 4 + rows / ROWS_A_MS + self.disk_slow;
                 self.judge.commit_begins();
                 process.commit = Some(changes);
                 self.after(took, Event::Committed { life });
@@ -605,7 +615,7 @@ impl<'a> World<'a> {
         let text = &self.script.alerts[&saying.alert];
         let labels = labels(&saying.alert, &text.labels, &saying.labels);
         let identity = format!("{}/{}", text.source, saying.alert);
-        let time = |at: i64| Timestamp(EPOCH + at);
+        let time = |at: i64| self.time_of(at);
         Alert {
             fingerprint: Fingerprint::of_identity(&identity),
             identity: Some(identity.into()),
@@ -640,10 +650,10 @@ impl<'a> World<'a> {
             send.message,
             hex(&Sha256::digest(&send.body))
         ));
-        let Some(name) = send.bot.clone() else {
-            return Ok(());
-        };
         let message = send.message;
+        let Some(name) = send.bot.clone() else {
+            return self.send_to_console(send, life);
+        };
         let setting = self
             .process
             .as_ref()
@@ -690,9 +700,27 @@ impl<'a> World<'a> {
             url: url.expose().to_owned(),
             body: Arc::clone(&send.body),
             sent_at: self.now,
+            clock_was_off: self.ahead.unsigned_abs() > 3_500_000,
             back,
         };
         self.after(there, Event::Arrives(Box::new(flying)));
+        Ok(())
+    }
+
+    /// A console takes everything at once.
+    fn send_to_console(&mut self, send: &Send, life: u64) -> Result<(), Violation> {
+        self.judge.printed(send, self.now)?;
+        let answered = Event::Answered {
+            life,
+            message: send.message,
+            bot: CONSOLE.into(),
+            took: 1,
+            answer: Answer {
+                outcome: Outcome::Delivered,
+                ..unknown("")
+            },
+        };
+        self.after(1, answered);
         Ok(())
     }
 
@@ -718,9 +746,9 @@ impl<'a> World<'a> {
             "arrived at {} {:?} {}",
             flying.bot, call.errcode, call.shown
         ));
-        let clock_is_off = self.ahead.unsigned_abs() > 3_500_000;
+        let (bot, clock_was_off) = (flying.bot.as_str(), flying.clock_was_off);
         self.judge
-            .arrived(&call, flying.bot.as_str(), flying.message, clock_is_off, self.now)?;
+            .arrived(&call, bot, flying.message, clock_was_off, self.now)?;
         let (answer, at) = read(&reaction, self.now, flying.back);
         let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
         let (answer, at) = if at > timeout {
@@ -746,7 +774,7 @@ impl<'a> World<'a> {
     // ---- what happens -----------------------------------------------------------------------------------------
 
     fn step(&mut self, step: Step) -> Result<(), Violation> {
-        if !matches!(step, Step::Check) {
+        if !matches!(step, Step::Check | Step::Told { .. }) {
             self.disturbed_at = self.now;
         }
         match step {
@@ -770,6 +798,7 @@ impl<'a> World<'a> {
             }
             Step::Heal => self.heal(),
             Step::Check => return self.check(),
+            Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
         }
         Ok(())
     }
@@ -789,9 +818,10 @@ impl<'a> World<'a> {
     }
 
     fn set_clock(&mut self, ahead: i64) {
+        let before = self.clocks().time;
         self.ahead = ahead;
         let shown = self.clocks().time;
-        self.judge.clock_is_set(ahead, shown.0);
+        self.judge.clock_is_set(ahead, before.0, shown.0);
     }
 
     fn heal(&mut self) {
