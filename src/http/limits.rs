@@ -32,8 +32,9 @@ pub const ROOM_MILLIS_MAX: u64 = 2_000;
 pub const SEAT_MILLIS_MAX: u64 = 8_000;
 /// Time for which the rest of a refused body is read and thrown away, so that its sender gets to see why.
 pub const LINGER_MILLIS_MAX: u64 = 1_000;
-/// Bytes of the rest of a refused body that are read and thrown away.
-pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the rest of a refused body that are read and thrown away: more than senders that mean well have, for a
+/// connection that is closed on one that is still writing takes the answer along.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time between two pieces of an answer that its receiver takes.
 pub const WRITE_MILLIS_MAX: u64 = 10_000;
 /// Time until alerts are durable; shorter than the ten seconds Prometheus waits.
