@@ -7,6 +7,7 @@
 //! equal texts, and the [`Fingerprint`] is the one Prometheus computes for the same set.
 
 pub(crate) mod difference;
+pub mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -168,6 +169,8 @@ numbers! {
     AlertNo
     /// The number of a digest in the order of composition; never reused.
     DigestId
+    /// The number of a model that alerts are described by.
+    ModelNo
     /// The number of one webhook request inside this process.
     RequestId
 }
@@ -284,22 +287,23 @@ impl Labels {
 
     /// Reads back [`Labels::as_encoded`]. `None` when the text is not of that form.
     pub fn from_encoded(text: &str) -> Option<Self> {
-        let mut rest = text;
+        match text {
+            "" => Some(Self::default()),
+            _ => Self::is_encoded(text).then(|| Self(text.into())),
+        }
+    }
+
+    /// Whether a text is of the form of [`Labels::as_encoded`].
+    pub(crate) fn is_encoded(text: &str) -> bool {
+        let mut pairs = Self::pairs_of(text);
         let mut last: Option<&str> = None;
-        while !rest.is_empty() {
-            let (name, after) = take(rest)?;
-            let (_, after) = take(after)?;
+        for (name, _) in pairs.by_ref() {
             if last.is_some_and(|last| last >= name) {
-                return None;
+                return false;
             }
             last = Some(name);
-            rest = after;
         }
-        if text.is_empty() {
-            Some(Self::default())
-        } else {
-            Some(Self(text.into()))
-        }
+        pairs.rest.is_empty()
     }
 
     /// The whole set as one text; equal sets have equal texts.
@@ -309,7 +313,11 @@ impl Labels {
 
     /// The pairs in the order of the names' bytes.
     pub fn iter(&self) -> LabelsIter<'_> {
-        LabelsIter { rest: &self.0 }
+        Self::pairs_of(&self.0)
+    }
+
+    fn pairs_of(text: &str) -> LabelsIter<'_> {
+        LabelsIter { rest: text }
     }
 
     /// The value of `name`.

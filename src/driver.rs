@@ -351,7 +351,7 @@ impl Driver {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start();
-        let (restored, saved) = restore(store.as_mut())?;
+        let (restored, saved) = restore(store.as_mut(), &prepared.plan)?;
         Ok(Self {
             steering: Steering::resume(Arc::clone(&prepared.plan), restored, saved, clock.now()),
             prepared,
@@ -417,13 +417,7 @@ impl Driver {
                         .prune(crate::alert::Timestamp(now.0.saturating_sub_unsigned(history.0)));
                 }
             }
-            self.perform_until_commit().await;
-            if self.steering.is_about_to_commit() {
-                // A commit costs what it costs: whoever is ready by now (those just answered have posted again) is
-                // let in first and shares it. Nobody waits for that on an idle machine.
-                tokio::task::yield_now().await;
-                self.take_waiting(&mut inbox);
-            }
+            self.take_waiting(&mut inbox);
             self.perform_all().await;
         }
         for reply in std::mem::take(&mut self.replies).into_values() {
@@ -439,7 +433,7 @@ impl Driver {
         self.steering.wake(self.clock.now());
     }
 
-    /// Takes in what waits in the inbox, a bounded number of requests at once.
+    /// Takes in what waits in the inbox, a bounded number of requests at once, so that they share the next commit.
     fn take_waiting(&mut self, inbox: &mut mpsc::Receiver<Ask>) {
         for _ in 0..REQUESTS_AT_ONCE_MAX {
             if !self.steering.takes_requests() {
@@ -453,15 +447,6 @@ impl Driver {
     /// Does what the steering wants done.
     async fn perform_all(&mut self) {
         while let Some(action) = self.steering.poll() {
-            self.perform(action).await;
-        }
-    }
-
-    /// The same up to the next commit.
-    async fn perform_until_commit(&mut self) {
-        while !self.steering.is_about_to_commit()
-            && let Some(action) = self.steering.poll()
-        {
             self.perform(action).await;
         }
     }

@@ -13,12 +13,12 @@ mod budget;
 mod delivery;
 mod desk;
 pub mod limits;
+mod models;
 pub mod outcome;
 mod query;
 mod told;
 mod truth;
 pub mod view;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -30,10 +30,9 @@ use crate::alert::{
 use crate::digest::{Change, Detail, Draft, Rendered};
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
-use crate::engine::truth::{Ageing, Concern, Heard, Record, Truth};
-use crate::engine::words::Texts;
+use crate::engine::truth::{Ageing, Concern, Concerns, Heard, Record, Truth};
 use crate::plan::{Plan, RouteId, Source, SourceKind};
-use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved};
+use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, ToldRow};
 
 pub use outcome::{Answer, Outcome};
 
@@ -215,8 +214,7 @@ impl Reason {
 /// What must be written, by key.
 #[derive(Debug, Default)]
 struct Dirty {
-    /// With what it says, when that has just come in and need not be unpacked.
-    alerts: BTreeMap<AlertNo, Option<Texts>>,
+    alerts: BTreeSet<AlertNo>,
     told: BTreeSet<(ReceiverName, AlertNo)>,
     bots: BTreeSet<BotName>,
     /// Rows that are written as they stand and not read back from the engine's state.
@@ -242,8 +240,7 @@ pub struct Engine {
     touched: BTreeSet<ReceiverName>,
     effects: VecDeque<Effect>,
     dirty: Dirty,
-    /// The receivers of every set of routes in use, so that a million alerts share a handful of sets.
-    concern_sets: BTreeMap<Vec<RouteId>, Arc<[Concern]>>,
+    concerns: Concerns,
     firing: u64,
     draining: bool,
     /// When a message was last counted against the month.
@@ -254,36 +251,57 @@ pub struct Engine {
     now: Now,
 }
 
-/// The alerts of a store, as an engine holds them.
-#[derive(Debug, Default)]
-pub struct Restored(Truth);
+/// The alerts of a store, as an engine holds them: with whom they concern by a plan.
+#[derive(Debug)]
+pub struct Restored {
+    plan: Arc<Plan>,
+    truth: Truth,
+    concerns: Concerns,
+}
 
 impl Restored {
+    /// None yet.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            truth: Truth::default(),
+            concerns: Concerns::default(),
+        }
+    }
+
     /// Takes over an alert.
     pub fn take(&mut self, no: AlertNo, row: AlertRow) {
-        self.0.restore(no, row);
+        let labels = row.words.labels();
+        let concerns = self.concerns.of(&self.plan, &labels);
+        self.truth.restore(no, row, &labels, concerns);
+    }
+
+    /// To be called after the last alert.
+    pub fn index(&mut self) {
+        self.truth.index();
     }
 }
 
 impl Engine {
     /// An engine that goes on where `saved` left off.
     pub fn new(plan: Arc<Plan>, mut saved: Saved, now: Now) -> Self {
-        let mut restored = Restored::default();
+        let mut restored = Restored::new(plan);
         for (no, row) in std::mem::take(&mut saved.alerts) {
             restored.take(no, row);
         }
-        Self::resume(plan, restored, saved, now)
+        restored.index();
+        Self::resume(restored, saved, now)
     }
 
     /// The same, when the alerts have been taken over already.
-    pub fn resume(plan: Arc<Plan>, restored: Restored, saved: Saved, now: Now) -> Self {
+    pub fn resume(restored: Restored, saved: Saved, now: Now) -> Self {
         let mut engine = Self {
-            plan,
+            plan: restored.plan,
             random: saved.next_digest.0 ^ 0x9e37_79b9_7f4a_7c15,
             instance: saved.instance,
             next_alert: saved.next_alert,
             next_digest: saved.next_digest,
-            truth: restored.0,
+            truth: restored.truth,
             desks: BTreeMap::new(),
             budgets: BTreeMap::new(),
             ageing: BTreeMap::new(),
@@ -292,7 +310,7 @@ impl Engine {
             touched: BTreeSet::new(),
             effects: VecDeque::new(),
             dirty: Dirty::default(),
-            concern_sets: BTreeMap::new(),
+            concerns: restored.concerns,
             firing: 0,
             draining: false,
             counted_at: None,
@@ -302,19 +320,11 @@ impl Engine {
         for (bot, row) in saved.bots {
             engine.budgets.insert(bot, Budget::restored(&row, now));
         }
-        for (receiver, alert, mut row) in saved.told {
-            if row.at > now.time {
-                row.at = now.time;
-                // Otherwise the next process would take the wrong time for a right one once it has passed.
-                engine.dirty.told.insert((receiver.clone(), alert));
-            }
-            engine.desk(&receiver).told.insert(alert, row);
-        }
+        engine.restore_told(saved.told);
         for (receiver, at) in saved.served {
             let age = now.time.since(at);
             engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
         }
-        engine.truth.index();
         for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);
             let at = turn(now, no, record.ages_at());
@@ -322,9 +332,31 @@ impl Engine {
             engine.ageing.entry(at).or_default().push(no);
         }
         engine.restore_in_flight(saved.in_flight);
-        engine.enact_plan();
+        engine.set_up_desks();
+        engine.count_all();
+        engine.compare_all(&BTreeMap::new());
         engine.look_around();
         engine
+    }
+
+    /// What receivers were told, in the order in which a store has it.
+    fn restore_told(&mut self, told: Vec<(ReceiverName, AlertNo, ToldRow)>) {
+        let mut told = told.into_iter().peekable();
+        while let Some((receiver, ..)) = told.peek() {
+            let receiver = receiver.clone();
+            let of_receiver = std::iter::from_fn(|| told.next_if(|(name, ..)| *name == receiver));
+            let rows = of_receiver.map(|(receiver, alert, mut row)| {
+                if row.at > self.now.time {
+                    row.at = self.now.time;
+                    // Otherwise the next process would take the wrong time for a right one once it has passed.
+                    self.dirty.told.insert((receiver, alert));
+                }
+                (alert, row)
+            });
+            // Built at once: row by row takes three times as long.
+            let rows: BTreeMap<_, _> = rows.collect();
+            self.desk(&receiver).told.extend(rows);
+        }
     }
 
     /// Takes in what happened.
@@ -365,11 +397,12 @@ impl Engine {
     pub fn changes(&mut self) -> Changes {
         let dirty = std::mem::take(&mut self.dirty);
         let mut changes = dirty.rows;
-        for (no, texts) in dirty.alerts {
-            let record = self.truth.get(no);
-            let row = record.map(|record| record.row(texts.unwrap_or_else(|| record.words.texts())));
-            changes.alerts.insert(no, row);
-        }
+        changes.models = self.truth.models().changes();
+        let rows = dirty
+            .alerts
+            .into_iter()
+            .map(|no| (no, self.truth.get(no).map(Record::row)));
+        changes.alerts = rows.collect();
         for (receiver, alert) in dirty.told {
             let row = self
                 .desks
@@ -394,7 +427,8 @@ impl Engine {
     /// How many rows [`Engine::changes`] would have.
     pub fn rows_changed(&self) -> usize {
         let rows = usize::try_from(self.dirty.rows.rows()).unwrap_or(usize::MAX);
-        rows.saturating_add(self.dirty.alerts.len() + self.dirty.told.len() + self.dirty.bots.len())
+        let keyed = self.dirty.alerts.len() + self.dirty.told.len() + self.dirty.bots.len();
+        rows.saturating_add(keyed + self.truth.models_changed())
     }
 
     /// When to come back with [`Input::Timer`], and why.
@@ -440,17 +474,16 @@ impl Engine {
         let Heard {
             verdict,
             write,
-            texts,
             relabelled,
         } = record.hear(alert, expire_after, self.now.time, models);
         if write {
-            self.save(no, texts);
+            self.dirty.alerts.insert(no);
         }
         if matches!(verdict, Verdict::Repeat | Verdict::Late) {
             return verdict;
         }
         self.recount(no, before);
-        if relabelled && let Some(labels) = self.truth.get(no).map(|record| record.words.labels()) {
+        if let Some(labels) = relabelled {
             self.route(no, &labels);
         }
         if verdict != Verdict::Updated {
@@ -460,31 +493,23 @@ impl Engine {
         verdict
     }
 
-    /// Has an alert written, with what it says when that is at hand.
-    fn save(&mut self, no: AlertNo, texts: Option<Texts>) {
-        let saved = self.dirty.alerts.entry(no).or_default();
-        if texts.is_some() {
-            *saved = texts;
-        }
-    }
-
     /// A message about an alert nobody knew.
     fn meet(&mut self, source: &SourceName, alert: Alert, expire_after: Span) -> Verdict {
         if self.truth.len() >= limits::ALERTS_HELD_MAX {
             return Verdict::OverLimit;
         }
         let models = self.truth.models();
-        let (record, texts, verdict) = match Record::first(source, alert, expire_after, self.now.time, models)
-        {
-            Ok(first) => first,
-            Err(verdict) => return verdict,
-        };
+        let (record, labels, verdict) =
+            match Record::first(source, alert, expire_after, self.now.time, models) {
+                Ok(first) => first,
+                Err(verdict) => return verdict,
+            };
         let no = self.next_alert;
         self.next_alert = AlertNo(no.0 + 1);
         self.firing += u64::from(record.fires());
         self.truth.insert(no, record);
-        self.route(no, &texts.labels);
-        self.save(no, Some(texts));
+        self.route(no, &labels);
+        self.dirty.alerts.insert(no);
         self.watch_age(no);
         self.reconsider(no);
         verdict
@@ -494,10 +519,9 @@ impl Engine {
     /// concerned still hears of its end.
     fn route(&mut self, no: AlertNo, labels: &Labels) {
         let Some(record) = self.truth.get(no) else { return };
-        let routes = self.plan.routes.matching(labels);
         let before = Arc::clone(&record.concerns);
         let (fires, severity) = (record.fires(), record.severity);
-        let mut concerns = self.concerns_of(routes);
+        let mut concerns = self.concerns.of(&self.plan, labels);
         let former: Vec<Concern> = before
             .iter()
             .filter(|old| !concerns.iter().any(|concern| concern.receiver == old.receiver))
@@ -524,27 +548,6 @@ impl Engine {
         if let Some(record) = self.truth.get_mut(no) {
             record.concerns = concerns;
         }
-    }
-
-    /// The receivers of a set of routes; of two routes to one receiver the first counts.
-    fn concerns_of(&mut self, routes: Vec<RouteId>) -> Arc<[Concern]> {
-        if let Some(known) = self.concern_sets.get(&routes) {
-            return Arc::clone(known);
-        }
-        let mut concerns: Vec<Concern> = Vec::new();
-        for route in &routes {
-            let receiver = &self.plan.routes.get(*route).receiver;
-            if !concerns.iter().any(|concern| concern.receiver == *receiver) {
-                concerns.push(Concern {
-                    receiver: receiver.clone(),
-                    route: *route,
-                    former: false,
-                });
-            }
-        }
-        let concerns: Arc<[Concern]> = concerns.into();
-        self.concern_sets.insert(routes, Arc::clone(&concerns));
-        concerns
     }
 
     /// Whether a receiver was told that an alert fires and not yet that it is over.
@@ -646,7 +649,7 @@ impl Engine {
                 let kept_longer = record.follow_clock(ahead);
                 record.trust_clock(now);
                 if kept_longer {
-                    self.save(no, None);
+                    self.dirty.alerts.insert(no);
                 }
             }
             self.watch_age(no);
@@ -702,7 +705,7 @@ impl Engine {
         match record.age(believed_for, now) {
             Ageing::Later => self.watch_age(no),
             Ageing::Expired | Ageing::Calm | Ageing::Believed => {
-                self.save(no, None);
+                self.dirty.alerts.insert(no);
                 self.recount(no, before);
                 self.watch_age(no);
                 self.reconsider(no);
@@ -726,7 +729,7 @@ impl Engine {
             return;
         }
         self.truth.remove(no);
-        self.save(no, None);
+        self.dirty.alerts.insert(no);
         for (receiver, desk) in &mut self.desks {
             if desk.told.remove(&no).is_some() {
                 self.dirty.told.insert((receiver.clone(), no));
@@ -771,6 +774,19 @@ impl Engine {
 
     /// Recomputes everything that follows from the plan; truth, told, windows and budgets stay.
     fn enact_plan(&mut self) {
+        self.set_up_desks();
+        self.concerns = Concerns::default();
+        self.reminders.clear();
+        let waited = self.clear_desks();
+        for (_, record) in self.truth.iter_mut() {
+            record.concerns = self.concerns.of(&self.plan, &record.words.labels());
+        }
+        self.count_all();
+        self.compare_all(&waited);
+    }
+
+    /// A desk for each receiver, a budget for each bot.
+    fn set_up_desks(&mut self) {
         let plan = Arc::clone(&self.plan);
         for receiver in plan.receivers.keys() {
             self.desk(receiver);
@@ -778,10 +794,10 @@ impl Engine {
         for bot in plan.bots.keys() {
             self.budgets.entry(bot.clone()).or_default();
         }
-        self.concern_sets.clear();
-        self.reminders.clear();
-        let waited = self.clear_desks();
-        self.reroute();
+    }
+
+    /// Compares truth with told for everybody; `waited` says since when changes wait that did so before.
+    fn compare_all(&mut self, waited: &BTreeMap<ReceiverName, BTreeMap<AlertNo, Tick>>) {
         self.find_former();
         for no in self.truth.numbers() {
             let Some(record) = self.truth.get(no) else {
@@ -812,17 +828,13 @@ impl Engine {
         self.desks.iter_mut().map(clear).collect()
     }
 
-    /// Routes every alert by the plan, and nothing more.
-    fn reroute(&mut self) {
-        let mut truth = std::mem::take(&mut self.truth);
+    /// Counts anew what fires.
+    fn count_all(&mut self) {
         self.firing = 0;
-        for (_, record) in truth.iter_mut() {
-            let routes = self.plan.routes.matching(&record.words.labels());
-            record.concerns = self.concerns_of(routes);
-            if record.fires() {
-                self.firing += 1;
-                self.count_concerns(&record.concerns, record.severity, true);
-            }
+        let truth = std::mem::take(&mut self.truth);
+        for (_, record) in truth.iter().filter(|(_, record)| record.fires()) {
+            self.firing += 1;
+            self.count_concerns(&record.concerns, record.severity, true);
         }
         self.truth = truth;
     }

@@ -10,29 +10,20 @@ pub(crate) use sqlite::check_blob;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::alert::words::{Model, Words};
 use crate::alert::{
-    AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ReceiverName, SourceName, Timestamp,
+    AlertNo, BotName, DigestId, Fingerprint, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
 };
 
 /// Truth: what is known about one alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertRow {
-    /// Its source.
-    pub source: SourceName,
+    /// Its source and what it says; their model is saved.
+    pub words: Words,
     /// Its fingerprint inside the source.
     pub fingerprint: Fingerprint,
-    /// Its identity in words, when a mapping names one.
-    pub identity: Option<Arc<str>>,
     /// `firing`, `resolved` or `expired`.
     pub state: State,
-    /// Labels.
-    pub labels: Labels,
-    /// Annotations.
-    pub annotations: Labels,
-    /// Links by kind.
-    pub links: Labels,
-    /// Measured values.
-    pub values: Labels,
     /// Begin of the current or last episode.
     pub starts_at: Timestamp,
     /// Its end, when over.
@@ -197,6 +188,8 @@ pub struct AttemptRow {
 /// Rows to commit together. `None` deletes; a later row of the same key replaces an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// By what alerts are described. One that is deleted describes no alert that is left.
+    pub models: BTreeMap<ModelNo, Option<Arc<Model>>>,
     /// Truth.
     pub alerts: BTreeMap<AlertNo, Option<AlertRow>>,
     /// Told.
@@ -225,7 +218,8 @@ impl Changes {
 
     /// How many rows there are to commit.
     pub fn rows(&self) -> u64 {
-        let rows = self.alerts.len()
+        let rows = self.models.len()
+            + self.alerts.len()
             + self.told.len()
             + self.in_flight.len()
             + self.bots.len()
@@ -239,6 +233,7 @@ impl Changes {
 
     /// Takes over newer changes, row by row.
     pub fn merge(&mut self, newer: Self) {
+        self.models.extend(newer.models);
         self.alerts.extend(newer.alerts);
         self.told.extend(newer.told);
         self.in_flight.extend(newer.in_flight);

@@ -6,11 +6,11 @@
 //! A difference is a text of its own: numbers in ASCII characters of six bits each, the lowest first, a set seventh
 //! bit meaning that more follow; and the pieces that are new. It ends where it says, so differences can stand one
 //! behind the other, and equal texts have equal differences from the same base.
+//!
+//! **Invariant:** whatever is read as a difference, from whatever base, gives a set of labels or `None`: a store keeps
+//! differences, and a disk may give back anything.
 
-use super::{Labels, push, push_number, take};
-
-/// What a difference was read from was not written as one, or against another base: a bug.
-const WRITTEN_HERE: &str = "a difference is read as it was written";
+use super::{Labels, push, push_number};
 
 /// How a set differs from its base.
 const SAME: usize = 0;
@@ -55,39 +55,74 @@ impl Labels {
     }
 
     /// Takes a set off the front of `rest`, where it was written as its difference from `base`.
-    pub(crate) fn take_difference<'a>(base: &'a Self, rest: &mut &'a str) -> Self {
-        match take_digits(rest) {
-            SAME => base.clone(),
-            OTHER_VALUES => Self::take_values(base, rest),
-            _ => {
-                let length = take_digits(rest);
-                Self(take_bytes(rest, length).into())
+    pub(crate) fn take_difference<'a>(base: &'a Self, rest: &mut &'a str) -> Option<Self> {
+        match take_digits(rest)? {
+            SAME => Some(base.clone()),
+            OTHER_VALUES => {
+                let mut text = String::with_capacity(base.0.len() + rest.len());
+                base.take_values(rest, |piece| piece.push_to(&mut text))?;
+                Some(Self(text.into()))
             }
+            UNLIKE => take_unlike(rest).map(|text| Self(text.into())),
+            _ => None,
         }
     }
 
-    fn take_values<'a>(base: &'a Self, rest: &mut &'a str) -> Self {
-        let mut text = String::with_capacity(base.0.len() + rest.len());
-        let mut pairs = base.iter();
-        loop {
-            let begin = pairs.rest;
-            for _ in 0..take_digits(rest) {
-                pairs.next().expect(WRITTEN_HERE);
-            }
-            text.push_str(before(begin, pairs.rest));
-            if pairs.rest.is_empty() {
-                return Self(text.into());
-            }
-            let (name, after) = take(pairs.rest).expect(WRITTEN_HERE);
-            let (value, after) = take(after).expect(WRITTEN_HERE);
-            pairs.rest = after;
-            push(&mut text, name);
-            let difference = Difference::take(value, rest);
-            push_number(&mut text, difference.len());
-            text.push(':');
-            difference.push_to(&mut text);
+    /// Passes over what [`Labels::take_difference`] would take.
+    pub(crate) fn skip_difference<'a>(base: &'a Self, rest: &mut &'a str) -> Option<()> {
+        match take_digits(rest)? {
+            SAME => Some(()),
+            OTHER_VALUES => base.take_values(rest, |_| ()),
+            UNLIKE => take_unlike(rest).map(|_| ()),
+            _ => None,
         }
     }
+
+    /// Takes what [`Labels::write_values`] wrote, piece by piece.
+    fn take_values<'a>(&'a self, rest: &mut &'a str, mut put: impl FnMut(Piece<'a>)) -> Option<()> {
+        let mut pairs = self.iter();
+        loop {
+            let begin = pairs.rest;
+            for _ in 0..take_digits(rest)? {
+                pairs.next()?;
+            }
+            put(Piece::Kept(before(begin, pairs.rest)));
+            if pairs.rest.is_empty() {
+                return Some(());
+            }
+            let (name, value) = pairs.next()?;
+            put(Piece::Name(name));
+            put(Piece::Value(Difference::take(value, rest)?));
+        }
+    }
+}
+
+/// A piece of the text of a set.
+enum Piece<'a> {
+    /// Pairs as they stand in the base.
+    Kept(&'a str),
+    Name(&'a str),
+    Value(Difference<'a>),
+}
+
+impl Piece<'_> {
+    fn push_to(self, text: &mut String) {
+        match self {
+            Self::Kept(pairs) => text.push_str(pairs),
+            Self::Name(name) => push(text, name),
+            Self::Value(value) => {
+                push_number(text, value.len());
+                text.push(':');
+                value.push_to(text);
+            }
+        }
+    }
+}
+
+/// Takes a set that stands there whole.
+fn take_unlike<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let length = take_digits(rest)?;
+    take_bytes(rest, length).filter(|text| Labels::is_encoded(text))
 }
 
 /// Appends how a text differs from `base`: how much of it begins and ends the same, and what stands between.
@@ -103,27 +138,22 @@ pub(crate) fn write_difference(text: &str, base: &str, to: &mut String) {
 }
 
 /// Takes a text off the front of `rest`, where it was written as its difference from `base`.
-pub(crate) fn take_difference<'a>(base: &'a str, rest: &mut &'a str) -> String {
-    let difference = Difference::take(base, rest);
+pub(crate) fn take_difference<'a>(base: &'a str, rest: &mut &'a str) -> Option<String> {
+    let difference = Difference::take(base, rest)?;
     let mut text = String::with_capacity(difference.len());
     difference.push_to(&mut text);
-    text
+    Some(text)
 }
 
 /// The three pieces of a text.
 struct Difference<'a>([&'a str; 3]);
 
 impl<'a> Difference<'a> {
-    fn take(base: &'a str, rest: &mut &'a str) -> Self {
-        let [begin, end, own] = [(); 3].map(|()| take_digits(rest));
-        let own = take_bytes(rest, own);
-        let begin = base.get(..begin).expect(WRITTEN_HERE);
-        let end = base
-            .len()
-            .checked_sub(end)
-            .and_then(|at| base.get(at..))
-            .expect(WRITTEN_HERE);
-        Self([begin, own, end])
+    fn take(base: &'a str, rest: &mut &'a str) -> Option<Self> {
+        let [begin, end, own] = [take_digits(rest)?, take_digits(rest)?, take_digits(rest)?];
+        let own = take_bytes(rest, own)?;
+        let end = base.len().checked_sub(end)?;
+        Some(Self([base.get(..begin)?, own, base.get(end..)?]))
     }
 
     fn len(&self) -> usize {
@@ -170,10 +200,10 @@ fn before<'a>(text: &'a str, rest: &str) -> &'a str {
     text.get(..text.len() - rest.len()).unwrap_or("")
 }
 
-fn take_bytes<'a>(rest: &mut &'a str, length: usize) -> &'a str {
-    let (bytes, after) = rest.split_at_checked(length).expect(WRITTEN_HERE);
+fn take_bytes<'a>(rest: &mut &'a str, length: usize) -> Option<&'a str> {
+    let (bytes, after) = rest.split_at_checked(length)?;
     *rest = after;
-    bytes
+    Some(bytes)
 }
 
 /// Appends a number.
@@ -192,16 +222,17 @@ fn digit(number: usize) -> char {
 }
 
 /// Takes off the front what [`push_digits`] appended.
-pub(crate) fn take_digits(rest: &mut &str) -> usize {
-    let mut number = 0;
-    for (at, byte) in rest.bytes().enumerate() {
-        number |= usize::from(byte & 0x3f) << (6 * at);
+pub(crate) fn take_digits(rest: &mut &str) -> Option<usize> {
+    let mut number = 0_usize;
+    for (at, byte) in (0_u32..).zip(rest.bytes()) {
+        let digit = usize::from(byte & 0x3f);
+        number |= digit.checked_shl(6 * at)?;
         if byte & 0x40 == 0 {
-            *rest = rest.get(at + 1..).expect(WRITTEN_HERE);
-            break;
+            *rest = rest.get(at as usize + 1..)?;
+            return Some(number);
         }
     }
-    number
+    None
 }
 
 #[cfg(test)]
@@ -218,7 +249,11 @@ mod tests {
         let length = text.len();
         text.push_str("and more");
         let mut rest = text.as_str();
-        assert_eq!(&Labels::take_difference(base, &mut rest), set, "against {base:?}");
+        let taken = Labels::take_difference(base, &mut rest);
+        assert_eq!(taken.as_ref(), Some(set), "against {base:?}");
+        assert_eq!(rest, "and more");
+        let mut rest = text.as_str();
+        assert_eq!(Labels::skip_difference(base, &mut rest), Some(()));
         assert_eq!(rest, "and more");
         length
     }
@@ -277,11 +312,26 @@ mod tests {
         }
 
         #[test]
+        fn anything_reads_as_a_set_or_not_at_all(
+            base in btree_map("[ab]{0,1}", few_texts(), 0..3),
+            text in "[@-D]{0,3}[\\x00-\\x7f温]{0,20}",
+        ) {
+            let base = Labels::from_pairs(base);
+            let (mut taken, mut skipped) = (text.as_str(), text.as_str());
+            let set = Labels::take_difference(&base, &mut taken);
+            prop_assert_eq!(Labels::skip_difference(&base, &mut skipped).is_some(), set.is_some());
+            if let Some(set) = set {
+                prop_assert_eq!(taken, skipped);
+                prop_assert!(Labels::is_encoded(set.as_encoded()));
+            }
+        }
+
+        #[test]
         fn every_number_reads_back(number: usize) {
             let mut text = String::new();
             push_digits(&mut text, number);
             let mut rest = text.as_str();
-            prop_assert_eq!(take_digits(&mut rest), number);
+            prop_assert_eq!(take_digits(&mut rest), Some(number));
             prop_assert_eq!(rest, "");
         }
     }

@@ -1,8 +1,10 @@
 //! From what the store has to what an engine goes on from.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use crate::engine::Restored;
+use crate::plan::Plan;
 use crate::store::{Saved, Store, StoreError};
 
 /// Alerts that change threads together.
@@ -12,7 +14,7 @@ const BATCHES_AHEAD: usize = 8;
 
 /// Takes over what the store has. Alerts are read on a thread of their own: on two cores a million of them are there in
 /// half the time, and only a few are in memory in both forms.
-pub(super) fn restore(store: &mut dyn Store) -> Result<(Restored, Saved), StoreError> {
+pub(super) fn restore(store: &mut dyn Store, plan: &Arc<Plan>) -> Result<(Restored, Saved), StoreError> {
     let (batches, read) = sync_channel(BATCHES_AHEAD);
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || {
@@ -27,10 +29,11 @@ pub(super) fn restore(store: &mut dyn Store) -> Result<(Restored, Saved), StoreE
             let _taken = batches.send(batch);
             Ok(saved)
         });
-        let mut restored = Restored::default();
+        let mut restored = Restored::new(Arc::clone(plan));
         for (no, row) in read.iter().flatten() {
             restored.take(no, row);
         }
+        restored.index();
         let saved = reader
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

@@ -133,7 +133,7 @@ impl Steering {
 
     /// Takes over what the store has, when the alerts have been taken over already.
     pub fn resume(plan: Arc<Plan>, restored: Restored, saved: Saved, now: Now) -> Self {
-        Self::of(Engine::resume(Arc::clone(&plan), restored, saved, now), plan)
+        Self::of(Engine::resume(restored, saved, now), plan)
     }
 
     fn of(engine: Engine, plan: Arc<Plan>) -> Self {
@@ -312,22 +312,11 @@ impl Steering {
         }
     }
 
-    /// What to do next; `None` when there is nothing left.
+    /// What to do next; `None` when there is nothing left. A commit comes first: what may happen already happens while
+    /// the disk is at work.
     pub fn poll(&mut self) -> Option<Action> {
-        if self.actions.is_empty() {
-            self.take_effects();
-        }
-        self.actions.pop_front().or_else(|| self.next_commit())
-    }
-
-    /// Whether [`Steering::poll`] will next hand out a commit of what was gathered. Whatever is told before it does
-    /// is part of that commit.
-    pub fn is_about_to_commit(&mut self) -> bool {
-        if self.actions.is_empty() {
-            self.take_effects();
-        }
-        let idle = matches!(self.mode, Mode::Durable { committing: false });
-        self.actions.is_empty() && idle && self.engine.has_changes()
+        self.take_effects();
+        self.next_commit().or_else(|| self.actions.pop_front())
     }
 
     fn take_effects(&mut self) {

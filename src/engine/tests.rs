@@ -111,6 +111,7 @@ fn plan_named(name: &str) -> Plan {
 /// What survives a restart, as the store would keep it.
 #[derive(Default)]
 struct Disk {
+    models: BTreeMap<crate::alert::ModelNo, Arc<crate::alert::words::Model>>,
     alerts: BTreeMap<AlertNo, crate::store::AlertRow>,
     told: BTreeMap<(ReceiverName, AlertNo), crate::store::ToldRow>,
     in_flight: BTreeMap<MessageId, InFlightRow>,
@@ -144,7 +145,22 @@ impl Disk {
             .chain([self.next_digest])
             .max()
             .unwrap();
+        apply(&mut self.models, changes.models);
         apply(&mut self.alerts, changes.alerts);
+        for row in self.alerts.values() {
+            let model = row.words.model();
+            assert_eq!(
+                self.models.get(&model.no),
+                Some(model),
+                "what describes an alert is saved"
+            );
+        }
+        let used: BTreeSet<_> = self.alerts.values().map(|row| row.words.model().no).collect();
+        assert_eq!(
+            used,
+            self.models.keys().copied().collect(),
+            "what describes no alert is not"
+        );
         apply(&mut self.told, changes.told);
         apply(&mut self.in_flight, changes.in_flight);
         self.bots.extend(changes.bots);

@@ -11,11 +11,12 @@ use super::limits::{
     FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, RESTART_GRACE,
     expiry_drift_max,
 };
+use crate::alert::words::{Texts, Words};
 use crate::alert::{
-    Alert, AlertNo, Fingerprint, ReceiverName, Severity, SourceName, Span, Status, Tick, Timestamp,
+    Alert, AlertNo, Fingerprint, Labels, ReceiverName, Severity, SourceName, Span, Status, Tick, Timestamp,
 };
-use crate::engine::words::{Models, News, Texts, Words};
-use crate::plan::RouteId;
+use crate::engine::models::{Models, News};
+use crate::plan::{Plan, RouteId};
 use crate::store::{AlertRow, State};
 
 /// A receiver an alert concerns, and the route that led there.
@@ -25,6 +26,34 @@ pub(super) struct Concern {
     pub(super) route: RouteId,
     /// No route leads there any more, but it was told that the alert fires and is to hear of its end.
     pub(super) former: bool,
+}
+
+/// The receivers of every set of routes in use, so that a million alerts share a handful of sets.
+#[derive(Debug, Default)]
+pub(super) struct Concerns(BTreeMap<Vec<RouteId>, Arc<[Concern]>>);
+
+impl Concerns {
+    /// Whom an alert with these labels concerns; of two routes to one receiver the first counts.
+    pub(super) fn of(&mut self, plan: &Plan, labels: &Labels) -> Arc<[Concern]> {
+        let routes = plan.routes.matching(labels);
+        if let Some(known) = self.0.get(&routes) {
+            return Arc::clone(known);
+        }
+        let mut concerns: Vec<Concern> = Vec::new();
+        for route in &routes {
+            let receiver = &plan.routes.get(*route).receiver;
+            if !concerns.iter().any(|concern| concern.receiver == *receiver) {
+                concerns.push(Concern {
+                    receiver: receiver.clone(),
+                    route: *route,
+                    former: false,
+                });
+            }
+        }
+        let concerns: Arc<[Concern]> = concerns.into();
+        self.0.insert(routes, Arc::clone(&concerns));
+        concerns
+    }
 }
 
 /// One alert: what is saved of it, and what follows from that and the plan.
@@ -56,22 +85,13 @@ pub(super) struct Heard {
     pub(super) verdict: Verdict,
     /// Whether that leaves something to write.
     pub(super) write: bool,
-    /// What the alert says, when it is what the message says.
-    pub(super) texts: Option<Texts>,
-    /// Whether it may concern others than before.
-    pub(super) relabelled: bool,
+    /// The labels, when it may concern others than before.
+    pub(super) relabelled: Option<Labels>,
 }
 
 impl Record {
-    /// A record as the store had it, packed by the models in use.
-    pub(super) fn restored(row: AlertRow, models: &mut Models) -> Self {
-        let texts = Texts {
-            identity: row.identity,
-            labels: row.labels,
-            annotations: row.annotations,
-            links: row.links,
-            values: row.values,
-        };
+    /// A record as the store had it, with these labels.
+    fn restored(row: AlertRow, labels: &Labels, concerns: Arc<[Concern]>) -> Self {
         Self {
             fingerprint: row.fingerprint,
             state: row.state,
@@ -84,25 +104,20 @@ impl Record {
             recent: row.recent,
             flapping: row.flapping,
             doubted: row.doubted,
-            words: models.pack(&row.source, &texts),
-            severity: Severity::of(&texts.labels),
-            concerns: Arc::from([]),
+            words: row.words,
+            severity: Severity::of(labels),
+            concerns,
             saved_expires_at: row.expires_at,
             filed_at: Tick(0),
         }
     }
 
-    /// What is saved of it, when it says this.
-    pub(super) fn row(&self, texts: Texts) -> AlertRow {
+    /// What is saved of it.
+    pub(super) fn row(&self) -> AlertRow {
         AlertRow {
-            source: self.words.source().clone(),
+            words: self.words.clone(),
             fingerprint: self.fingerprint,
-            identity: texts.identity,
             state: self.state,
-            labels: texts.labels,
-            annotations: texts.annotations,
-            links: texts.links,
-            values: texts.values,
             starts_at: self.starts_at,
             ends_at: self.ends_at,
             first_seen: self.first_seen,
@@ -115,14 +130,14 @@ impl Record {
         }
     }
 
-    /// The record of an alert nobody knew with what it says, or why there is to be none.
+    /// The record of an alert nobody knew with its labels, or why there is to be none.
     pub(super) fn first(
         source: &SourceName,
         alert: Alert,
         expire_after: Span,
         now: Timestamp,
         models: &mut Models,
-    ) -> Result<(Self, Texts, Verdict), Verdict> {
+    ) -> Result<(Self, Labels, Verdict), Verdict> {
         let (state, ends_at, verdict) = match alert.status {
             Status::Firing => (State::Firing, None, Verdict::New),
             Status::Resolved => {
@@ -159,7 +174,7 @@ impl Record {
             saved_expires_at: expires_at,
             filed_at: Tick(0),
         };
-        Ok((record, texts, verdict))
+        Ok((record, texts.labels, verdict))
     }
 
     /// Makes it right by a clock that was set, or that may have been while the process did not run: nothing was seen
@@ -235,8 +250,7 @@ impl Record {
             return Heard {
                 verdict,
                 write: verdict == Verdict::Doubted,
-                texts: None,
-                relabelled: false,
+                relabelled: None,
             };
         }
         self.last_seen = now;
@@ -259,8 +273,7 @@ impl Record {
         Heard {
             verdict,
             write,
-            texts: Some(texts),
-            relabelled: news.labels,
+            relabelled: news.labels.then_some(texts.labels),
         }
     }
 
@@ -444,9 +457,14 @@ impl Truth {
         Some((self.records.get_mut(&no)?, &mut self.models))
     }
 
-    /// By what to pack what a new record is to say.
+    /// By what records are described.
     pub(super) fn models(&mut self) -> &mut Models {
         &mut self.models
+    }
+
+    /// How many models are to be written.
+    pub(super) fn models_changed(&self) -> usize {
+        self.models.changed()
     }
 
     pub(super) fn insert(&mut self, no: AlertNo, record: Record) {
@@ -463,8 +481,9 @@ impl Truth {
     }
 
     /// Adds a record that is not found by its fingerprint before [`Truth::index`].
-    pub(super) fn restore(&mut self, no: AlertNo, row: AlertRow) {
-        let record = Record::restored(row, &mut self.models);
+    pub(super) fn restore(&mut self, no: AlertNo, row: AlertRow, labels: &Labels, concerns: Arc<[Concern]>) {
+        self.models.keep(&row.words);
+        let record = Record::restored(row, labels, concerns);
         self.records.insert(no, Box::new(record));
     }
 
@@ -492,7 +511,7 @@ impl Truth {
         if let Some(of_source) = self.index.get_mut(record.words.source()) {
             of_source.remove(&record.fingerprint);
         }
-        self.models.release(record.words);
+        self.models.release(&record.words);
     }
 
     pub(super) fn len(&self) -> usize {

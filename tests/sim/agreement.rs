@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use dingest::alert::words::{Model, Texts, Words};
 use dingest::alert::{
-    AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ReceiverName, SourceName, Timestamp,
+    AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
 };
 use dingest::store::sqlite::SqliteStore;
 use dingest::store::{
@@ -87,17 +88,31 @@ fn labels(variant: u8) -> Labels {
     Labels::from_pairs([("alertname", text(variant)), ("n", variant.to_string())])
 }
 
-fn alert_row(variant: u8) -> AlertRow {
-    let odd = !variant.is_multiple_of(2);
-    AlertRow {
-        source: SourceName::from(format!("source {}", variant % 3)),
-        fingerprint: Fingerprint(u64::MAX - u64::from(variant)),
-        identity: odd.then(|| text(variant).into()),
-        state: State::ALL[usize::from(variant % 3)],
+fn texts(variant: u8) -> Texts {
+    Texts {
+        identity: (!variant.is_multiple_of(2)).then(|| text(variant).into()),
         labels: labels(variant),
         annotations: labels(variant.wrapping_add(1)),
         links: Labels::default(),
         values: labels(variant.wrapping_add(2)),
+    }
+}
+
+/// Three models describe all alerts. They are saved with the first alert, and never forgotten.
+fn model(number: u8) -> Arc<Model> {
+    Arc::new(Model {
+        no: ModelNo(number.into()),
+        source: SourceName::from(format!("source {number}")),
+        texts: texts(number),
+    })
+}
+
+fn alert_row(variant: u8) -> AlertRow {
+    let odd = !variant.is_multiple_of(2);
+    AlertRow {
+        words: Words::describe(&model(variant % 3), &texts(variant)),
+        fingerprint: Fingerprint(u64::MAX - u64::from(variant)),
+        state: State::ALL[usize::from(variant % 3)],
         starts_at: time(variant),
         ends_at: odd.then(|| time(variant.wrapping_add(1))),
         first_seen: time(variant),
@@ -147,7 +162,11 @@ fn changes(rows: &[Row]) -> Changes {
     };
     for row in rows.iter().cloned() {
         match row {
-            Row::Alert(no, row) => drop(changes.alerts.insert(AlertNo(no), row.map(alert_row))),
+            Row::Alert(no, row) => {
+                let models = (0..3).map(model).map(|model| (model.no, Some(model)));
+                changes.models.extend(models);
+                changes.alerts.insert(AlertNo(no), row.map(alert_row));
+            }
             Row::Told(name, no, row) => {
                 let row = row.map(|variant| ToldRow {
                     said: Said::ALL[usize::from(variant % 4)],

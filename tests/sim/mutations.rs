@@ -51,14 +51,14 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what was told is not read back",
         file: "src/engine.rs",
-        text: "engine.desk(&receiver).told.insert(alert, row);",
-        replacement: "drop((receiver, alert, row));",
+        text: "        engine.restore_told(saved.told);\n",
+        replacement: "",
         caught_by: Invariant::NothingTwice,
     },
     Mutation {
         name: "what a start makes right is not written",
         file: "src/engine.rs",
-        text: "                engine.dirty.told.insert((receiver.clone(), alert));\n",
+        text: "                    self.dirty.told.insert((receiver, alert));\n",
         replacement: "",
         caught_by: Invariant::RestartChangesNothing,
     },

@@ -1,8 +1,10 @@
 //! A store in memory: what the simulated disk holds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use dingest::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, SourceName, Timestamp};
+use dingest::alert::words::Model;
+use dingest::alert::{AlertNo, BotName, DigestId, MessageId, ModelNo, ReceiverName, SourceName, Timestamp};
 use dingest::store::{
     AlertRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
     RefusedBody, Saved, Store, StoreError, Told, ToldRow,
@@ -11,6 +13,7 @@ use dingest::store::{
 /// Everything that was committed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryStore {
+    models: BTreeMap<ModelNo, Arc<Model>>,
     pub(crate) alerts: BTreeMap<AlertNo, AlertRow>,
     pub(crate) told: BTreeMap<(ReceiverName, AlertNo), ToldRow>,
     pub(crate) in_flight: BTreeMap<MessageId, InFlightRow>,
@@ -45,6 +48,7 @@ impl MemoryStore {
         self.last_digest = self.last_digest.max(last_digest.unwrap_or(0));
         let last_alert = changes.alerts.keys().map(|no| no.0 + 1).max();
         self.last_alert = self.last_alert.max(last_alert.unwrap_or(0));
+        apply(&mut self.models, &changes.models);
         apply(&mut self.alerts, &changes.alerts);
         apply(&mut self.told, &changes.told);
         apply(&mut self.in_flight, &changes.in_flight);
@@ -67,6 +71,14 @@ impl MemoryStore {
     }
 
     pub(crate) fn saved(&self) -> Saved {
+        for (no, row) in &self.alerts {
+            let model = row.words.model();
+            assert_eq!(
+                self.models.get(&model.no),
+                Some(model),
+                "the model of alert {no} is saved"
+            );
+        }
         Saved {
             instance: "sim".to_owned(),
             next_alert: AlertNo(self.last_alert.max(1)),

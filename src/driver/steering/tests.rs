@@ -216,13 +216,13 @@ fn full() -> StoreError {
 fn an_answer_and_a_message_wait_for_the_commit_of_their_rows() {
     let mut rig = Rig::new();
     rig.post("Disk");
-    assert_eq!(rig.actions(), ["render", "commit alerts=1 told=0 in_flight=0"]);
+    assert_eq!(rig.actions(), ["commit alerts=1 told=0 in_flight=0", "render"]);
     assert_eq!(rig.committed(), ["answer 0"]);
-    assert_eq!(rig.rendered(), ["event", "commit alerts=0 told=0 in_flight=1"]);
+    assert_eq!(rig.rendered(), ["commit alerts=0 told=0 in_flight=1", "event"]);
     assert_eq!(rig.committed(), ["send 1"]);
     assert_eq!(
         rig.answered(Outcome::Delivered),
-        ["event", "commit alerts=0 told=1 in_flight=1"]
+        ["commit alerts=0 told=1 in_flight=1", "event"]
     );
     assert!(rig.committed().is_empty());
 }
@@ -237,7 +237,8 @@ fn what_comes_in_while_a_commit_runs_goes_into_the_next() {
     assert!(rig.actions().is_empty(), "one commit at a time");
     assert_eq!(
         rig.committed(),
-        ["answer 0", "commit alerts=2 told=0 in_flight=0"]
+        ["commit alerts=2 told=0 in_flight=0", "answer 0"],
+        "the disk is at work while answers leave"
     );
     assert_eq!(rig.committed(), ["answer 1", "answer 2"]);
 }

@@ -6,7 +6,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::alert::{AlertNo, DigestId, Labels, MessageId, Timestamp};
+use crate::alert::{AlertNo, DigestId, Labels, MessageId, ModelNo, Timestamp};
 use crate::store::Said;
 
 /// Implements the column of a type that wraps an unsigned number.
@@ -26,7 +26,7 @@ macro_rules! unsigned {
     )*};
 }
 
-unsigned! { AlertNo DigestId }
+unsigned! { AlertNo DigestId ModelNo }
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

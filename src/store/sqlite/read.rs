@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};
 
-use crate::alert::{AlertNo, BotName, DigestId, Labels, MessageId, ReceiverName, Timestamp};
+use crate::alert::words::{Model, Texts, Words};
+use crate::alert::{AlertNo, BotName, DigestId, MessageId, ModelNo, ReceiverName, Timestamp};
 use crate::store::sqlite::columns::odd;
 use crate::store::sqlite::failure;
 use crate::store::sqlite::names::Names;
@@ -26,30 +27,51 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn alerts(&self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<(), StoreError> {
-        let [mut links, mut values] = [(); 2].map(|()| Labels::default());
-        self.each("alert", "SELECT * FROM alert ORDER BY id", [], |row| {
-            let facts: Facts = row.get(2)?;
-            let alert = AlertRow {
-                source: self.name(row, 1)?,
-                fingerprint: facts.fingerprint,
-                identity: row.get(3)?,
-                state: facts.state,
-                labels: row.get(4)?,
-                annotations: row.get(5)?,
-                links: often_equal(row, 6, &mut links)?,
-                values: often_equal(row, 7, &mut values)?,
-                starts_at: facts.starts_at,
-                ends_at: facts.ends_at,
-                first_seen: facts.first_seen,
-                last_seen: facts.last_seen,
-                expires_at: facts.expires_at,
-                episodes: facts.episodes,
-                recent: facts.recent,
-                flapping: facts.flapping,
-                doubted: facts.doubted,
+        let models: BTreeMap<ModelNo, Arc<Model>> = self.models()?.into_iter().collect();
+        self.each(
+            "alert",
+            "SELECT id, model, own, facts FROM alert ORDER BY id",
+            [],
+            |row| {
+                let model = models
+                    .get(&row.get(1)?)
+                    .ok_or_else(|| corrupt(1, "the number of no model"))?;
+                let own = row.get_ref(2)?.as_str().ok();
+                let words = own.and_then(|own| Words::read(model, own));
+                let words = words.ok_or_else(|| corrupt(2, "no difference from its model"))?;
+                let facts: Facts = row.get(3)?;
+                let alert = AlertRow {
+                    words,
+                    fingerprint: facts.fingerprint,
+                    state: facts.state,
+                    starts_at: facts.starts_at,
+                    ends_at: facts.ends_at,
+                    first_seen: facts.first_seen,
+                    last_seen: facts.last_seen,
+                    expires_at: facts.expires_at,
+                    episodes: facts.episodes,
+                    recent: facts.recent,
+                    flapping: facts.flapping,
+                    doubted: facts.doubted,
+                };
+                take(row.get(0)?, alert);
+                Ok(())
+            },
+        )
+    }
+
+    fn models(&self) -> Result<Vec<(ModelNo, Arc<Model>)>, StoreError> {
+        self.all("model", "SELECT * FROM model ORDER BY id", [], |row| {
+            let no = row.get(0)?;
+            let texts = Texts {
+                identity: row.get(2)?,
+                labels: row.get(3)?,
+                annotations: row.get(4)?,
+                links: row.get(5)?,
+                values: row.get(6)?,
             };
-            take(row.get(0)?, alert);
-            Ok(())
+            let source = self.name(row, 1)?;
+            Ok((no, Arc::new(Model { no, source, texts })))
         })
     }
 
@@ -211,9 +233,8 @@ impl Reader<'_> {
 
     /// The name whose number stands in a column.
     fn name<T: From<Arc<str>>>(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-        self.name_if_any(row, column)?.ok_or_else(|| {
-            rusqlite::Error::FromSqlConversionFailure(column, Type::Null, odd("no name").into())
-        })
+        self.name_if_any(row, column)?
+            .ok_or_else(|| corrupt(column, "no name"))
     }
 
     /// The name whose number stands in a column that may be empty.
@@ -223,19 +244,12 @@ impl Reader<'_> {
         };
         match self.names.text(id) {
             Some(name) => Ok(Some(Arc::clone(name).into())),
-            None => Err(rusqlite::Error::FromSqlConversionFailure(
-                column,
-                Type::Integer,
-                odd("the number of no name").into(),
-            )),
+            None => Err(corrupt(column, "the number of no name")),
         }
     }
 }
 
-/// The set in a column in which most rows have what the row before had.
-fn often_equal(row: &Row<'_>, column: usize, last: &mut Labels) -> rusqlite::Result<Labels> {
-    if row.get_ref(column)?.as_str() != Ok(last.as_encoded()) {
-        *last = row.get(column)?;
-    }
-    Ok(last.clone())
+/// A value that no row of ours can hold, in this column.
+fn corrupt(column: usize, what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, odd(what).into())
 }

@@ -12,9 +12,9 @@ pub(super) const APPLICATION_ID: i64 = 0x6469_6e67;
 /// What makes a file of schema `n` one of schema `n + 1`, at place `n`. Steps that were released never change.
 pub(super) const MIGRATIONS: [&str; 1] = [V1];
 
-/// Names are kept once and referred to by number: `alert.source`, `told.receiver`, `in_flight.bot`, ….
+/// Names are kept once and referred to by number: `model.source`, `told.receiver`, `in_flight.bot`, ….
 /// Messages are numbered `digest * 256 + part`. Times are milliseconds since the Unix epoch. Blobs other than
-/// bodies are the module `packed`'s.
+/// bodies are the module `packed`'s. What an alert says is its difference from a model, as of `alert::words`.
 const V1: &str = "
 CREATE TABLE meta (
     id          INTEGER PRIMARY KEY CHECK (id = 0),
@@ -29,15 +29,21 @@ CREATE TABLE name (
     text TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE alert (
+CREATE TABLE model (
     id          INTEGER PRIMARY KEY,
     source      INTEGER NOT NULL,
-    facts       BLOB NOT NULL,
     identity    TEXT,
     labels      TEXT NOT NULL,
     annotations TEXT NOT NULL,
     links       TEXT NOT NULL,
     measured    TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE alert (
+    id    INTEGER PRIMARY KEY,
+    model INTEGER NOT NULL,
+    own   TEXT NOT NULL,
+    facts BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE told (

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -12,7 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, SourceName};
+use crate::alert::words::{Model, Texts, Words};
+use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ModelNo, SourceName};
 use crate::store::{
     AlertRow, BotRow, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, Said,
     State, ToldRow,
@@ -30,16 +32,28 @@ fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path).expect("a store that opens")
 }
 
-fn alert(summary: &str) -> AlertRow {
-    AlertRow {
-        source: SourceName::from("alertmanager"),
-        fingerprint: Fingerprint(u64::MAX),
-        identity: None,
-        state: State::Firing,
+fn texts(summary: &str) -> Texts {
+    Texts {
         labels: Labels::from_pairs([("alertname", "DiskFull"), ("host", "db-1")]),
         annotations: Labels::from_pairs([("summary", summary)]),
-        links: Labels::default(),
-        values: Labels::default(),
+        ..Texts::default()
+    }
+}
+
+/// The one model of alerts that [`alert`] makes.
+fn model(summary: &str) -> Arc<Model> {
+    Arc::new(Model {
+        no: ModelNo(0),
+        source: SourceName::from("alertmanager"),
+        texts: texts(summary),
+    })
+}
+
+fn alert(summary: &str) -> AlertRow {
+    AlertRow {
+        words: Words::describe(&model("DiskFull"), &texts(summary)),
+        fingerprint: Fingerprint(u64::MAX),
+        state: State::Firing,
         starts_at: Timestamp(1),
         ends_at: None,
         first_seen: Timestamp(2),
@@ -52,9 +66,15 @@ fn alert(summary: &str) -> AlertRow {
     }
 }
 
+/// The row of the model of what [`alert`] makes.
+fn models() -> BTreeMap<ModelNo, Option<Arc<Model>>> {
+    [(ModelNo(0), Some(model("DiskFull")))].into()
+}
+
 /// One new alert with about `bytes` of text.
 fn one_alert(no: u64, bytes: usize) -> Changes {
     Changes {
+        models: models(),
         alerts: [(AlertNo(no), Some(alert(&"x".repeat(bytes))))].into(),
         ..Changes::default()
     }
@@ -100,13 +120,13 @@ fn history(count: u64) -> Changes {
 
 /// What a store must hold, the obvious way.
 #[derive(Debug, Default)]
-struct Model {
+struct Naive {
     rows: Changes,
     next_alert: u64,
     next_digest: u64,
 }
 
-impl Model {
+impl Naive {
     fn apply(&mut self, changes: &Changes) {
         let used = changes.alerts.keys().map(|no| no.0 + 1).max();
         self.next_alert = self.next_alert.max(used.unwrap_or(1));
@@ -116,6 +136,7 @@ impl Model {
         let used = digests.chain(messages).chain(in_flight).map(|id| id + 1).max();
         self.next_digest = self.next_digest.max(used.unwrap_or(1));
         self.rows.merge(changes.clone());
+        self.rows.models.retain(|_, row| row.is_some());
         self.rows.alerts.retain(|_, row| row.is_some());
         self.rows.told.retain(|_, row| row.is_some());
         self.rows.in_flight.retain(|_, row| row.is_some());
@@ -185,20 +206,54 @@ fn said() -> impl Strategy<Value = Said> {
 }
 
 prop_compose! {
-    fn alert_row()(
-        (source, fingerprint, identity) in (name(), any::<u64>(), option::of(any::<String>())),
-        state in prop::sample::select(State::ALL.to_vec()),
+    fn any_texts()(
+        identity in option::of(any::<String>()),
         (labels, annotations, links, values) in (labels(), labels(), labels(), labels()),
+    ) -> Texts {
+        Texts { identity: identity.map(Into::into), labels, annotations, links, values }
+    }
+}
+
+prop_compose! {
+    /// Described by a model of its own, which has yet to be given its number.
+    fn alert_row()(
+        (source, model, texts) in (name(), any_texts(), any_texts()),
+        fingerprint: u64,
+        state in prop::sample::select(State::ALL.to_vec()),
         (starts_at, ends_at, first_seen) in (time(), option::of(time()), time()),
         (last_seen, expires_at, recent) in (time(), time(), vec(time(), 0..5)),
         (episodes, flapping, doubted) in any::<(u32, bool, bool)>(),
     ) -> AlertRow {
+        let model = Arc::new(Model { no: ModelNo(0), source, texts: model });
         AlertRow {
-            source, fingerprint: Fingerprint(fingerprint), identity: identity.map(Into::into), state,
-            labels, annotations, links, values, starts_at, ends_at, first_seen, last_seen, expires_at,
-            episodes, recent, flapping, doubted,
+            words: Words::describe(&model, &texts), fingerprint: Fingerprint(fingerprint), state,
+            starts_at, ends_at, first_seen, last_seen, expires_at, episodes, recent, flapping, doubted,
         }
     }
+}
+
+/// The rows of alerts, and of a model for each that has its number.
+fn described(alerts: BTreeMap<AlertNo, Option<AlertRow>>) -> Changes {
+    let mut changes = Changes {
+        alerts,
+        ..Changes::default()
+    };
+    for (no, row) in &mut changes.alerts {
+        let numbered = row.as_mut().map(|row| {
+            let Model { source, texts, .. } = row.words.model().as_ref();
+            let (source, texts) = (source.clone(), texts.clone());
+            let model = Arc::new(Model {
+                no: ModelNo(no.0),
+                source,
+                texts,
+            });
+            row.words =
+                Words::read(&model, row.words.own()).expect("the same difference from the same texts");
+            model
+        });
+        changes.models.insert(ModelNo(no.0), numbered);
+    }
+    changes
 }
 
 prop_compose! {
@@ -259,14 +314,13 @@ prop_compose! {
         messages in btree_map(message_id(), message_row(), 0..3),
     ) -> Changes {
         Changes {
-            alerts,
             told,
             in_flight,
             bots,
             served,
             digests,
             messages,
-            ..Changes::default()
+            ..described(alerts)
         }
     }
 }
@@ -280,7 +334,7 @@ proptest! {
     ) {
         let directory = directory();
         let mut store = open(&file(&directory));
-        let mut model = Model::default();
+        let mut model = Naive::default();
         for (changes, reopen) in steps {
             store.commit(&changes).unwrap();
             model.apply(&changes);
@@ -532,6 +586,7 @@ fn filled(path: &Path) {
     let rows = (1..=500).map(|no| (AlertNo(no), Some(alert(&"x".repeat(1000)))));
     store
         .commit(&Changes {
+            models: models(),
             alerts: rows.collect(),
             ..Changes::default()
         })
@@ -572,12 +627,20 @@ fn damage_is_found_at_the_latest_when_the_engine_loads() {
 fn a_row_that_cannot_be_read_is_named() {
     let cases = [
         (
-            "UPDATE alert SET labels = '9:x' WHERE id = 7",
-            "table `alert`, row 7, column `labels`: not a set of labels",
+            "UPDATE model SET labels = '9:x' WHERE id = 0",
+            "table `model`, row 0, column `labels`: not a set of labels",
         ),
         (
-            "UPDATE alert SET source = 70 WHERE id = 7",
-            "table `alert`, row 7, column `source`: the number of no name",
+            "UPDATE model SET source = 70 WHERE id = 0",
+            "table `model`, row 0, column `source`: the number of no name",
+        ),
+        (
+            "UPDATE alert SET model = 70 WHERE id = 7",
+            "table `alert`, row 7, column `model`: the number of no model",
+        ),
+        (
+            "UPDATE alert SET own = own || '@' WHERE id = 7",
+            "table `alert`, row 7, column `own`: no difference from its model",
         ),
         (
             "UPDATE alert SET facts = CAST(substr(facts, 1, length(facts) - 1) || x'80' AS BLOB) WHERE id = 7",
@@ -841,7 +904,10 @@ fn whole_commit(number: u64) -> Changes {
         at: Timestamp(1),
         digest: id.digest,
     };
-    let mut changes = Changes::default();
+    let mut changes = Changes {
+        models: models(),
+        ..Changes::default()
+    };
     for no in (number * 3..number * 3 + 3).map(AlertNo) {
         changes.alerts.insert(no, Some(alert("killed")));
         changes.told.insert((receiver.clone(), no), Some(told));
@@ -942,7 +1008,7 @@ fn check_whole(path: &Path, last_confirmed: u64) {
     for number in 1..=last {
         all.merge(whole_commit(number));
     }
-    let mut model = Model::default();
+    let mut model = Naive::default();
     model.apply(&all);
     assert!(
         found == model.saved(&found.instance),

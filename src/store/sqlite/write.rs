@@ -3,10 +3,12 @@
 //! A statement is prepared when its table first has rows, and kept: preparing costs as much as a few rows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Timestamp};
+use crate::alert::words::Model;
+use crate::alert::{AlertNo, BotName, DigestId, MessageId, ModelNo, ReceiverName, Timestamp};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::{
@@ -54,6 +56,7 @@ impl Writer<'_> {
                 (self.connection).prepare_cached("UPDATE meta SET next_alert = ?1, next_digest = ?2")?;
             put.execute(params![after.alert, after.digest])?;
         }
+        self.models(&changes.models)?;
         self.alerts(&changes.alerts)?;
         self.told(&changes.told)?;
         self.in_flight(&changes.in_flight)?;
@@ -70,22 +73,40 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put = (self.connection)
-            .prepare_cached("INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-        let mut delete = self
-            .connection
-            .prepare_cached("DELETE FROM alert WHERE id = ?1")?;
+        let mut put =
+            (self.connection).prepare_cached("INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4)")?;
+        let mut delete = (self.connection).prepare_cached("DELETE FROM alert WHERE id = ?1")?;
         for (no, row) in rows {
             match row {
                 Some(row) => put.execute(params![
                     no,
-                    self.names.intern(self.connection, row.source.as_str())?,
-                    Facts::to_blob(row),
-                    row.identity.as_deref(),
-                    row.labels,
-                    row.annotations,
-                    row.links,
-                    row.values,
+                    row.words.model().no,
+                    row.words.own(),
+                    Facts::to_blob(row)
+                ])?,
+                None => delete.execute(params![no])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn models(&mut self, rows: &BTreeMap<ModelNo, Option<Arc<Model>>>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection)
+            .prepare_cached("INSERT OR REPLACE INTO model VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let mut delete = (self.connection).prepare_cached("DELETE FROM model WHERE id = ?1")?;
+        for (no, row) in rows {
+            match row.as_deref() {
+                Some(Model { source, texts, .. }) => put.execute(params![
+                    no,
+                    self.names.intern(self.connection, source.as_str())?,
+                    texts.identity.as_deref(),
+                    texts.labels,
+                    texts.annotations,
+                    texts.links,
+                    texts.values,
                 ])?,
                 None => delete.execute(params![no])?,
             };
