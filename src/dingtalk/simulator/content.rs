@@ -1,4 +1,7 @@
-//! Reads the body of a message as DingTalk would: the five types, their required members, the mentions.
+//! Reads the body of a message as DingTalk would: the five types, their members, the mentions.
+//!
+//! Stricter than the original where that is silent: a member that the protocol does not know, a value that is not among
+//! those it lists, and an address that nothing could open are refused, for there they would be lost without a word.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,13 +14,16 @@ const MENTIONS_MAX: usize = 50;
 pub struct Content {
     /// `text`, `link`, `markdown`, `actionCard` or `feedCard`.
     pub msgtype: String,
-    /// The notification line; in the bubble only for links.
+    /// The notification line; in the bubble only for links. A feed has none: its first entry's stands for it.
     pub title: String,
     /// The bubble: markdown for `markdown` and `actionCard`.
     pub text: String,
     /// Buttons of an action card, the entries of a feed, the target of a link.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// The buttons stand side by side.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub side_by_side: bool,
     /// Whose phones ring: the ids of `at` that stand in the text too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<String>,
@@ -46,6 +52,8 @@ pub enum Malformed {
     Missing(String),
     /// A `msgtype` that does not exist.
     Type(String),
+    /// A member that does not exist, or whose value is none it can have.
+    Invalid(String),
 }
 
 impl Content {
@@ -59,34 +67,22 @@ impl Content {
                 .ok_or_else(|| Malformed::Missing(name.to_owned()))
         };
         let mut content = match msgtype.as_str() {
-            "text" => Self {
-                text: text(inner("text")?, "text", "content")?,
-                ..Self::default()
-            },
-            "markdown" => Self::titled(inner("markdown")?, "markdown")?,
-            "link" => {
-                let link = inner("link")?;
-                let content = Self::titled(link, "link")?;
+            "text" => {
+                let object = inner("text")?;
+                known(object, "text", &["content"])?;
                 Self {
-                    links: vec![Link {
-                        title: content.title.clone(),
-                        url: text(link, "link", "messageUrl")?,
-                        picture: text(link, "link", "picUrl").ok(),
-                    }],
-                    ..content
+                    text: text(object, "text", "content")?,
+                    ..Self::default()
                 }
             }
-            "actionCard" => {
-                let card = inner("actionCard")?;
-                Self {
-                    links: buttons(card)?,
-                    ..Self::titled(card, "actionCard")?
-                }
+            "markdown" => {
+                let object = inner("markdown")?;
+                known(object, "markdown", &["title", "text"])?;
+                Self::titled(object, "markdown")?
             }
-            "feedCard" => Self {
-                links: entries(inner("feedCard")?)?,
-                ..Self::default()
-            },
+            "link" => Self::link(inner("link")?)?,
+            "actionCard" => Self::card(inner("actionCard")?)?,
+            "feedCard" => Self::feed(inner("feedCard")?)?,
             _ => return Err(Malformed::Type(msgtype)),
         };
         if !matches!(msgtype.as_str(), "link" | "feedCard") {
@@ -100,6 +96,55 @@ impl Content {
         Ok(Self {
             title: text(object, parent, "title")?,
             text: text(object, parent, "text")?,
+            ..Self::default()
+        })
+    }
+
+    fn link(object: &Map<String, Value>) -> Result<Self, Malformed> {
+        known(object, "link", &["title", "text", "messageUrl", "picUrl"])?;
+        let content = Self::titled(object, "link")?;
+        let picture = object.get("picUrl").filter(|url| !url.is_null() && **url != "");
+        Ok(Self {
+            links: vec![Link {
+                title: content.title.clone(),
+                url: address(object, "link", "messageUrl")?,
+                picture: picture
+                    .map(|_| picture_of(object, "link", "picUrl"))
+                    .transpose()?,
+            }],
+            ..content
+        })
+    }
+
+    fn card(object: &Map<String, Value>) -> Result<Self, Malformed> {
+        const MEMBERS: [&str; 7] = [
+            "title",
+            "text",
+            "singleTitle",
+            "singleURL",
+            "btns",
+            "btnOrientation",
+            "hideAvatar",
+        ];
+        known(object, "actionCard", &MEMBERS)?;
+        for name in ["btnOrientation", "hideAvatar"] {
+            if object.get(name).is_some_and(|flag| flag != "0" && flag != "1") {
+                return Err(Malformed::Invalid(format!("actionCard.{name}")));
+            }
+        }
+        Ok(Self {
+            links: buttons(object)?,
+            side_by_side: object.get("btnOrientation").is_some_and(|flag| flag == "1"),
+            ..Self::titled(object, "actionCard")?
+        })
+    }
+
+    fn feed(object: &Map<String, Value>) -> Result<Self, Malformed> {
+        known(object, "feedCard", &["links"])?;
+        let links = entries(object)?;
+        Ok(Self {
+            title: links.first().map(|link| link.title.clone()).unwrap_or_default(),
+            links,
             ..Self::default()
         })
     }
@@ -137,21 +182,53 @@ fn text(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String,
     }
 }
 
+/// Refuses members that the protocol does not have.
+fn known(object: &Map<String, Value>, parent: &str, names: &[&str]) -> Result<(), Malformed> {
+    match object.keys().find(|key| !names.contains(&key.as_str())) {
+        Some(strange) => Err(Malformed::Invalid(format!("{parent}.{strange}"))),
+        None => Ok(()),
+    }
+}
+
+/// An address that the client opens: of the web, or its own.
+fn address(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
+    let address = text(object, parent, name)?;
+    let opens = address.split_once("://").is_some_and(|(scheme, rest)| {
+        let scheme = scheme.to_ascii_lowercase();
+        ["http", "https", "dingtalk"].contains(&scheme.as_str()) && !rest.is_empty()
+    });
+    if opens && !address.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        Ok(address)
+    } else {
+        Err(Malformed::Invalid(format!("{parent}.{name}")))
+    }
+}
+
+/// The address of a picture, or a media id.
+fn picture_of(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
+    let picture = text(object, parent, name)?;
+    if picture.starts_with('@') {
+        return Ok(picture);
+    }
+    address(object, parent, name)
+}
+
 /// One button for the whole card, which makes `btns` count for nothing, or several.
 fn buttons(card: &Map<String, Value>) -> Result<Vec<Link>, Malformed> {
     if card.contains_key("singleTitle") || card.contains_key("singleURL") {
         return Ok(vec![Link {
             title: text(card, "actionCard", "singleTitle")?,
-            url: text(card, "actionCard", "singleURL")?,
+            url: address(card, "actionCard", "singleURL")?,
             picture: None,
         }]);
     }
     list(card, "actionCard", "btns")?
         .into_iter()
         .map(|button| {
+            known(button, "btns", &["title", "actionURL"])?;
             Ok(Link {
                 title: text(button, "btns", "title")?,
-                url: text(button, "btns", "actionURL")?,
+                url: address(button, "btns", "actionURL")?,
                 picture: None,
             })
         })
@@ -162,10 +239,11 @@ fn entries(feed: &Map<String, Value>) -> Result<Vec<Link>, Malformed> {
     list(feed, "feedCard", "links")?
         .into_iter()
         .map(|entry| {
+            known(entry, "links", &["title", "messageURL", "picURL"])?;
             Ok(Link {
                 title: text(entry, "links", "title")?,
-                url: text(entry, "links", "messageURL")?,
-                picture: Some(text(entry, "links", "picURL")?),
+                url: address(entry, "links", "messageURL")?,
+                picture: Some(picture_of(entry, "links", "picURL")?),
             })
         })
         .collect()
@@ -201,9 +279,9 @@ mod tests {
             json!({"msgtype": "text", "text": {"content": "t"}}),
             json!({"msgtype": "markdown", "markdown": {"title": "a", "text": "b"}}),
             json!({"msgtype": "link", "link": {"title": "a", "text": "b", "messageUrl": "https://x"}}),
-            json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "singleTitle": "c", "singleURL": "d"}}),
-            json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "btns": [{"title": "c", "actionURL": "d"}]}}),
-            json!({"msgtype": "feedCard", "feedCard": {"links": [{"title": "c", "messageURL": "d", "picURL": "e"}]}}),
+            json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "singleTitle": "c", "singleURL": "https://d"}}),
+            json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "btns": [{"title": "c", "actionURL": "dingtalk://d"}]}}),
+            json!({"msgtype": "feedCard", "feedCard": {"links": [{"title": "c", "messageURL": "https://d", "picURL": "@e"}]}}),
         ] {
             let content = read(&message).unwrap();
             assert_eq!(message["msgtype"], content.msgtype.as_str());
@@ -215,6 +293,60 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_dingtalk_would_lose_without_a_word_is_refused() {
+        for (message, member) in [
+            (
+                json!({"msgtype": "link", "link": {"title": "a", "text": "b", "messageUrl": "https://x", "picURL": "https://y"}}),
+                "link.picURL",
+            ),
+            (
+                json!({"msgtype": "link", "link": {"title": "a", "text": "b", "messageUrl": "javascript:alert(1)"}}),
+                "link.messageUrl",
+            ),
+            (
+                json!({"msgtype": "link", "link": {"title": "a", "text": "b", "messageUrl": "https://x", "picUrl": "x.png"}}),
+                "link.picUrl",
+            ),
+            (
+                json!({"msgtype": "text", "text": {"content": "b", "at": {}}}),
+                "text.at",
+            ),
+            (
+                json!({"msgtype": "markdown", "markdown": {"title": "a", "text": "b", "content": "c"}}),
+                "markdown.content",
+            ),
+            (
+                json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "btnOrientation": 1, "btns": [{"title": "c", "actionURL": "https://d"}]}}),
+                "actionCard.btnOrientation",
+            ),
+            (
+                json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "btns": [{"title": "c", "actionURL": "https://d", "url": "e"}]}}),
+                "btns.url",
+            ),
+            (
+                json!({"msgtype": "actionCard", "actionCard": {"title": "a", "text": "b", "singleTitle": "c", "singleURL": "d e"}}),
+                "actionCard.singleURL",
+            ),
+            (
+                json!({"msgtype": "feedCard", "feedCard": {"links": [{"title": "a", "messageURL": "https://", "picURL": "https://y"}]}}),
+                "links.messageURL",
+            ),
+            (
+                json!({"msgtype": "feedCard", "feedCard": {"links": [{"title": "a", "messageURL": "https://x", "picURL": "https://y", "picUrl": "https://y"}]}}),
+                "links.picUrl",
+            ),
+        ] {
+            assert_eq!(
+                read(&message),
+                Err(Malformed::Invalid(member.to_owned())),
+                "{message}"
+            );
+        }
+        let missing = json!({"msgtype": "feedCard", "feedCard": {"links": [{"title": "a", "messageURL": "https://x"}]}});
+        assert_eq!(read(&missing), Err(Malformed::Missing("links.picURL".to_owned())));
     }
 
     fn leaves(value: &Value, path: &str) -> Vec<String> {

@@ -547,6 +547,7 @@ fn malformed(malformed: Malformed) -> Code {
     match malformed {
         Malformed::NotJson => missing("json"),
         Malformed::Missing(member) => missing(&member),
+        Malformed::Invalid(member) => Code(40035, format!("不合法的参数 {member}")),
         Malformed::Type(name) => Code(
             400_105,
             format!("错误描述: 不支持类型 msgType:{name};解决方案:请使用支持的类型;"),
