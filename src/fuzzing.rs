@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::alert::{Labels, Span, Timestamp};
 use crate::plan::matcher::Matcher;
-use crate::plan::{Auth, Locale, Plan, Source, SourceKind};
+use crate::plan::{Auth, Channel, Locale, MessageKind, Plan, Receiver, Source, SourceKind};
 use crate::render::Renderer;
 use crate::source::json::{ALERTS_MAX, Mapping, MappingText};
 use crate::source::{self, PROBLEMS_MAX};
@@ -19,6 +19,10 @@ pub use chat::{labels, template};
 
 /// Some day in 2026.
 const NOW: Timestamp = Timestamp(1_772_419_380_000);
+
+/// Where people reach us, and the picture of a receiver.
+const EXTERNAL_URL: &str = "https://alerts.example.com";
+const PICTURE: &str = "https://static.example.com/dingest.png";
 
 /// Longest gzip body that is inflated here.
 const INFLATED_BYTES_MAX: usize = 1 << 20;
@@ -173,13 +177,20 @@ fn plan(locale: Locale) -> Plan {
     plan
 }
 
-/// Its renderer, with a template of somebody's if there is one.
-fn renderer(locale: Locale, template: Option<&str>) -> Option<Renderer> {
+/// Its renderer for a type of message, with a template of somebody's if there is one.
+fn renderer(locale: Locale, kind: MessageKind, template: Option<&str>) -> Option<Renderer> {
     let mut plan = plan(locale);
+    plan.server.external_url = Some(EXTERNAL_URL.to_owned());
+    let mut ops = Receiver::builtin("ops".into(), Channel::Bots(vec!["ops-1".into()]));
+    ops.message = kind;
+    ops.picture = Some(PICTURE.to_owned());
+    plan.receivers.insert("ops".into(), ops);
     if let Some(template) = template {
         plan.templates.insert("digest".to_owned(), template.to_owned());
-        plan.templates
-            .insert("digest.title".to_owned(), template.to_owned());
+        for part in ["title", "line"] {
+            plan.templates
+                .insert(format!("digest.{part}"), template.to_owned());
+        }
     }
     Renderer::new(&Arc::new(plan)).ok()
 }

@@ -194,8 +194,10 @@ pub struct Receiver {
     pub channel: Channel,
     /// Name of its template.
     pub template: String,
-    /// The shape of its messages.
+    /// The type of its messages.
     pub message: MessageKind,
+    /// Address or media id of the picture in a `link` or `feed_card`.
+    pub picture: Option<String>,
     /// Whose phones ring.
     pub mention: Mention,
     /// Most messages one digest may take.
@@ -213,15 +215,56 @@ pub enum Channel {
     Console,
 }
 
-/// `message:`, the shape of a receiver's messages.
+/// `message:`, the type of a receiver's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// `markdown`, the default.
     Markdown,
     /// `text`: the digest without marks.
     Text,
-    /// `action_card`: markdown with one button to the digest's page; needs `external_url`.
+    /// `link`: a box that opens one address; needs `external_url`.
+    Link,
+    /// `action_card`: markdown with buttons; needs `external_url`.
     ActionCard,
+    /// `feed_card`: an entry for each section; needs `external_url` and a picture.
+    FeedCard,
+}
+
+impl MessageKind {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Markdown => "markdown",
+            Self::Text => "text",
+            Self::Link => "link",
+            Self::ActionCard => "action_card",
+            Self::FeedCard => "feed_card",
+        }
+    }
+
+    /// Whether it opens an address: there must be one for every digest.
+    pub const fn opens_an_address(self) -> bool {
+        match self {
+            Self::Link | Self::ActionCard | Self::FeedCard => true,
+            Self::Markdown | Self::Text => false,
+        }
+    }
+
+    /// Whether it can show a picture of the receiver's.
+    pub const fn shows_a_picture(self) -> bool {
+        match self {
+            Self::Link | Self::FeedCard => true,
+            Self::Markdown | Self::Text | Self::ActionCard => false,
+        }
+    }
+
+    /// Whether DingTalk lets it mention people.
+    pub const fn mentions(self) -> bool {
+        match self {
+            Self::Markdown | Self::Text | Self::ActionCard => true,
+            Self::Link | Self::FeedCard => false,
+        }
+    }
 }
 
 /// `mention:`, whose phones ring.
@@ -355,6 +398,7 @@ impl Receiver {
             channel,
             template: Self::TEMPLATE.to_owned(),
             message: MessageKind::Markdown,
+            picture: None,
             mention: Mention::default(),
             max_messages: const { NonZeroU8::new(3).expect("three is not zero") },
             fallback: None,

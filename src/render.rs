@@ -9,6 +9,7 @@
 
 mod escape;
 mod fit;
+pub(crate) mod form;
 mod headline;
 pub mod helpers;
 pub mod limits;

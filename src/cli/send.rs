@@ -6,9 +6,10 @@ use super::{ConfigArgs, Exit, Failure, say};
 use crate::alert::ReceiverName;
 use crate::clock::now;
 use crate::dingtalk::Client;
-use crate::dingtalk::message::{self, At, Shape};
+use crate::dingtalk::message::{self, At};
 use crate::engine::Outcome;
-use crate::plan::{Bot, Channel, MessageKind, Plan, Receiver};
+use crate::plan::{Bot, Channel, Plan, Receiver};
+use crate::render::form::{Form, Line};
 
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {
@@ -54,12 +55,13 @@ async fn send(client: &Client, plan: &Plan, receiver: &Receiver, bot: &Bot, text
     } else {
         format!("{text}\n\n{keyword}")
     };
-    let shape = match receiver.message {
-        MessageKind::Text => Shape::Text,
-        MessageKind::Markdown | MessageKind::ActionCard => Shape::Markdown,
+    let line = Line {
+        text: text.clone(),
+        section: None,
     };
+    let content = Form::of(plan, receiver).content(title.trim_end(), &text, &[], &[line]);
     let uuid = format!("dingest-test-{:x}", now().0);
-    let body = message::body(shape, title.trim_end(), &text, &At::default(), &uuid);
+    let body = message::webhook(&content, &At::default(), &uuid);
     let answer = client.send(&plan.dingtalk, bot, body.into(), now()).await;
     let delivered = answer.outcome == Outcome::Delivered;
     // The detail holds DingTalk's code, what it means and what to do.

@@ -33,11 +33,13 @@ choice! {
         "firing" => Firing,
         "always" => Always,
     }
-    /// Shapes of messages.
-    MessageShape {
+    /// Types of messages.
+    MessageType {
         "markdown" => Markdown,
         "text" => Text,
+        "link" => Link,
         "action_card" => ActionCard,
+        "feed_card" => FeedCard,
     }
     /// Answers when we cannot take responsibility.
     BusyStatus {
@@ -220,8 +222,11 @@ mapping! {
         [optional] console: Console,
         /// Name of its template. Default: digest.
         [optional] template: String,
-        /// Shape of its messages; action_card needs server.external_url. Default: markdown.
-        [optional] message: MessageShape,
+        /// Type of its messages. link, action_card and feed_card need server.external_url; link and feed_card cannot
+        /// mention. Default: markdown.
+        [optional] message: MessageType,
+        /// Web address, or media id, of the picture in a link or feed_card. feed_card needs one.
+        [optional] picture: String,
         /// Whose phones ring.
         [optional] mention: Mention,
         /// Most messages one digest may take. Default: 3.

@@ -412,9 +412,11 @@ fn outline_receivers(plan: &Plan, text: &mut String) {
             Channel::Bots(bots) => format!("{bots:?}"),
             Channel::Console => "console".to_owned(),
         };
+        let picture = receiver.picture.as_ref();
+        let picture = picture.map_or(String::new(), |picture| format!(" picture={picture}"));
         writeln!(
             text,
-            "receiver {} {channel} template={} {:?} max={} fallback={:?} {:?}",
+            "receiver {} {channel} template={} {:?}{picture} max={} fallback={:?} {:?}",
             receiver.name,
             receiver.template,
             receiver.message,

@@ -1,4 +1,5 @@
-//! What reaches a chat, judged by a reader of markdown that knows nothing of how it was made.
+//! What reaches a chat, judged by readers that know nothing of how it was made: that of the stand-in for each type of
+//! message, and one of markdown.
 //!
 //! The reader goes by the documented dialect: a line is a heading, an item, a quote, a line that goes on, or text; in
 //! a line stand bold marks and links. Everything else that some client draws (HTML, code, images, links without
@@ -8,15 +9,37 @@ use std::sync::LazyLock;
 
 use percent_encoding::percent_decode_str;
 
-use super::{NOW, renderer};
+use super::{EXTERNAL_URL, NOW, PICTURE, renderer};
 use crate::alert::{AlertNo, DigestId, Fingerprint, Labels, Severity, Status, Timestamp};
 use crate::digest::{Change, Detail, Draft, Entry, Fit, Rendered};
-use crate::plan::{GroupBy, Locale};
+use crate::dingtalk::simulator::content::{Content, Link};
+use crate::plan::{GroupBy, Locale, MessageKind};
 use crate::render::Renderer;
+
+/// What the built-in templates call links.
+const OUR_WORDS: [&str; 10] = [
+    "graph",
+    "dashboard",
+    "runbook",
+    "silence",
+    "all",
+    "图表",
+    "看板",
+    "手册",
+    "静默",
+    "全部",
+];
 
 /// Between the texts of one input.
 const SEPARATOR: char = '\u{1e}';
 const LOCALES: [Locale; 2] = [Locale::Chinese, Locale::English];
+const KINDS: [MessageKind; 5] = [
+    MessageKind::Markdown,
+    MessageKind::Text,
+    MessageKind::Link,
+    MessageKind::ActionCard,
+    MessageKind::FeedCard,
+];
 
 /// As much as DingTalk takes, and so little that a digest is cut into messages or shrunk.
 const FITS: [(u8, usize, Detail); 5] = [
@@ -28,11 +51,19 @@ const FITS: [(u8, usize, Detail); 5] = [
 ];
 
 /// The built-in templates, compiled.
-static BUILT_IN: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
-    LOCALES.map(|locale| renderer(locale, None).unwrap_or_else(|| panic!("built-in templates compile")))
+static BUILT_IN: LazyLock<Vec<Renderer>> = LazyLock::new(|| {
+    let each = |locale| KINDS.map(|kind| (locale, kind));
+    LOCALES
+        .into_iter()
+        .flat_map(each)
+        .map(|(locale, kind)| {
+            renderer(locale, kind, None).unwrap_or_else(|| panic!("built-in templates compile"))
+        })
+        .collect()
 });
 
-/// Texts for every field that reaches a chat, through the built-in templates of both languages.
+/// Texts for every field that reaches a chat, through the built-in templates of both languages, in every type of
+/// message.
 pub fn labels(input: &str) {
     for renderer in &*BUILT_IN {
         for (messages_max, message_bytes_max, detail_max) in FITS {
@@ -47,7 +78,7 @@ pub fn labels(input: &str) {
             check_frame(&draft, &digest);
             for message in &digest.messages {
                 check_title(&message.title);
-                check_text(&message.text, &draft);
+                check_content(&arrived(&message.body), &draft);
             }
         }
     }
@@ -63,11 +94,17 @@ pub fn template(template: &str, input: &str) {
             detail_max: Detail::Full,
         },
     );
-    if let Some(renderer) = renderer(Locale::English, Some(template)) {
-        let rendered = renderer.render(&draft);
-        check_frame(&draft, &rendered);
+    for kind in KINDS {
+        let Some(renderer) = renderer(Locale::English, kind, Some(template)) else {
+            return;
+        };
+        let digest = renderer.render(&draft);
+        check_frame(&draft, &digest);
+        for message in &digest.messages {
+            arrived(&message.body);
+        }
         assert_eq!(
-            rendered,
+            digest,
             renderer.render(&draft),
             "the same draft was rendered in two ways"
         );
@@ -107,6 +144,7 @@ fn draft(input: &str, fit: Fit) -> Draft {
                     ("generator", text().to_owned()),
                     ("runbook", format!("https://runbook.example.com/{}", text())),
                     ("dashboard", format!("http://x)[y](z{}", text())),
+                    ("image", format!("https://image.example.com/{}", text())),
                 ]),
                 values: Labels::from_pairs([("A", text())]),
                 starts_at: Timestamp(NOW.0.saturating_sub_unsigned(60_000 * number as u64)),
@@ -139,9 +177,98 @@ fn check_frame(draft: &Draft, rendered: &Rendered) {
             "a message is too large"
         );
         assert!(message.title.chars().count() <= crate::render::limits::TITLE_CHARS_MAX);
-        let body: Result<serde_json::Value, _> = serde_json::from_slice(&message.body);
-        assert!(body.is_ok(), "a message is no JSON");
     }
+}
+
+/// What a strict reader of the protocol makes of a body.
+fn arrived(body: &[u8]) -> Content {
+    let body: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).unwrap_or_else(|error| panic!("a message is no JSON object: {error}"));
+    Content::read(&body).unwrap_or_else(|error| panic!("DingTalk would refuse it: {error:?}: {body:?}"))
+}
+
+fn check_content(content: &Content, draft: &Draft) {
+    assert!(content.mentions.is_empty() && !content.mentions_all);
+    match content.msgtype.as_str() {
+        "markdown" | "actionCard" => check_text(&content.text, draft),
+        "text" => check_plain(&content.text, draft),
+        "link" | "feedCard" => {
+            assert!(!content.text.contains("://"), "an address: {:?}", content.text);
+            check_plain(&content.text, draft);
+        }
+        other => panic!("there is no `{other}`"),
+    }
+    for link in &content.links {
+        check_title(&link.title);
+        check_plain(&link.title, draft);
+        check_link(link, draft);
+    }
+}
+
+/// What can be pressed leads to an address of the alert's or of ours, and shows no other picture.
+fn check_link(link: &Link, draft: &Draft) {
+    let ours = format!("{EXTERNAL_URL}/api/v1/alerts?receiver=ops");
+    let address = unwrapped(&link.url);
+    assert!(
+        address == ours || is_linked(&address, draft),
+        "a link to an address that no alert has: {link:?}"
+    );
+    if let Some(picture) = &link.picture {
+        assert!(
+            picture == PICTURE || is_linked(picture, draft),
+            "a picture of nobody's: {link:?}"
+        );
+    }
+}
+
+/// The address inside a link of DingTalk's client.
+fn unwrapped(url: &str) -> String {
+    let address = url
+        .strip_prefix("dingtalk://dingtalkclient/page/link?url=")
+        .and_then(|rest| rest.strip_suffix("&pc_slide=false"))
+        .unwrap_or_else(|| panic!("a link out of the client: {url:?}"));
+    percent_decode_str(address).decode_utf8_lossy().into_owned()
+}
+
+fn is_linked(address: &str, draft: &Draft) -> bool {
+    let mut links = draft.entries.iter().flat_map(|entry| entry.links.iter());
+    links.any(|(_, known)| known.trim() == address)
+}
+
+/// A text in which nothing is a mark: it rings nobody, hides nothing, and its addresses are those behind our own words.
+fn check_plain(text: &str, draft: &Draft) {
+    assert!(!rings(text), "a text mentions somebody: {text:?}");
+    assert!(
+        !text.chars().any(|c| c != '\n' && reorders(c)),
+        "a text hides or reorders text: {text:?}"
+    );
+    let mut outside = text.to_owned();
+    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    for (at, _) in text.match_indices("://") {
+        let (before, after) = text.split_at(at);
+        let scheme = before.rsplit(char::is_whitespace).next().unwrap_or_default();
+        let before = before.strip_suffix(scheme).unwrap_or_default();
+        let Some(word) = before.strip_suffix(": ") else {
+            // Inside of an address that was judged already.
+            assert!(scheme.contains("://"), "an address without a word: {text:?}");
+            continue;
+        };
+        assert!(
+            OUR_WORDS.iter().any(|ours| word.ends_with(ours)),
+            "an address of somebody else's: {text:?}"
+        );
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        let address = format!("{scheme}{}", after.split_at(end).0);
+        outside = outside.replacen(&address, "", 1);
+        let address = decoded(&address);
+        let mut known = draft.entries.iter().flat_map(|entry| entry.links.iter());
+        assert!(
+            known.any(|(_, known)| decoded(known.trim()) == address)
+                || address.starts_with(EXTERNAL_URL.as_bytes()),
+            "an address that no alert has: {text:?}"
+        );
+    }
+    assert!(!outside.to_lowercase().contains("www."), "a host: {text:?}");
 }
 
 fn check_title(title: &str) {
@@ -212,33 +339,14 @@ fn check_inside(line: &str, draft: &Draft) {
             .split_once(')')
             .unwrap_or_else(|| panic!("a link without an end: {line:?}"));
         assert!(!before.ends_with('!'), "an image: {line:?}");
-        assert!(
-            [
-                "graph",
-                "dashboard",
-                "runbook",
-                "silence",
-                "all",
-                "图表",
-                "看板",
-                "手册",
-                "静默",
-                "全部"
-            ]
-            .contains(&word),
-            "a link of somebody else's: {line:?}"
-        );
-        let address = target
-            .strip_prefix("dingtalk://dingtalkclient/page/link?url=")
-            .and_then(|rest| rest.strip_suffix("&pc_slide=false"))
-            .unwrap_or_else(|| panic!("a link out of the client: {line:?}"));
-        let address = percent_decode_str(address).decode_utf8_lossy();
-        assert!(
-            draft
-                .entries
-                .iter()
-                .any(|entry| entry.links.iter().any(|(_, known)| known.trim() == address)),
-            "a link to an address that no alert has: {line:?}"
+        assert!(OUR_WORDS.contains(&word), "a link of somebody else's: {line:?}");
+        check_link(
+            &Link {
+                title: word.to_owned(),
+                url: target.to_owned(),
+                picture: None,
+            },
+            draft,
         );
         plain.push_str(before);
         rest = tail;

@@ -24,6 +24,10 @@
 //! | line breaks, tabs, runs of blanks | new paragraph, code block | one blank |
 //! | control, direction and invisible characters | hide or reorder text | removed (joiners inside emoji stay) |
 //!
+//! Where DingTalk knows no marks (titles, text messages, links, feeds) only mentions and addresses are kept apart and
+//! everything else stays as its sender wrote it: [`plain`], and [`literal`] for a text whose own marks are yet to be
+//! taken away.
+//!
 //! **Invariant:** escaping twice is escaping once, and no output holds a line break.
 
 /// Keeps two characters apart without showing.
@@ -43,13 +47,7 @@ pub(crate) fn markdown(value: &str) -> String {
         let next = rest.chars().next();
         match c {
             '_' if before.is_none_or(|b| b != '_' && !b.is_alphanumeric()) => out.extend([APART, c]),
-            '.' if out
-                .as_bytes()
-                .last_chunk::<3>()
-                .is_some_and(|end| end.eq_ignore_ascii_case(b"www")) =>
-            {
-                out.extend([APART, c]);
-            }
+            '.' if ends_in_www(&out) => out.extend([APART, c]),
             _ => out.push(c),
         }
         let hazard = match c {
@@ -115,9 +113,63 @@ pub(crate) fn clean(value: &str) -> String {
     out
 }
 
-/// A value as it may stand in a title, which knows no marks.
-pub(crate) fn title(value: &str) -> String {
-    clean(value).replace('@', "@\u{200b}")
+/// A value as it may stand where there are no marks: as it is, but it rings nobody and is no link by itself.
+pub(crate) fn plain(value: &str) -> String {
+    let value = clean(value);
+    let mut out = String::with_capacity(value.len() + 8);
+    let mut rest = value.as_str();
+    while let Some(c) = rest.chars().next() {
+        rest = rest.strip_prefix(c).unwrap_or_default();
+        if c == '.' && ends_in_www(&out) {
+            out.push(APART);
+        }
+        out.push(c);
+        if c == '@' || (c == ':' && rest.starts_with("//")) {
+            out.push(APART);
+        }
+    }
+    out
+}
+
+fn ends_in_www(text: &str) -> bool {
+    text.as_bytes()
+        .last_chunk::<3>()
+        .is_some_and(|end| end.eq_ignore_ascii_case(b"www"))
+}
+
+/// What [`without_marks`] takes for marks, and what stands for it in a value until then: characters of private use,
+/// which no value keeps.
+const SHIELDED: [(char, char); 5] = [
+    ('*', '\u{e000}'),
+    ('#', '\u{e001}'),
+    ('>', '\u{e002}'),
+    ('[', '\u{e003}'),
+    (']', '\u{e004}'),
+];
+
+/// A value as it may stand in a text from which [`without_marks`] takes the marks: it leaves the value as it is.
+pub(crate) fn literal(value: &str) -> String {
+    plain(value)
+        .chars()
+        .filter(|c| !SHIELDED.iter().any(|(_, shield)| shield == c))
+        .map(|c| {
+            SHIELDED
+                .iter()
+                .find(|(mark, _)| *mark == c)
+                .map_or(c, |(_, shield)| *shield)
+        })
+        .collect()
+}
+
+fn unshielded(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            SHIELDED
+                .iter()
+                .find(|(_, shield)| *shield == c)
+                .map_or(c, |(mark, _)| *mark)
+        })
+        .collect()
 }
 
 /// A text of several lines without control, direction and invisible characters.
@@ -128,7 +180,7 @@ pub(crate) fn clean_lines(text: &str) -> String {
 }
 
 /// Characters with no picture of their own that change how others are shown.
-fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
@@ -178,7 +230,7 @@ pub(crate) fn without_marks(markdown: &str) -> String {
         out.push('\n');
     }
     out.truncate(out.trim_end().len());
-    out
+    unshielded(&out)
 }
 
 /// Writes `[word](target)` as `word: target`, with the address inside a DingTalk link instead of the link.
@@ -196,7 +248,7 @@ fn links_as_text(line: &str) -> String {
         out.push_str(text);
         out.push_str(word);
         out.push_str(": ");
-        out.push_str(&super::link::target_of(target));
+        out.push_str(&super::link::spelt_out(target));
         rest = tail;
     }
     out.push_str(rest);
@@ -260,6 +312,22 @@ mod tests {
             }
             prop_assert!(!text.starts_with(['#', '>', '|', '=']));
             prop_assert!(!["- ", "+ ", "1. ", "1) "].iter().any(|mark| text.starts_with(mark)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_without_marks_is_shown_as_it_is_rings_nobody_and_is_no_link(value in "\\PC*|[-@*_`<>&\\[\\]()#+=~|:!/\\\\w0-9. \n\t\u{200b}\u{202e}\u{e000}\u{e003}]{0,40}") {
+            let text = plain(&value);
+            prop_assert_eq!(plain(&text), text.clone(), "escaping twice");
+            prop_assert_eq!(text.replace(APART, ""), clean(&value), "what is seen");
+            prop_assert!(!text.contains("://") && !text.to_lowercase().contains("www."));
+            prop_assert!(text.split('@').skip(1).all(|rest| rest.starts_with(APART)));
+            // In a text of ours its marks stay and ours go.
+            let private = |c: char| SHIELDED.iter().any(|(_, shield)| *shield == c);
+            let kept: String = text.chars().filter(|c| !private(*c)).collect();
+            let item = without_marks(&format!("> - **{}** x", literal(&value)));
+            prop_assert_eq!(item, format!("- {kept} x"));
         }
     }
 

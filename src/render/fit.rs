@@ -8,17 +8,15 @@ use std::sync::Arc;
 
 use handlebars::Context;
 
-use super::limits::{
-    COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, ROLLUP_SECTIONS_MAX, TITLE_CHARS_MAX, TITLE_NAME_CHARS_MIN,
-    TextLimits,
-};
+use super::form::{Form, Line};
+use super::limits::{COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, TITLE_CHARS_MAX, TITLE_NAME_CHARS_MIN, TextLimits};
 use super::templates::Chosen;
-use super::{Renderer, escape, link, mention};
-use crate::digest::compose::{Outline, View, alerts_url};
-use crate::digest::value::{Digest, NoticeValue};
+use super::{Renderer, escape, mention};
+use crate::digest::compose::{Outline, View};
+use crate::digest::value::{Digest, NoticeValue, Rest, Section};
 use crate::digest::{Detail, Draft, Message, shorten};
-use crate::dingtalk::message::{self, At, Shape};
-use crate::plan::{Locale, MessageKind};
+use crate::dingtalk::message::{self, At};
+use crate::plan::Locale;
 
 /// Fits one draft with one pair of templates.
 #[derive(Debug)]
@@ -28,11 +26,19 @@ pub(super) struct Fitter<'a> {
     draft: &'a Draft,
     chosen: &'a Chosen,
     notice: Option<NoticeValue>,
-    kind: MessageKind,
+    form: Form,
     keyword: Option<&'a str>,
     at: At,
-    /// Where an action card leads.
-    url: Option<String>,
+}
+
+/// What one part says.
+struct Said<'a> {
+    title: String,
+    text: String,
+    part: usize,
+    sections: &'a [Section],
+    /// The text's, when the form is brief.
+    lines: Vec<Line<'a>>,
 }
 
 /// Title, text and body of one part.
@@ -53,23 +59,22 @@ impl<'a> Fitter<'a> {
         let plan = &renderer.plan;
         let receiver = plan.receivers.get(&draft.receiver);
         let bot = draft.bot.as_ref().and_then(|name| plan.bots.get(name));
-        let base = plan.server.external_url.as_deref();
+        let form = receiver.map_or(Form::Markdown, |receiver| Form::of(plan, receiver));
         Self {
             renderer,
             outline,
             draft,
             chosen,
             notice,
-            kind: receiver.map_or(MessageKind::Markdown, |receiver| receiver.message),
             keyword: bot
                 .and_then(|bot| bot.keyword.as_deref())
                 .filter(|keyword| !keyword.is_empty()),
             // A terminal has nobody to ring.
             at: match (&draft.bot, receiver) {
-                (Some(_), Some(receiver)) => mention::of(draft, &receiver.mention),
+                (Some(_), Some(receiver)) if form.mentions() => mention::of(draft, &receiver.mention),
                 _ => At::default(),
             },
-            url: base.and_then(|base| link::wrapped(&alerts_url(base, draft.receiver.as_str()))),
+            form,
         }
     }
 
@@ -77,11 +82,13 @@ impl<'a> Fitter<'a> {
     pub(super) fn fitted(&self) -> Result<(Detail, Vec<Message>), String> {
         let entries = self.draft.entries.len();
         let allowed = self.draft.fit.detail_max;
-        for (detail, most, steps) in [
+        let levels: [(Detail, usize, &[TextLimits]); 2] = [
             (Detail::Full, FULL_ALERTS_MAX, &TextLimits::STEPS[..2]),
             (Detail::Compact, COMPACT_ALERTS_MAX, &TextLimits::STEPS[..]),
-        ] {
-            if detail < allowed || entries > most {
+        ];
+        for (detail, most, steps) in levels {
+            // Lines show no annotations.
+            if detail < allowed || entries > most || (self.form.is_brief() && detail == Detail::Full) {
                 continue;
             }
             for texts in steps {
@@ -116,7 +123,13 @@ impl<'a> Fitter<'a> {
             Locale::English => format!("⚠️ {count} alert changes"),
         };
         let title = self.titled(&title, 1, 1);
-        let made = self.finish(title.clone(), title, 1);
+        let made = self.finish(Said {
+            text: title.clone(),
+            title,
+            part: 1,
+            sections: &[],
+            lines: Vec::new(),
+        });
         (Detail::Stub, vec![self.message(made, 0..count)])
     }
 
@@ -128,11 +141,18 @@ impl<'a> Fitter<'a> {
             ..View::whole(detail, entries)
         };
         let digest = self.digest(&view);
+        if self.form.is_brief() && digest.sections.len() > self.form.sections_max() {
+            return Ok(None);
+        }
         let whole = self.make(&digest, &self.title(&digest, 1)?)?;
         if self.fits(&whole) {
             return Ok(Some(vec![self.message(whole, 0..entries)]));
         }
-        let most = usize::from(self.draft.fit.messages_max);
+        let most = if self.form.is_brief() {
+            1
+        } else {
+            usize::from(self.draft.fit.messages_max)
+        };
         // Each part repeats heads, so what is far too large for all parts together need not be cut to see it.
         if most < 2 || whole.body.len() > self.draft.fit.message_bytes_max.saturating_mul(most) {
             return Ok(None);
@@ -186,9 +206,10 @@ impl<'a> Fitter<'a> {
         let entries = self.draft.entries.len();
         let mut view = View::whole(Detail::Rollup, entries);
         let mut title = None;
+        let most = self.form.sections_max();
         for (sections_max, texts) in [
-            (ROLLUP_SECTIONS_MAX, TextLimits::STEPS[2]),
-            (ROLLUP_SECTIONS_MAX / 2, TextLimits::STEPS[2]),
+            (most, TextLimits::STEPS[2]),
+            (most / 2, TextLimits::STEPS[2]),
             (2, TextLimits::STEPS[3]),
             (0, TextLimits::STEPS[3]),
         ] {
@@ -208,7 +229,7 @@ impl<'a> Fitter<'a> {
     }
 
     fn fits(&self, made: &Made) -> bool {
-        made.body.len() <= self.draft.fit.message_bytes_max
+        made.body.len() <= self.draft.fit.message_bytes_max && self.form.holds(&made.text)
     }
 
     fn message(&self, made: Made, range: Range<usize>) -> Message {
@@ -238,7 +259,11 @@ impl<'a> Fitter<'a> {
         let room = self.title_room(parts);
         loop {
             let context = Context::wraps(&digest).map_err(|error| error.to_string())?;
-            let title = escape::title(&self.renderer.templates.title(&self.chosen.title, &context)?);
+            let title = escape::plain(&self.renderer.templates.plain(&self.chosen.title, &context)?);
+            if title.is_empty() {
+                // DingTalk refuses a message without one.
+                return Err("it writes no title".to_owned());
+            }
             if title.chars().count() <= room {
                 return Ok(title);
             }
@@ -291,51 +316,119 @@ impl<'a> Fitter<'a> {
     }
 
     fn make(&self, digest: &Digest, title: &str) -> Result<Made, String> {
-        let context = Context::wraps(digest).map_err(|error| error.to_string())?;
-        let text = tidy(&self.renderer.templates.text(&self.chosen.text, &context)?);
+        let (text, lines) = if self.form.is_brief() {
+            let lines = self.lines(digest)?;
+            let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+            (texts.join("\n"), lines)
+        } else {
+            (self.text(digest)?, Vec::new())
+        };
         if text.is_empty() {
             return Err("it writes nothing".to_owned());
         }
-        let title = self.titled(title, digest.part, digest.parts);
-        Ok(self.finish(title, text, digest.part))
+        Ok(self.finish(Said {
+            title: self.titled(title, digest.part, digest.parts),
+            text,
+            part: digest.part,
+            sections: &digest.sections,
+            lines,
+        }))
+    }
+
+    fn text(&self, digest: &Digest) -> Result<String, String> {
+        let context = Context::wraps(digest).map_err(|error| error.to_string())?;
+        let (templates, name) = (&self.renderer.templates, &self.chosen.text);
+        Ok(tidy(&if self.form.is_plain() {
+            templates.text_without_marks(name, &context)?
+        } else {
+            templates.text(name, &context)?
+        }))
+    }
+
+    /// A line about each section, as if there were no other, then those about everything else.
+    fn lines<'d>(&self, digest: &'d Digest) -> Result<Vec<Line<'d>>, String> {
+        let written = |digest: &Digest| {
+            let context = Context::wraps(digest).map_err(|error| error.to_string())?;
+            self.renderer.templates.plain(&self.chosen.line, &context)
+        };
+        let mut alone = Digest {
+            sections: Vec::new(),
+            ..digest.clone()
+        };
+        let others = written(&alone)?;
+        alone.rest = Rest::default();
+        alone.notices.clear();
+        let mut lines = Vec::new();
+        for section in &digest.sections {
+            alone.sections = vec![section.clone()];
+            lines.push(Line {
+                text: escape::plain(&written(&alone)?),
+                section: Some(section),
+            });
+        }
+        lines.extend(others.lines().map(|line| Line {
+            text: escape::plain(line),
+            section: None,
+        }));
+        lines.retain(|line| !line.text.is_empty());
+        Ok(lines)
     }
 
     /// Adds keyword and mentions, and serialises.
-    fn finish(&self, title: String, mut text: String, part: usize) -> Made {
-        if self.kind == MessageKind::Text {
-            text = escape::without_marks(&text);
-        }
-        if let Some(keyword) = self.keyword.filter(|keyword| !text.contains(keyword)) {
-            let in_footer = text.lines().last().is_some_and(|line| line.starts_with("> "));
-            text.push_str(if in_footer { " · " } else { "\n\n" });
-            text.push_str(keyword);
+    fn finish(&self, mut said: Said<'_>) -> Made {
+        if let Some(keyword) = self.keyword.filter(|keyword| !said.text.contains(keyword)) {
+            let in_footer = said
+                .text
+                .lines()
+                .last()
+                .is_some_and(|line| line.starts_with("> "));
+            let between = if in_footer || self.form.is_brief() {
+                " · "
+            } else {
+                "\n\n"
+            };
+            for text in [&mut said.text]
+                .into_iter()
+                .chain(said.lines.last_mut().map(|line| &mut line.text))
+            {
+                text.push_str(between);
+                text.push_str(keyword);
+            }
         }
         if self.draft.bot.is_none() {
-            let shown = format!("{title}\n\n{}\n", escape::without_marks(&text));
-            return Made {
-                title,
-                text,
-                body: escape::clean_lines(&shown).into_bytes(),
-            };
+            return self.printed(said);
         }
         let nobody = At::default();
-        let at = if part == 1 { &self.at } else { &nobody };
+        let at = if said.part == 1 { &self.at } else { &nobody };
         if !at.is_empty() {
-            text.push_str("\n\n");
-            text.push_str(&mention::text(at, self.renderer.plan.locale));
+            said.text.push_str("\n\n");
+            said.text.push_str(&mention::text(at, self.renderer.plan.locale));
         }
-        let button = match self.renderer.plan.locale {
-            Locale::Chinese => "详情",
-            Locale::English => "Details",
+        let uuid = format!("{}-{}", self.draft.uuid_prefix, said.part);
+        let content = self
+            .form
+            .content(&said.title, &said.text, said.sections, &said.lines);
+        let body = message::webhook(&content, at, &uuid);
+        Made {
+            title: said.title,
+            text: said.text,
+            body,
+        }
+    }
+
+    /// For a terminal, which shows no marks.
+    fn printed(&self, said: Said<'_>) -> Made {
+        let text = if self.form.is_plain() {
+            said.text.clone()
+        } else {
+            escape::without_marks(&said.text)
         };
-        let shape = match (self.kind, &self.url) {
-            (MessageKind::Text, _) => Shape::Text,
-            (MessageKind::ActionCard, Some(url)) => Shape::ActionCard { button, url },
-            (MessageKind::Markdown, _) | (MessageKind::ActionCard, None) => Shape::Markdown,
-        };
-        let uuid = format!("{}-{part}", self.draft.uuid_prefix);
-        let body = message::body(shape, &title, &text, at, &uuid);
-        Made { title, text, body }
+        let shown = format!("{}\n\n{text}\n", said.title);
+        Made {
+            title: said.title,
+            text: said.text,
+            body: escape::clean_lines(&shown).into_bytes(),
+        }
     }
 }
 

@@ -122,6 +122,13 @@ struct Facts<'a> {
     rollup: bool,
 }
 
+const fn nothing_fires(locale: Locale) -> &'static str {
+    match locale {
+        Locale::Chinese => "当前无告警",
+        Locale::English => "nothing firing",
+    }
+}
+
 fn short(pieces: &[(&str, String)], facts: &Facts<'_>, locale: Locale) -> String {
     let english = locale == Locale::English;
     if facts.over && facts.firing == 0 {
@@ -138,6 +145,9 @@ fn short(pieces: &[(&str, String)], facts: &Facts<'_>, locale: Locale) -> String
         .take(most)
         .map(|(_, piece)| piece.as_str())
         .collect();
+    if kept.is_empty() {
+        return nothing_fires(locale).to_owned();
+    }
     let text = kept.join(if english { ", " } else { "，" });
     if facts.only == "reminder" {
         let longest = span(facts.longest, locale);
@@ -164,8 +174,7 @@ fn long(mut pieces: Vec<(&str, String)>, facts: &Facts<'_>, digest: &Value, loca
     let firing = grouped(facts.firing);
     let rest = match (facts.firing, facts.only, english) {
         (0, "new" | "again" | "flapping", _) => String::new(),
-        (0, _, true) => "nothing firing".to_owned(),
-        (0, _, false) => "当前无告警".to_owned(),
+        (0, _, _) => nothing_fires(locale).to_owned(),
         // The same number twice says nothing.
         (n, "new" | "again" | "flapping", _) if n == facts.told => String::new(),
         (n, "reminder", true) if n == facts.told => "nothing new".to_owned(),

@@ -80,6 +80,22 @@ pub const TEMPLATE_BRANCHES_MAX: usize = 512;
 /// Most characters of the reason a notice gives for a failed template.
 pub const NOTICE_CHARS_MAX: usize = 200;
 
+/// Most buttons of a card: as many as the app bots' templates have.
+pub const BUTTONS_MAX: usize = 5;
+
+/// Most characters of a button: what stays on one line of a phone.
+pub const BUTTON_CHARS_MAX: usize = 20;
+
+/// Most sections of a feed with an entry of their own, and a few of other states. Before them stands one entry, after
+/// them what is left.
+pub const FEED_SECTIONS_MAX: usize = 6;
+
+/// Most sections a link has lines about, and a few of other states.
+pub const LINK_SECTIONS_MAX: usize = 3;
+
+/// Most characters of a link's text; DingTalk shows the first lines.
+pub const LINK_TEXT_CHARS_MAX: usize = 500;
+
 /// How long texts may be in a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextLimits {
@@ -125,4 +141,5 @@ impl TextLimits {
 
 const _: () = assert!(ROLLUP_ALERTS_MAX < FULL_ALERTS_MAX && FULL_ALERTS_MAX <= COMPACT_ALERTS_MAX);
 const _: () = assert!(ROLLUP_OTHER_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
+const _: () = assert!(LINK_SECTIONS_MAX <= FEED_SECTIONS_MAX && FEED_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
 const _: () = assert!(TOP_LABELS_MAX <= DIGEST_TOP_LABELS_MAX);

@@ -5,6 +5,7 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::escape::is_hidden;
 use crate::digest::compose::is_web_address;
 
 const BEFORE: &str = "dingtalk://dingtalkclient/page/link?url=";
@@ -25,15 +26,26 @@ pub(crate) fn wrapped(target: &str) -> Option<String> {
     is_web_address(target).then(|| format!("{BEFORE}{}{AFTER}", encode(target.trim())))
 }
 
-/// What a wrapped address leads to; other addresses as they are.
-pub(crate) fn target_of(address: &str) -> String {
-    address
+/// What a wrapped address leads to, as it may stand in a text: in one piece, and without anything that could ring
+/// somebody or hide. Other addresses as they are.
+pub(crate) fn spelt_out(address: &str) -> String {
+    let target = address
         .strip_prefix(BEFORE)
-        .and_then(|rest| rest.strip_suffix(AFTER))
-        .map_or_else(
-            || address.to_owned(),
-            |encoded| percent_decode_str(encoded).decode_utf8_lossy().into_owned(),
-        )
+        .and_then(|rest| rest.strip_suffix(AFTER));
+    let Some(target) = target else {
+        return address.to_owned();
+    };
+    percent_decode_str(target)
+        .decode_utf8_lossy()
+        .chars()
+        .fold(String::new(), |mut text, c| {
+            if c == '@' || c.is_whitespace() || is_hidden(c) {
+                text.push_str(&encode(c.encode_utf8(&mut [0; 4])));
+            } else {
+                text.push(c);
+            }
+            text
+        })
 }
 
 #[cfg(test)]
@@ -48,7 +60,9 @@ mod tests {
             address,
             "dingtalk://dingtalkclient/page/link?url=https%3A%2F%2Fgrafana.example.com%2Fd%2Fa%3Fvar%3Dx%20y%26b%3D%281%29%23%E9%9D%A2%E6%9D%BF&pc_slide=false"
         );
-        assert_eq!(target_of(&address), target);
+        assert_eq!(spelt_out(&address), target.replace(' ', "%20"));
+        let address = wrapped("https://me@x/a\u{202e}b\n@138").expect("a web address");
+        assert_eq!(spelt_out(&address), "https://me%40x/a%E2%80%AEb%0A%40138");
         for other in [
             "javascript:alert(1)",
             "dingtalk://x",

@@ -24,13 +24,21 @@ use super::{TemplateProblem, escape, helpers};
 use crate::plan::Locale;
 
 /// The built-in templates by name; `digest` is told by locale.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("digest.zh-CN", include_str!("../../templates/digest.zh-CN.hbs")),
     (
         "digest.zh-CN.title",
         include_str!("../../templates/digest.zh-CN.title.hbs"),
     ),
+    (
+        "digest.zh-CN.line",
+        include_str!("../../templates/digest.zh-CN.line.hbs"),
+    ),
     ("digest.en", include_str!("../../templates/digest.en.hbs")),
+    (
+        "digest.en.line",
+        include_str!("../../templates/digest.en.line.hbs"),
+    ),
     (
         "digest.en.title",
         include_str!("../../templates/digest.en.title.hbs"),
@@ -54,14 +62,17 @@ pub fn template_exists(templates: &BTreeMap<String, String>, name: &str) -> bool
 pub(super) struct Chosen {
     pub(super) text: String,
     pub(super) title: String,
+    pub(super) line: String,
 }
 
 /// Every template, compiled.
 pub(super) struct Templates {
     /// `{{x}}` is escaped for markdown.
     texts: Handlebars<'static>,
-    /// `{{x}}` is cleaned for plain text.
-    titles: Handlebars<'static>,
+    /// `{{x}}` survives that the marks are taken from the text.
+    literals: Handlebars<'static>,
+    /// `{{x}}` stands where there are no marks.
+    plain: Handlebars<'static>,
     locale: Locale,
 }
 
@@ -133,12 +144,15 @@ impl Templates {
             }
             registry
         };
-        let (mut texts, mut titles) = (registry(), registry());
-        texts.register_escape_fn(escape::markdown);
-        titles.register_escape_fn(escape::title);
+        let escaping = |escape: fn(&str) -> String| {
+            let mut registry = registry();
+            registry.register_escape_fn(escape);
+            registry
+        };
         Ok(Self {
-            texts,
-            titles,
+            texts: escaping(escape::markdown),
+            literals: escaping(escape::literal),
+            plain: escaping(escape::plain),
             locale,
         })
     }
@@ -159,6 +173,10 @@ impl Templates {
                 [format!("{name}.{tag}.title"), format!("{name}.title")],
                 built_in.title,
             ),
+            line: first(
+                [format!("{name}.{tag}.line"), format!("{name}.line")],
+                built_in.line,
+            ),
         }
     }
 
@@ -168,6 +186,7 @@ impl Templates {
         Chosen {
             text: format!("{BUILT_IN_PREFIX}digest.{tag}"),
             title: format!("{BUILT_IN_PREFIX}digest.{tag}.title"),
+            line: format!("{BUILT_IN_PREFIX}digest.{tag}.line"),
         }
     }
 
@@ -175,8 +194,14 @@ impl Templates {
         rendered(&self.texts, name, digest)
     }
 
-    pub(super) fn title(&self, name: &str, digest: &Context) -> Result<String, String> {
-        rendered(&self.titles, name, digest)
+    /// The text without marks: values are shown as they are.
+    pub(super) fn text_without_marks(&self, name: &str, digest: &Context) -> Result<String, String> {
+        Ok(escape::without_marks(&rendered(&self.literals, name, digest)?))
+    }
+
+    /// A title or line, in which there are no marks.
+    pub(super) fn plain(&self, name: &str, digest: &Context) -> Result<String, String> {
+        rendered(&self.plain, name, digest)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::raw;
 use crate::config::read::At;
 use crate::config::report::Findings;
 use crate::config::suggest;
+use crate::digest::compose::is_web_address;
 use crate::dingtalk::SEND_PATH;
 use crate::plan::{Bot, Channel, Mention, MentionOn, MessageKind, Plan, Receiver};
 use crate::secret::Secret;
@@ -102,18 +103,14 @@ pub(super) fn receivers(
             receiver.template.clone_from(&template.value);
         }
         receiver.message = match raw.message.value() {
-            Some(raw::MessageShape::Text) => MessageKind::Text,
-            Some(raw::MessageShape::ActionCard) => MessageKind::ActionCard,
-            Some(raw::MessageShape::Markdown) | None => MessageKind::Markdown,
+            Some(raw::MessageType::Text) => MessageKind::Text,
+            Some(raw::MessageType::Link) => MessageKind::Link,
+            Some(raw::MessageType::ActionCard) => MessageKind::ActionCard,
+            Some(raw::MessageType::FeedCard) => MessageKind::FeedCard,
+            Some(raw::MessageType::Markdown) | None => MessageKind::Markdown,
         };
-        if receiver.message == MessageKind::ActionCard
-            && plan.server.external_url.is_none()
-            && let Some(place) = raw.message.place()
-        {
-            findings
-                .error(place, "an `action_card` needs an address for its button")
-                .help("set `server.external_url`, or write `message: markdown`");
-        }
+        receiver.picture = raw.picture.value().cloned();
+        check_message(raw, receiver.message, plan, findings);
         if let Some(mention) = raw.mention.value() {
             receiver.mention = self::mention(mention, findings);
         }
@@ -185,6 +182,52 @@ fn check_template(name: &At<String>, plan: &Plan, findings: &mut Findings) {
         .error(name.place, format!("there is no template `{}`", name.value))
         .help("a template is named after its file without `.hbs`; list the file under `templates`")
         .maybe_help(suggest::did_you_mean(&name.value, known));
+}
+
+/// What a type of message needs, and what it cannot do.
+fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: &mut Findings) {
+    let word = kind.as_str();
+    if let Some(place) = raw.message.place() {
+        if kind.opens_an_address() && plan.server.external_url.is_none() {
+            findings
+                .error(
+                    place,
+                    format!("`message: {word}` needs an address to open, and not every alert has one"),
+                )
+                .help("set `server.external_url`, or write `message: markdown`");
+        }
+        if kind == MessageKind::FeedCard && raw.picture.is_absent() {
+            findings
+                .error(
+                    place,
+                    "`message: feed_card` needs a `picture`: DingTalk refuses an entry without one",
+                )
+                .help("add `picture: https://…`, the address of a picture that phones can reach");
+        }
+        if let (false, Some(mention)) = (kind.mentions(), raw.mention.place()) {
+            findings
+                .error(
+                    mention,
+                    format!("DingTalk mentions nobody in messages of type `{word}`"),
+                )
+                .help("leave `mention` out, or choose `markdown`, `text` or `action_card`")
+                .also(place, "the type is chosen here");
+        }
+    }
+    let Some(picture) = raw.picture.get() else { return };
+    if !kind.shows_a_picture() && (raw.message.is_absent() || raw.message.value().is_some()) {
+        findings
+            .error(
+                picture.place,
+                format!("messages of type `{word}` show no `picture`"),
+            )
+            .help("leave it out, or write `message: link` or `message: feed_card`");
+    }
+    if !is_web_address(&picture.value) && !picture.value.starts_with('@') {
+        findings
+            .error(picture.place, "`picture` is neither a web address nor a media id")
+            .help("write `https://…`, or a media id as DingTalk gives it, `'@lAD…'`");
+    }
 }
 
 fn mention(raw: &raw::Mention, findings: &mut Findings) -> Mention {
