@@ -3,7 +3,8 @@
 //! A receiver has at most one digest under way. Its parts go out in order, each after the one before was
 //! delivered. What an attempt that surely failed leaves behind is nothing: its changes wait again and the next
 //! digest tells them as they are then. Only a message that *may* have arrived is kept, and is sent again byte for
-//! byte under the same `msgUuid` until an answer settles it.
+//! byte under the same `msgUuid` until an answer settles it, or until its bot must be silent and another can tell what
+//! it tells.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +36,9 @@ pub(super) enum Appointment {
     },
     /// A message that may have arrived is to be sent again.
     Resend,
+    /// The bot of a message that may have arrived must be silent, and another can tell what it tells: better twice than
+    /// late.
+    TakeOver { carrier: Carrier, urgent: bool },
     /// Yes.
     Ready { carrier: Carrier, urgent: bool },
 }
@@ -56,9 +60,14 @@ impl Engine {
         while let Some(receiver) = self.touched.pop_first() {
             let next = match self.appointment(&receiver) {
                 Appointment::Idle => None,
-                Appointment::Waits { until, .. } => until,
+                Appointment::Waits { until, .. } => self.look_again_at(&receiver, until),
                 Appointment::Resend => {
                     self.send_next(&receiver);
+                    None
+                }
+                Appointment::TakeOver { carrier, urgent } => {
+                    self.abandon(&receiver, Outcome::Unknown.as_str());
+                    self.serve(&receiver, carrier, urgent);
                     None
                 }
                 Appointment::Ready { carrier, urgent } => {
@@ -70,13 +79,20 @@ impl Engine {
         }
     }
 
+    /// When to look at a receiver that waits: at the end of what it waits for, or as soon as something urgent may speak
+    /// for which that does not hold.
+    fn look_again_at(&self, name: &ReceiverName, until: Option<Tick>) -> Option<Tick> {
+        let urgent = self.desks.get(name)?.urgent_muted_until(self.now, &self.plan);
+        urgent.into_iter().chain([until?]).min()
+    }
+
     /// Whether a receiver can be told at this moment, and why not.
     pub(super) fn appointment(&self, name: &ReceiverName) -> Appointment {
         let Some(desk) = self.desks.get(name) else {
             return Appointment::Idle;
         };
         if let Some(under_way) = &desk.under_way {
-            return self.appointment_under_way(desk, under_way);
+            return self.appointment_under_way(name, desk, under_way);
         }
         let Some(receiver) = self.plan.receivers.get(name) else {
             return Appointment::Idle;
@@ -123,7 +139,7 @@ impl Engine {
         }
     }
 
-    fn appointment_under_way(&self, desk: &Desk, under_way: &UnderWay) -> Appointment {
+    fn appointment_under_way(&self, name: &ReceiverName, desk: &Desk, under_way: &UnderWay) -> Appointment {
         let sending = match &under_way.stage {
             Stage::Composing { .. } => {
                 return Appointment::Waits {
@@ -140,27 +156,25 @@ impl Engine {
             };
         };
         let now = self.now.tick;
-        if retry_at > now {
-            return Appointment::Waits {
-                until: Some(retry_at),
-                waits_for: WaitsFor::Backoff,
-            };
-        }
-        let (Some(name), Some(part)) = (&under_way.bot, sending.parts.values().next()) else {
-            return Appointment::Resend;
+        let backoff = (retry_at > now).then_some(Appointment::Waits {
+            until: Some(retry_at),
+            waits_for: WaitsFor::Backoff,
+        });
+        let (Some(carrier), Some(part)) = (&under_way.bot, sending.parts.values().next()) else {
+            return backoff.unwrap_or(Appointment::Resend);
         };
         // A bot that is not configured any more answers that.
-        let (Some(bot), Some(budget)) = (self.plan.bots.get(name), self.budgets.get(name)) else {
-            return Appointment::Resend;
+        let (Some(bot), Some(budget)) = (self.plan.bots.get(carrier), self.budgets.get(carrier)) else {
+            return backoff.unwrap_or(Appointment::Resend);
         };
-        if let Some(pause) = budget.paused(now) {
-            return Appointment::Waits {
-                until: Some(pause.until),
-                waits_for: WaitsFor::Pause,
-            };
-        }
         // What is urgent waits behind it.
         let urgent = part.urgent || desk.due(self.now, &self.plan).is_some_and(|due| due.urgent);
+        if let Some(pause) = budget.paused(now) {
+            return self.appointment_of_another(name, urgent, pause.until);
+        }
+        if let Some(backoff) = backoff {
+            return backoff;
+        }
         if budget.left(bot.per_minute, urgent, now) == 0 {
             let room_at = budget.room_at(bot.per_minute, urgent, now);
             return Appointment::Waits {
@@ -169,6 +183,26 @@ impl Engine {
             };
         }
         Appointment::Resend
+    }
+
+    /// What becomes of a message whose bot must be silent.
+    fn appointment_of_another(&self, name: &ReceiverName, urgent: bool, silent_until: Tick) -> Appointment {
+        let waits = |until: Option<Tick>, waits_for| Appointment::Waits {
+            until: until.into_iter().chain([silent_until]).min(),
+            waits_for,
+        };
+        // Nothing is composed in its place by who shuts down, or must spare the month's quota.
+        let spares = !urgent && self.paced_until().is_some_and(|until| until > self.now.tick);
+        let receiver = self
+            .plan
+            .receivers
+            .get(name)
+            .filter(|_| !self.draining && !spares);
+        match receiver.map(|receiver| self.carrier(receiver, urgent)) {
+            Some(Ok(carrier)) => Appointment::TakeOver { carrier, urgent },
+            Some(Err((until, waits_for))) => waits(until, waits_for),
+            None => waits(None, WaitsFor::Pause),
+        }
     }
 
     /// Until when changes that are not urgent must wait so that the month's quota lasts.

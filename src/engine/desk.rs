@@ -250,6 +250,16 @@ impl Desk {
         earliest
     }
 
+    /// When to see whether something urgent may speak that may not at this moment.
+    pub(super) fn urgent_muted_until(&self, now: Now, plan: &Plan) -> Option<Tick> {
+        let mut lanes = self.lanes.iter().filter(|(_, lane)| lane.oldest().is_some());
+        let muted = lanes.any(|(id, _)| {
+            let route = plan.routes.get(*id);
+            route.urgent && !plan.speaks(route, now.time)
+        });
+        muted.then(|| next_check(now))
+    }
+
     pub(super) fn count_firing(&mut self, severity: Severity, up: bool) {
         let count = &mut self.firing[severity as usize];
         *count = if up { *count + 1 } else { count.saturating_sub(1) };

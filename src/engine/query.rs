@@ -78,7 +78,9 @@ impl Engine {
             Appointment::Idle => (None, None),
             Appointment::Waits { until, waits_for } => (until, Some(waits_for)),
             Appointment::Resend => (Some(self.now.tick), Some(WaitsFor::Answer)),
-            Appointment::Ready { .. } => (Some(self.now.tick), Some(WaitsFor::Composing)),
+            Appointment::TakeOver { .. } | Appointment::Ready { .. } => {
+                (Some(self.now.tick), Some(WaitsFor::Composing))
+            }
         }
     }
 

@@ -102,6 +102,13 @@ fn plan_named(name: &str) -> Plan {
             plan.receivers.get_mut("db").unwrap().channel = on("a");
             plan.receivers.get_mut("ops").unwrap().channel = on("c");
         }
+        "urgent-nights" => {
+            // A message a month, and what is quiet is urgent.
+            plan.dingtalk.monthly_quota = Some(1);
+            let mut routes: Vec<Route> = plan.routes.iter().map(|(_, route)| route.clone()).collect();
+            routes[3].urgent = true;
+            plan.routes = Routes::new(routes);
+        }
         "quota-10" => plan.dingtalk.monthly_quota = Some(10),
         other => panic!("no plan `{other}`"),
     }
@@ -954,6 +961,61 @@ fn a_receiver_whose_bots_are_all_refused_speaks_through_its_fallback() {
          10s db <-c- new disk
          10s   c: 0-1 refused_token
          10s db <-a- new disk [Fallback { through: \"ops\", bot: \"c\", reason: \"refused_token\", until: Timestamp(1772413210000) }]",
+    );
+}
+
+/// Better twice than late: what may have arrived does not hold up what another bot can tell.
+#[test]
+fn another_bot_takes_over_from_one_that_is_limited_while_its_message_is_in_doubt() {
+    check(
+        "0s answer a unknown
+         0s fire disk
+         11s answer a limited
+         12s end disk
+         100s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 unknown
+         11s   a: 0-1 limited
+         11s ops <-b- new disk
+         12s reply resolved=1
+         71s ops <-b- resolved disk",
+    );
+}
+
+#[test]
+fn what_is_urgent_goes_to_the_fallback_though_a_message_is_in_doubt_at_a_silent_bot() {
+    check(
+        "0s plan hurried
+         0s answer c unknown
+         0s fire disk
+         2s answer c limited
+         30s waits db
+         60s fire down severity=critical
+         100s run",
+        "0s reply new=1
+         1s db <-c- new disk
+         1s   c: 0-1 unknown
+         2s   c: 0-1 limited
+         30s db waits for pause until 602s, 1 changes
+         60s reply new=1
+         60s db <-a- urgent new disk, new down [Fallback { through: \"ops\", bot: \"c\", reason: \"limited\", until: Timestamp(1772410202065) }]",
+    );
+}
+
+#[test]
+fn an_urgent_change_is_told_when_its_route_may_speak_though_others_have_to_wait() {
+    check(
+        "0s plan urgent-nights
+         0s fire first
+         3700s fire disk
+         3701s fire down quiet=yes
+         7300s run",
+        "0s reply new=1
+         10s ops <-a- new first
+         3700s reply new=1
+         3701s reply new=1
+         7200s ops <-a- urgent new disk, new down",
     );
 }
 
