@@ -243,6 +243,9 @@ pub struct Engine {
     concerns: Concerns,
     firing: u64,
     draining: bool,
+    /// Until when nothing expires and nothing is forgotten, so that its sender has the chance to repeat it: a while
+    /// after a start, and after the clock was set.
+    patient_until: Timestamp,
     /// When a message was last counted against the month.
     counted_at: Option<Tick>,
     quota_warned: bool,
@@ -313,6 +316,7 @@ impl Engine {
             concerns: restored.concerns,
             firing: 0,
             draining: false,
+            patient_until: now.time.plus(limits::RESTART_GRACE),
             counted_at: None,
             quota_warned: false,
             now,
@@ -327,7 +331,7 @@ impl Engine {
         }
         for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);
-            let at = turn(now, no, record.ages_at());
+            let at = turn(now, no, record.ages_at(engine.patient_until));
             record.filed_at = at;
             engine.ageing.entry(at).or_default().push(no);
         }
@@ -363,7 +367,7 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Now) {
         let before = std::mem::replace(&mut self.now, now);
         if was_set(before, now) {
-            self.trust_clock(now.time.since(before.time_at(now.tick)));
+            self.trust_clock(before.time_at(now.tick));
         }
         match input {
             Input::Alerts {
@@ -625,14 +629,11 @@ impl Engine {
     /// Files an alert under the time at which its age will matter. Whole seconds keep the files few. An alert
     /// that is filed earlier already stays there: it will be filed again from there.
     fn watch_age(&mut self, no: AlertNo) {
-        let Some(ages_at) = self.truth.get(no).map(Record::ages_at) else {
-            return;
-        };
-        let at = turn(self.now, no, ages_at);
-        let now = self.now.tick;
         let Some(record) = self.truth.get_mut(no) else {
             return;
         };
+        let at = turn(self.now, no, record.ages_at(self.patient_until));
+        let now = self.now.tick;
         if record.filed_at > now && record.filed_at <= at {
             return;
         }
@@ -640,15 +641,16 @@ impl Engine {
         self.ageing.entry(at).or_default().push(no);
     }
 
-    /// The wall clock was set, so much ahead unless it was set back: what was written by the old one is made right, and
-    /// timers that stand for a time of the wall clock are set anew.
-    fn trust_clock(&mut self, ahead: Span) {
+    /// The wall clock, which was to show `expected`, was set: what was written by the old one is made right, and timers
+    /// that stand for a time of the wall clock are set anew.
+    fn trust_clock(&mut self, expected: Timestamp) {
         let now = self.now.time;
+        self.patient_until = now.plus(limits::RESTART_GRACE);
         for no in self.truth.numbers() {
             if let Some(record) = self.truth.get_mut(no) {
-                let kept_longer = record.follow_clock(ahead);
+                let followed = record.follow_clock(expected, now);
                 record.trust_clock(now);
-                if kept_longer {
+                if followed {
                     self.dirty.alerts.insert(no);
                 }
             }
@@ -702,7 +704,7 @@ impl Engine {
         record.filed_at = Tick(0);
         let before = (record.fires(), record.severity);
         let believed_for = believed_for(&self.plan, record.words.source());
-        match record.age(believed_for, now) {
+        match record.age(believed_for, self.patient_until, now) {
             Ageing::Later => self.watch_age(no),
             Ageing::Expired | Ageing::Calm | Ageing::Believed => {
                 self.dirty.alerts.insert(no);

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::Verdict;
 use super::limits::{
-    FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, RESTART_GRACE,
-    expiry_drift_max,
+    FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, expiry_drift_max,
 };
 use crate::alert::words::{Texts, Words};
 use crate::alert::{
@@ -178,32 +177,38 @@ impl Record {
     }
 
     /// Makes it right by a clock that was set, or that may have been while the process did not run: nothing was seen
-    /// later than now, nothing that is over is kept for longer than usual, and nothing expires or is forgotten before
-    /// its sender had the chance to repeat it. When an episode began and ended is its sender's to say.
+    /// later than now, and nothing that is over is kept for longer than usual. When an episode began and ended is its
+    /// sender's to say.
     pub(super) fn trust_clock(&mut self, now: Timestamp) {
         let ahead = self.last_seen.since(now);
         let seen = self.recent.iter_mut();
         for seen in seen.chain([&mut self.first_seen, &mut self.last_seen]) {
             *seen = now.min(*seen);
         }
-        let expires_at = if self.state == State::Firing {
-            Timestamp(self.expires_at.0.saturating_sub_unsigned(ahead.0))
-        } else {
-            self.expires_at.min(now.plus(OVER_KEPT))
-        };
-        self.expires_at = expires_at.max(now.plus(RESTART_GRACE));
+        if self.fires() {
+            self.expires_at = Timestamp(self.expires_at.0.saturating_sub_unsigned(ahead.0));
+        } else if self.over_seen() > now {
+            // Nobody knows when its end came in: long enough ago that a firing is believed.
+            self.expires_at = now.plus(OVER_UNKNOWN_KEPT);
+        }
         self.saved_expires_at = self.saved_expires_at.min(self.expires_at);
     }
 
-    /// The clock was set ahead while we ran: an end is remembered as long as if it had been right all along, or a
-    /// repeat of it would be told as an alert of its own. Says whether that changed something.
-    pub(super) fn follow_clock(&mut self, ahead: Span) -> bool {
-        let moves = !self.fires() && ahead > Span::default();
-        if moves {
-            self.expires_at = self.expires_at.plus(ahead);
-            self.saved_expires_at = self.expires_at;
+    /// The clock, which was to show `expected`, was set while we ran: an end came in, and is remembered, as if the clock
+    /// had been right all along, or a repeat of it would be told as an alert of its own. Says whether that changed
+    /// something.
+    pub(super) fn follow_clock(&mut self, expected: Timestamp, now: Timestamp) -> bool {
+        let before = self.expires_at;
+        if self.fires() {
+            return false;
         }
-        moves
+        if now > expected {
+            self.expires_at = before.plus(now.since(expected));
+        } else if self.over_seen() > now {
+            self.expires_at = Timestamp(before.0.saturating_sub_unsigned(expected.since(now).0));
+        }
+        self.saved_expires_at = self.expires_at;
+        self.expires_at != before
     }
 
     /// How it concerns one receiver.
@@ -362,8 +367,9 @@ impl Record {
     /// What time does to the record: it expires, becomes calm, is believed to fire after all, is to be forgotten, or
     /// is looked at again later.
     ///
-    /// What is believed after all is believed for `believed_for` unless it is said again.
-    pub(super) fn age(&mut self, believed_for: Span, now: Timestamp) -> Ageing {
+    /// What is believed after all is believed for `believed_for` unless it is said again. Before `patient_until` nothing
+    /// expires and nothing is forgotten.
+    pub(super) fn age(&mut self, believed_for: Span, patient_until: Timestamp, now: Timestamp) -> Ageing {
         if self.doubted && self.believed_at() <= now {
             self.begin(self.starts_at, now);
             self.expires_at = now.plus(believed_for);
@@ -375,7 +381,7 @@ impl Record {
             self.recent.clear();
             return Ageing::Calm;
         }
-        if self.expires_at > now {
+        if self.expires_at.max(patient_until) > now {
             return Ageing::Later;
         }
         match self.state {
@@ -389,13 +395,13 @@ impl Record {
     }
 
     /// When [`Record::age`] will next have something to say.
-    pub(super) fn ages_at(&self) -> Timestamp {
+    pub(super) fn ages_at(&self, patient_until: Timestamp) -> Timestamp {
         let calm = self.flapping.then(|| self.calm_at());
         let believed = self.doubted.then(|| self.believed_at());
         [calm, believed]
             .into_iter()
             .flatten()
-            .fold(self.expires_at, Timestamp::min)
+            .fold(self.expires_at.max(patient_until), Timestamp::min)
     }
 
     fn believed_at(&self) -> Timestamp {
@@ -412,6 +418,9 @@ impl Record {
         last_begin.max(last_end).plus(FLAPPING_CALM)
     }
 }
+
+/// How long an end is remembered that came in at a time nobody knows.
+const OVER_UNKNOWN_KEPT: Span = Span(OVER_KEPT.0 - 2 * LATE_MAX.0);
 
 /// Begins remembered per alert; more than enough to see flapping and to say "14 times in an hour".
 const RECENT_KEPT_MAX: usize = 200;
