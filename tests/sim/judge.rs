@@ -72,6 +72,17 @@ pub(crate) struct Telling {
     durable: bool,
 }
 
+/// A message that may have arrived.
+#[derive(Debug)]
+struct Doubt {
+    uuid: String,
+    bot: Option<String>,
+    /// When it was last sent, or found on disk.
+    at: u64,
+    /// Has an answer left that open?
+    open: bool,
+}
+
 /// See the module's head.
 pub(crate) struct Judge<'a> {
     pub(crate) script: &'a Script,
@@ -88,8 +99,8 @@ pub(crate) struct Judge<'a> {
     by_message: BTreeMap<MessageId, usize>,
     /// What the chats show of each alert to each receiver.
     pub(crate) chats: BTreeMap<(String, String), Vec<usize>>,
-    /// Messages that may have arrived, by receiver, and whether an answer has left that open.
-    doubts: BTreeMap<String, (String, bool)>,
+    /// Messages that may have arrived, by receiver.
+    doubts: BTreeMap<String, Doubt>,
     /// The plans in force, from when on.
     pub(crate) plans: Vec<(u64, &'a Setting)>,
     arrivals: BTreeMap<String, Vec<u64>>,
@@ -147,7 +158,7 @@ impl<'a> Judge<'a> {
         self.step();
         self.life += 1;
         self.plans.push((self.seq, setting));
-        self.doubt_what_is_in_flight(store);
+        self.doubt_what_is_in_flight(store, now);
         self.timing.restarted(now);
     }
 
@@ -166,7 +177,7 @@ impl<'a> Judge<'a> {
     /// The engine was put back to what is durable.
     pub(crate) fn put_back(&mut self, store: &MemoryStore, now: u64) {
         self.forget(true, now);
-        self.doubt_what_is_in_flight(store);
+        self.doubt_what_is_in_flight(store, now);
     }
 
     fn forget(&mut self, writable: bool, now: u64) {
@@ -183,7 +194,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn doubt_what_is_in_flight(&mut self, store: &MemoryStore) {
+    fn doubt_what_is_in_flight(&mut self, store: &MemoryStore, now: u64) {
         self.doubts.clear();
         for (message, row) in &store.in_flight {
             let uuid = uuid_of(*message, &row.body);
@@ -191,7 +202,13 @@ impl<'a> Judge<'a> {
                 self.by_message.insert(*message, *telling);
             }
             if row.attempts > 0 {
-                self.doubts.insert(row.receiver.to_string(), (uuid, true));
+                let doubt = Doubt {
+                    uuid,
+                    bot: row.bot.as_ref().map(ToString::to_string),
+                    at: now,
+                    open: true,
+                };
+                self.doubts.insert(row.receiver.to_string(), doubt);
             }
         }
     }
@@ -337,6 +354,15 @@ impl<'a> Judge<'a> {
         heard
             .filter(|heard| self.taken[heard.request].fate != Fate::Lost)
             .collect()
+    }
+
+    /// Whether an end of an alert that a message may have told was refused, and was lost with the process: its sender
+    /// is to repeat it.
+    pub(crate) fn lost_an_end(&self, alert: &str, told: u64) -> bool {
+        let heard = self.heard.get(alert).into_iter().flatten();
+        heard
+            .take_while(|heard| heard.seq < told)
+            .any(|heard| !heard.fires && self.taken[heard.request].fate == Fate::Lost)
     }
 
     pub(crate) fn expire_after(&self, alert: &str) -> i64 {
@@ -526,11 +552,26 @@ impl<'a> Judge<'a> {
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
         };
         let receiver = self.tellings[index].receiver.clone();
-        if let Some((doubtful, _)) = self.doubts.get(&receiver).filter(|(other, _)| *other != uuid) {
-            let what = format!("`{doubtful}` to {receiver} may have arrived, and `{uuid}` is sent instead");
-            return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
+        let bot = send.bot.as_ref().map(ToString::to_string);
+        if let Some(doubt) = self.doubts.get(&receiver).filter(|doubt| doubt.uuid != uuid) {
+            // Another bot takes over from one that has had to be silent since.
+            let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));
+            if !other.is_some_and(|other| self.timing.may_be_silent(other, doubt.at)) {
+                let what = format!(
+                    "`{}` to {receiver} may have arrived, and `{uuid}` is sent instead",
+                    doubt.uuid
+                );
+                return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
+            }
+            self.doubts.remove(&receiver);
         }
-        self.doubts.entry(receiver).or_insert((uuid, false));
+        let doubt = self.doubts.entry(receiver).or_insert(Doubt {
+            uuid,
+            bot,
+            at: now,
+            open: false,
+        });
+        doubt.at = now;
         if let Some(bot) = &send.bot {
             self.sends.entry(bot.to_string()).or_default().push(now);
         }
@@ -691,11 +732,16 @@ impl<'a> Judge<'a> {
             .filter(known_by_then)
             .rev()
             .find(|heard| !heard.fires);
+        // The last end may have been lost with the process, and is not the last that the daemon knows then.
+        let kept_end = heard.iter().filter(known_by_then).rev().find(|heard| {
+            let lost = self.taken[heard.request].fate == Fate::Lost;
+            !heard.fires && !lost
+        });
         let began_after_end = began
-            || heard
-                .iter()
-                .filter(known_by_then)
-                .any(|heard| heard.fires && last_end.is_some_and(|end| heard.seq > end.seq));
+            || heard.iter().filter(known_by_then).any(|heard| {
+                let after = |end: &Heard| heard.seq > end.seq;
+                heard.fires && (last_end.is_some_and(after) || kept_end.is_some_and(after))
+            });
         // An episode that was over before it came in, or one of an alert that was forgotten.
         let ended_another = heard.iter().filter(since).any(|heard| {
             let later = |end: &Heard| heard.start > end.end || heard.at - end.at >= 3_600_000;
@@ -763,10 +809,17 @@ impl<'a> Judge<'a> {
     /// Whether a receiver had to wait for its first word of an alert for longer than anything explains.
     fn check_delay(&self, index: usize, alert: &str, now: u64) -> Result<(), Violation> {
         let telling = &self.tellings[index];
-        let Some(heard) = self.heard.get(alert).and_then(|heard| heard.first()) else {
+        let text = &self.setting().text;
+        let concerns = |heard: &&Heard| {
+            let concerned = concerned(text, &heard.labels);
+            concerned.iter().any(|(name, _)| *name == telling.receiver)
+        };
+        // The first word since it concerns this receiver.
+        let heard = self.heard.get(alert).map_or(&[][..], Vec::as_slice);
+        let told = heard.partition_point(|heard| heard.seq < telling.seq);
+        let Some(heard) = heard[..told].iter().rev().take_while(concerns).last() else {
             return Ok(());
         };
-        let text = &self.setting().text;
         // Pauses are kept by the wall clock.
         if self.clock_was_ahead || self.plans.last().is_some_and(|(seq, _)| *seq > heard.seq) {
             return Ok(());
@@ -830,7 +883,7 @@ impl<'a> Judge<'a> {
         if bot != CONSOLE && matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown) {
             self.month.counted(time, now);
         }
-        let doubtful = self.doubts.get(&receiver).is_some_and(|(_, doubtful)| *doubtful);
+        let doubtful = self.doubts.get(&receiver).is_some_and(|doubt| doubt.open);
         match answer.outcome {
             Outcome::Delivered => {
                 self.doubts.remove(&receiver);
@@ -838,8 +891,8 @@ impl<'a> Judge<'a> {
             }
             Outcome::Refused(_) | Outcome::Rejected(_) => drop(self.doubts.remove(&receiver)),
             Outcome::Unknown => {
-                if let Some((_, doubtful)) = self.doubts.get_mut(&receiver) {
-                    *doubtful = true;
+                if let Some(doubt) = self.doubts.get_mut(&receiver) {
+                    doubt.open = true;
                 }
             }
             Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota => {

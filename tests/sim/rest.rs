@@ -94,6 +94,8 @@ fn has_heard(
         (_, Belief::Flaps) => judge.clock_was_ahead || silent || !always_there(judge, receiver, alert),
         // Nor can a receiver be told while no plan knows it.
         (Belief::Over, Belief::Fires) => silent || !always_there(judge, receiver, alert),
+        // An end that was told while the disk could not be read, was not answered 2xx, and died with the process.
+        (Belief::Fires, Belief::Over) => told_what_was_lost(judge, receiver, alert),
         (expected, belief) => expected == belief,
     };
     if excused {
@@ -149,6 +151,15 @@ fn always_there(judge: &Judge<'_>, receiver: &str, alert: &str) -> bool {
     };
     let told = &judge.tellings[*last];
     told.known.is_some() && plans_since(judge, told.seq).all(|plan| plan.receivers.contains_key(receiver))
+}
+
+/// Whether what a receiver was last told of an alert is forgotten, and may have been an end that nobody knows any more.
+fn told_what_was_lost(judge: &Judge<'_>, receiver: &str, alert: &str) -> bool {
+    let shown = judge.chats.get(&(receiver.to_owned(), alert.to_owned()));
+    shown.and_then(|shown| shown.last()).is_some_and(|last| {
+        let told = &judge.tellings[*last];
+        told.known.is_none() && judge.lost_an_end(alert, told.seq)
+    })
 }
 
 /// The plan in force at a step, and all later ones.

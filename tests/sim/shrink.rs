@@ -13,10 +13,15 @@ pub(crate) fn shrink(text: &str, invariant: Invariant) -> (String, Violation) {
         runs: 0,
         found: None,
     };
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // Without the line of a source its alerts live for another time, and the script would fail by another cause.
+    let (sources, mut lines): (Vec<String>, Vec<String>) = text
+        .lines()
+        .map(str::to_owned)
+        .partition(|line| line.starts_with("source "));
+    let with_sources = |lines: &[String]| [&sources[..], lines].concat().join("\n");
     loop {
         let before = lines.len();
-        lines = shrinker.fewer(lines, "\n");
+        lines = shrinker.fewer(lines, &with_sources);
         for index in 0..lines.len() {
             if lines[index].contains(" + ") {
                 let line = lines[index].clone();
@@ -25,9 +30,9 @@ pub(crate) fn shrink(text: &str, invariant: Invariant) -> (String, Violation) {
                 let (head, tail) = (lines[..index].to_vec(), lines[index + 1..].to_vec());
                 let whole = |parts: &[String]| {
                     let line = format!("{time} {}", parts.join(" + "));
-                    [&head[..], &[line], &tail[..]].concat().join("\n")
+                    with_sources(&[&head[..], &[line], &tail[..]].concat())
                 };
-                let parts = shrinker.fewer_of(parts, &whole);
+                let parts = shrinker.fewer(parts, &whole);
                 lines[index] = format!("{time} {}", parts.join(" + "));
             }
         }
@@ -35,7 +40,7 @@ pub(crate) fn shrink(text: &str, invariant: Invariant) -> (String, Violation) {
             break;
         }
     }
-    let text = lines.join("\n");
+    let text = with_sources(&lines);
     let violation = shrinker
         .found
         .or_else(|| play(&text).err())
@@ -51,12 +56,8 @@ struct Shrinker {
 }
 
 impl Shrinker {
-    fn fewer(&mut self, lines: Vec<String>, between: &str) -> Vec<String> {
-        self.fewer_of(lines, &|lines| lines.join(between))
-    }
-
     /// Takes out halves, quarters, … and single parts, as long as it fails without them.
-    fn fewer_of(&mut self, mut parts: Vec<String>, whole: &dyn Fn(&[String]) -> String) -> Vec<String> {
+    fn fewer(&mut self, mut parts: Vec<String>, whole: &dyn Fn(&[String]) -> String) -> Vec<String> {
         let mut chunk = parts.len().div_ceil(2);
         while chunk > 0 && self.runs < RUNS_MAX {
             let mut at = 0;

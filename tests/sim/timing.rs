@@ -85,6 +85,11 @@ impl Timing {
         *until = (until.0.max(urgent), until.1.max(other));
     }
 
+    /// Whether a bot may have had to be silent at a moment, or since.
+    pub(crate) fn may_be_silent(&self, bot: &str, since: u64) -> bool {
+        self.bots.get(bot).is_some_and(|until| since <= *until) || since <= self.all_until
+    }
+
     /// Since when nothing has been in the way of telling a receiver of an alert; `None` while something is, or may
     /// have been.
     pub(crate) fn due_since(
