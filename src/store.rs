@@ -295,14 +295,21 @@ pub struct RefusedBody {
 pub trait Store: Send + 'static {
     /// Everything the engine starts from.
     fn load(&mut self) -> Result<Saved, StoreError>;
-    /// The same, but for the alerts: they go to `take` one by one, in the order of their numbers, as they are read. A
-    /// million of them need not be held twice.
-    fn load_into(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<Saved, StoreError> {
-        let mut saved = self.load()?;
-        for (no, row) in std::mem::take(&mut saved.alerts) {
+    /// The alerts of [`Store::load`], one by one in the order of their numbers, as they are read: a million of them need
+    /// not be held twice.
+    fn load_alerts(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<(), StoreError> {
+        for (no, row) in self.load()?.alerts {
             take(no, row);
         }
-        Ok(saved)
+        Ok(())
+    }
+    /// All else of [`Store::load`].
+    fn load_others(&mut self) -> Result<Saved, StoreError> {
+        let alerts = Vec::new();
+        Ok(Saved {
+            alerts,
+            ..self.load()?
+        })
     }
     /// Commits all rows or none; they are on disk when this returns. Without rows it tries whether the disk can be
     /// written. After an error none of them is, and the same call may be made again later.

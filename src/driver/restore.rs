@@ -19,7 +19,7 @@ pub(super) fn restore(store: &mut dyn Store, plan: &Arc<Plan>) -> Result<(Restor
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
-            let saved = store.load_into(&mut |no, row| {
+            store.load_alerts(&mut |no, row| {
                 batch.push((no, row));
                 if batch.len() == BATCH {
                     // Whoever takes them over lives as long as we do.
@@ -27,7 +27,9 @@ pub(super) fn restore(store: &mut dyn Store, plan: &Arc<Plan>) -> Result<(Restor
                 }
             })?;
             let _taken = batches.send(batch);
-            Ok(saved)
+            // Alerts are indexed while the rest is read.
+            drop(batches);
+            store.load_others()
         });
         let mut restored = Restored::new(Arc::clone(plan));
         for (no, row) in read.iter().flatten() {

@@ -214,13 +214,19 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Saved, StoreError> {
         let mut alerts = Vec::new();
-        let saved = self.load_into(&mut |no, row| alerts.push((no, row)))?;
-        Ok(Saved { alerts, ..saved })
+        self.load_alerts(&mut |no, row| alerts.push((no, row)))?;
+        Ok(Saved {
+            alerts,
+            ..self.load_others()?
+        })
     }
 
-    fn load_into(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<Saved, StoreError> {
+    fn load_alerts(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<(), StoreError> {
+        self.reader().alerts(take)
+    }
+
+    fn load_others(&mut self) -> Result<Saved, StoreError> {
         let reader = self.reader();
-        reader.alerts(take)?;
         Ok(Saved {
             instance: self.instance.clone(),
             next_alert: self.next.alert,
