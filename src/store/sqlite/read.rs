@@ -36,7 +36,8 @@ impl Reader<'_> {
                 let model = models
                     .get(&row.get(1)?)
                     .ok_or_else(|| corrupt(1, "the number of no model"))?;
-                let own = row.get_ref(2)?.as_str().ok();
+                let own = row.get_ref(2)?.as_blob().ok();
+                let own = own.and_then(|own| std::str::from_utf8(own).ok());
                 let words = own.and_then(|own| Words::read(model, own));
                 let words = words.ok_or_else(|| corrupt(2, "no difference from its model"))?;
                 let facts: Facts = row.get(3)?;

@@ -14,7 +14,8 @@ pub(super) const MIGRATIONS: [&str; 1] = [V1];
 
 /// Names are kept once and referred to by number: `model.source`, `told.receiver`, `in_flight.bot`, ….
 /// Messages are numbered `digest * 256 + part`. Times are milliseconds since the Unix epoch. Blobs other than
-/// bodies are the module `packed`'s. What an alert says is its difference from a model, as of `alert::words`.
+/// bodies are the module `packed`'s. What an alert says is its difference from a model, as of `alert::words`: a text,
+/// but of any characters, also those at which tools for SQLite take a text to end.
 const V1: &str = "
 CREATE TABLE meta (
     id          INTEGER PRIMARY KEY CHECK (id = 0),
@@ -42,7 +43,7 @@ CREATE TABLE model (
 CREATE TABLE alert (
     id    INTEGER PRIMARY KEY,
     model INTEGER NOT NULL,
-    own   TEXT NOT NULL,
+    own   BLOB NOT NULL,
     facts BLOB NOT NULL
 ) STRICT;
 

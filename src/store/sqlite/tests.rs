@@ -639,7 +639,11 @@ fn a_row_that_cannot_be_read_is_named() {
             "table `alert`, row 7, column `model`: the number of no model",
         ),
         (
-            "UPDATE alert SET own = own || '@' WHERE id = 7",
+            "UPDATE alert SET own = CAST(own || '@' AS BLOB) WHERE id = 7",
+            "table `alert`, row 7, column `own`: no difference from its model",
+        ),
+        (
+            "UPDATE alert SET own = x'ff' WHERE id = 7",
             "table `alert`, row 7, column `own`: no difference from its model",
         ),
         (

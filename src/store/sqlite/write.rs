@@ -81,7 +81,7 @@ impl Writer<'_> {
                 Some(row) => put.execute(params![
                     no,
                     row.words.model().no,
-                    row.words.own(),
+                    row.words.own().as_bytes(),
                     Facts::to_blob(row)
                 ])?,
                 None => delete.execute(params![no])?,
