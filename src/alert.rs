@@ -169,7 +169,7 @@ numbers! {
     AlertNo
     /// The number of a digest in the order of composition; never reused.
     DigestId
-    /// The number of a model that alerts are described by.
+    /// The number of a model that alerts are described by. It may be that of another one once none is.
     ModelNo
     /// The number of one webhook request inside this process.
     RequestId

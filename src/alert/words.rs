@@ -47,7 +47,8 @@ impl Texts {
     /// Bytes of all of it.
     pub(crate) fn len(&self) -> usize {
         let sets = [&self.labels, &self.annotations, &self.links, &self.values];
-        sets.iter().map(|set| set.as_encoded().len()).sum()
+        let sets: usize = sets.iter().map(|set| set.as_encoded().len()).sum();
+        self.identity_or_empty().len() + sets
     }
 }
 
@@ -184,7 +185,41 @@ pub(crate) fn write(texts: &Texts, model: &Texts, to: &mut String) -> Ends {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Numbers, mostly of what stays the same, and texts.
+    fn piece() -> impl Strategy<Value = &'static str> {
+        prop_oneof![6 => Just("\0"), 2 => Just("\x01"), 1 => Just("\x02"), 1 => Just("\x03"), 1 => Just("a"), 1 => Just("温")]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn whatever_is_read_can_be_unpacked(own in vec(piece(), 5..16)) {
+            let own = own.concat();
+            let model = Arc::new(Model {
+                no: ModelNo(1),
+                source: "am".into(),
+                texts: Texts {
+                    identity: Some("Down/温".into()),
+                    labels: Labels::from_pairs([("alertname", "Down"), ("pod", "a-1")]),
+                    links: Labels::from_pairs([("generator", "温度")]),
+                    ..Texts::default()
+                },
+            });
+            let unpacked = unpack(&model.texts, &own);
+            let words = Words::read(&model, &own);
+            prop_assert!(words.is_none() || unpacked.is_some());
+            if let Some(words) = words {
+                let texts = words.texts();
+                prop_assert_eq!(Words::describe(&model, &texts).texts(), texts);
+            }
+        }
+    }
 
     #[test]
     fn words_read_back_as_they_were_written_and_nothing_else_does() {

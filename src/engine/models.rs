@@ -19,6 +19,12 @@ pub(super) struct News {
 /// A difference of no more bytes is small, however little there is to say.
 const OWN_BYTES_FEW: usize = 64;
 
+/// Whether a model of which texts differ in so many bytes describes them well. One of which they differ in most of
+/// what they say does not: they are the better model of those that follow.
+fn is_close(own_bytes: usize, texts: &Texts) -> bool {
+    own_bytes <= (texts.len() / 2).max(OWN_BYTES_FEW)
+}
+
 /// The models in use.
 #[derive(Debug, Default)]
 pub(super) struct Models {
@@ -39,21 +45,29 @@ impl Models {
         let newest = self.newest.get(source).and_then(|models| models.get(name(texts)));
         if let Some(model) = newest.cloned() {
             write(texts, &model.texts, &mut self.scratch);
-            // One that differs in most of what it says is the better model of those that follow.
-            if self.scratch.len() <= (texts.len() / 2).max(OWN_BYTES_FEW) {
+            if is_close(self.scratch.len(), texts) {
                 return self.used(model);
             }
         }
         let model = Arc::new(Model {
-            no: self.next,
+            no: self.free_number(),
             source: source.clone(),
             texts: texts.clone(),
         });
-        self.next = ModelNo(self.next.0 + 1);
         self.changed.insert(model.no, Some(Arc::clone(&model)));
         self.prefer(&model);
         write(texts, &model.texts, &mut self.scratch);
         self.used(model)
+    }
+
+    /// A number that no model in use has. They grow, so that new rows come last in their table.
+    fn free_number(&mut self) -> ModelNo {
+        while self.uses.contains_key(&self.next) {
+            self.next = ModelNo(self.next.0.wrapping_add(1));
+        }
+        let free = self.next;
+        self.next = ModelNo(free.0.wrapping_add(1));
+        free
     }
 
     /// What was written last, as words of one more record.
@@ -81,7 +95,7 @@ impl Models {
     }
 
     /// Takes over what a message says about a known alert, and tells what of it is new. Without news the model stays,
-    /// so that nothing has to be written.
+    /// so that nothing has to be written; with news, as long as it describes well what is said.
     pub(super) fn repack(&mut self, words: &mut Words, texts: &Texts) -> News {
         let Ends { labels, annotations } = write(texts, &words.model().texts, &mut self.scratch);
         let is_new = |end| {
@@ -92,7 +106,8 @@ impl Models {
             labels: is_new(labels),
             annotations: is_new(annotations),
         };
-        if news.labels || news.annotations {
+        let is_news = news.labels || news.annotations;
+        if is_news && !is_close(self.scratch.len(), texts) {
             let source = words.source().clone();
             let old = std::mem::replace(words, self.pack(&source, texts));
             self.release(&old);
@@ -115,7 +130,7 @@ impl Models {
         self.uses.remove(&model.no);
         self.changed.insert(model.no, None);
         if let Some(of_source) = self.newest.get_mut(&model.source)
-            && (of_source.get(name(&model.texts))).is_some_and(|newest| Arc::ptr_eq(newest, model))
+            && (of_source.get(name(&model.texts))).is_some_and(|newest| newest.no == model.no)
         {
             of_source.remove(name(&model.texts));
         }
@@ -139,6 +154,11 @@ fn name(texts: &Texts) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::alert::Labels;
 
@@ -234,6 +254,59 @@ mod tests {
     }
 
     #[test]
+    fn two_shapes_of_one_name_keep_their_models() {
+        let mut models = Models::default();
+        let saying = |summary: &str| {
+            let mut said = texts("Down", "a-1");
+            said.annotations = Labels::from_pairs([("summary", summary.repeat(100))]);
+            said
+        };
+        let mut words = ["a", "b"].map(|summary| models.pack(&source(), &saying(summary)));
+        models.changes();
+        for round in ["1", "2", "3"] {
+            for (words, summary) in words.iter_mut().zip(["a", "b"]) {
+                let mut said = saying(summary);
+                said.labels =
+                    Labels::from_pairs([("alertname", "Down"), ("pod", round), ("team", "payments")]);
+                assert!(models.repack(words, &said).labels);
+                assert_eq!((words.texts(), models.changed()), (said, 0), "{summary} {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_counts_as_something_said() {
+        let mut models = Models::default();
+        let saying = |first: &str| Texts {
+            identity: Some(format!("{first}{}{first}", "x".repeat(200)).into()),
+            labels: Labels::from_pairs([("alertname", "Down"), ("about", "x".repeat(200).as_str())]),
+            ..Texts::default()
+        };
+        let first = models.pack(&source(), &saying("a"));
+        let second = models.pack(&source(), &saying("b"));
+        assert_eq!(second.model().no, first.model().no);
+    }
+
+    #[test]
+    fn no_number_is_given_twice_whatever_numbers_are_found() {
+        let numbered = |no| {
+            let texts = texts("Down", "a-1");
+            let model = Model {
+                no,
+                source: source(),
+                texts: texts.clone(),
+            };
+            Words::describe(&Arc::new(model), &texts)
+        };
+        let mut models = Models::default();
+        for no in [0, 2, u64::MAX - 1, u64::MAX].map(ModelNo) {
+            models.keep(&numbered(no));
+        }
+        let new = ["A", "B"].map(|name| models.pack(&source(), &texts(name, "")).model().no);
+        assert_eq!(new, [ModelNo(1), ModelNo(3)]);
+    }
+
+    #[test]
     fn what_was_saved_is_described_on() {
         let mut models = Models::default();
         let saved = models.pack(&source(), &texts("Down", "a-1"));
@@ -243,5 +316,157 @@ mod tests {
         assert!(Arc::ptr_eq(next.model(), saved.model()));
         let other = restored.pack(&source(), &texts("Slow", "a-2"));
         assert_eq!(other.model().no, ModelNo(1));
+    }
+
+    /// What can happen to records, by what they say and, where there are any, which of them.
+    #[derive(Clone, Debug)]
+    enum Deed {
+        Meet(u8),
+        Hear(usize, u8),
+        Forget(usize),
+        Commit,
+        /// A new process, or a commit failed and what is on disk counts.
+        Restart,
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        prop_oneof![
+            4 => any::<u8>().prop_map(Deed::Meet),
+            4 => any::<(usize, u8)>().prop_map(|(which, said)| Deed::Hear(which, said)),
+            3 => any::<usize>().prop_map(Deed::Forget),
+            2 => Just(Deed::Commit),
+            1 => Just(Deed::Restart),
+        ]
+    }
+
+    /// Two names, four shapes, and what is and is no news.
+    fn said(number: u8) -> Texts {
+        let name = if number.is_multiple_of(2) { "Down" } else { "Slow" };
+        let mut said = texts(name, ["a-1", "a-2", "b"][usize::from(number / 2 % 3)]);
+        match number / 8 % 4 {
+            0 => {}
+            1 => said.annotations = Labels::from_pairs([("description", "x".repeat(300))]),
+            2 => said.labels = Labels::from_pairs([("alertname", name), ("host", &"y".repeat(300))]),
+            _ => said.identity = None,
+        }
+        said.values = Labels::from_pairs([("A", (number / 64).to_string())]);
+        said
+    }
+
+    /// Records with what each says, and what a store has of them.
+    #[derive(Default)]
+    struct World {
+        models: Models,
+        records: BTreeMap<u64, (Words, Texts)>,
+        next: u64,
+        dirty: BTreeSet<u64>,
+        saved_models: BTreeMap<ModelNo, Texts>,
+        saved: BTreeMap<u64, (ModelNo, String, Texts)>,
+    }
+
+    impl World {
+        fn act(&mut self, deed: &Deed) {
+            let nth = |records: &BTreeMap<u64, _>, which: usize| {
+                let place = which.checked_rem(records.len())?;
+                records.keys().nth(place).copied()
+            };
+            match *deed {
+                Deed::Meet(number) => {
+                    let said = said(number);
+                    let words = self.models.pack(&source(), &said);
+                    self.records.insert(self.next, (words, said));
+                    self.dirty.insert(self.next);
+                    self.next += 1;
+                }
+                Deed::Hear(which, number) => {
+                    let Some(no) = nth(&self.records, which) else {
+                        return;
+                    };
+                    let (words, before) = self.records.get_mut(&no).unwrap();
+                    let now = said(number);
+                    let News { labels, annotations } = self.models.repack(words, &now);
+                    assert_eq!(labels, before.labels != now.labels);
+                    assert_eq!(
+                        labels || annotations,
+                        labels || before.annotations != now.annotations
+                    );
+                    *before = now;
+                    if labels || annotations {
+                        self.dirty.insert(no);
+                    }
+                }
+                Deed::Forget(which) => {
+                    let Some(no) = nth(&self.records, which) else {
+                        return;
+                    };
+                    let (words, _) = self.records.remove(&no).unwrap();
+                    self.models.release(&words);
+                    self.dirty.insert(no);
+                }
+                Deed::Commit => self.commit(),
+                Deed::Restart => self.restart(),
+            }
+        }
+
+        fn commit(&mut self) {
+            for (no, model) in self.models.changes() {
+                match model {
+                    Some(model) => drop(self.saved_models.insert(no, model.texts.clone())),
+                    None => drop(self.saved_models.remove(&no)),
+                }
+            }
+            for no in std::mem::take(&mut self.dirty) {
+                match self.records.get(&no) {
+                    Some((words, said)) => {
+                        let row = (words.model().no, words.own().to_owned(), said.clone());
+                        self.saved.insert(no, row);
+                    }
+                    None => drop(self.saved.remove(&no)),
+                }
+            }
+        }
+
+        fn restart(&mut self) {
+            let model = |(no, texts): (&ModelNo, &Texts)| {
+                let (no, source, texts) = (*no, source(), texts.clone());
+                (no, Arc::new(Model { no, source, texts }))
+            };
+            let models: BTreeMap<ModelNo, Arc<Model>> = self.saved_models.iter().map(model).collect();
+            (self.models, self.dirty) = Default::default();
+            self.records.clear();
+            for (no, (model, own, said)) in &self.saved {
+                let words = Words::read(&models[model], own).expect("what was saved is a difference");
+                self.models.keep(&words);
+                self.records.insert(*no, (words, said.clone()));
+            }
+        }
+
+        fn check(&self) {
+            for (words, said) in self.records.values() {
+                assert_eq!(words.texts(), *said);
+            }
+            if !self.dirty.is_empty() || self.models.changed() > 0 {
+                return;
+            }
+            let used: BTreeSet<_> = self.saved.values().map(|(model, ..)| *model).collect();
+            let saved: BTreeSet<_> = self.saved_models.keys().copied().collect();
+            assert_eq!(used, saved, "a model is saved as long as a record refers to it");
+            assert_eq!(self.models.uses.keys().copied().collect::<BTreeSet<_>>(), used);
+            let newest = self.models.newest.values().flat_map(BTreeMap::values);
+            for model in newest {
+                assert_eq!(self.saved_models.get(&model.no), Some(&model.texts));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_store_has_the_models_of_its_records_and_no_others(deeds in vec(deed(), 1..80)) {
+            let mut world = World::default();
+            for deed in deeds.iter().chain([&Deed::Commit, &Deed::Restart]) {
+                world.act(deed);
+                world.check();
+            }
+        }
     }
 }
