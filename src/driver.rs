@@ -112,6 +112,20 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// How many alerts have to be judged for it.
+    fn alerts(&self) -> usize {
+        match self {
+            Self::Accept { alerts, .. } => alerts.len(),
+            Self::Alerts { .. }
+            | Self::Digests { .. }
+            | Self::Health { .. }
+            | Self::KeepRefused(..)
+            | Self::Refused { .. } => 0,
+        }
+    }
+}
+
 /// What has been going on, for `/api/v1/status`, `/readyz` and metrics.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -283,7 +297,8 @@ const LISTS_WAITING_MAX: usize = 1;
 const REFUSED_WAITING_MAX: usize = 4;
 /// Alerts that are handed over in one go: while they are judged, everybody else waits.
 const PIECE_ALERTS_MAX: usize = 5_000;
-/// Requests taken from the inbox in one go, before anything else is looked at.
+/// Requests taken from the inbox in one go, before anything else is looked at; and no further ones once they had as many
+/// alerts as a piece.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
 const _: () = assert!(PIECE_ALERTS_MAX < steering::ROWS_WAITING_MAX);
 /// How often old history is forgotten.
@@ -353,7 +368,7 @@ impl Driver {
         let clock = Clock::start();
         let (restored, saved) = restore(store.as_mut(), &prepared.plan)?;
         Ok(Self {
-            steering: Steering::resume(Arc::clone(&prepared.plan), restored, saved, clock.now()),
+            steering: Steering::resume(restored, saved, clock.now()),
             prepared,
             writer: Writer::spawn(store),
             commit: None,
@@ -435,11 +450,13 @@ impl Driver {
 
     /// Takes in what waits in the inbox, a bounded number of requests at once, so that they share the next commit.
     fn take_waiting(&mut self, inbox: &mut mpsc::Receiver<Ask>) {
+        let mut alerts = 0;
         for _ in 0..REQUESTS_AT_ONCE_MAX {
-            if !self.steering.takes_requests() {
+            if alerts >= PIECE_ALERTS_MAX || !self.steering.takes_requests() {
                 break;
             }
             let Ok(ask) = inbox.try_recv() else { break };
+            alerts += ask.alerts();
             self.asked(ask);
         }
     }

@@ -272,6 +272,11 @@ impl Restored {
         }
     }
 
+    /// By which it is told whom they concern.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
     /// Takes over an alert.
     pub fn take(&mut self, no: AlertNo, row: AlertRow) {
         let labels = row.words.labels();

@@ -32,7 +32,8 @@ pub(super) fn restore(store: &mut dyn Store, plan: &Arc<Plan>) -> Result<(Restor
             store.load_others()
         });
         let mut restored = Restored::new(Arc::clone(plan));
-        for (no, row) in read.iter().flatten() {
+        // Owned here: should we panic, the reader does not wait for us, and the panic is seen.
+        for (no, row) in read.into_iter().flatten() {
             restored.take(no, row);
         }
         restored.index();

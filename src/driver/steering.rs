@@ -132,7 +132,8 @@ impl Steering {
     }
 
     /// Takes over what the store has, when the alerts have been taken over already.
-    pub fn resume(plan: Arc<Plan>, restored: Restored, saved: Saved, now: Now) -> Self {
+    pub fn resume(restored: Restored, saved: Saved, now: Now) -> Self {
+        let plan = Arc::clone(restored.plan());
         Self::of(Engine::resume(restored, saved, now), plan)
     }
 

@@ -391,6 +391,30 @@ async fn one_source_may_have_half_of_the_inbox() {
 }
 
 #[tokio::test]
+async fn a_commit_begins_before_everybody_who_waits_was_let_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let (announce, mut commits) = mpsc::unbounded_channel();
+    let (permit, permission) = blocking::channel();
+    let running = Running::start(directory.path(), Some((announce, permission))).await;
+    let post = |request: usize| {
+        let count = PIECE_ALERTS_MAX / 5 * 3;
+        let alerts = (0..count).map(|number| alert(&format!("{request} {number}")));
+        running.handle.accept("alertmanager".into(), alerts.collect())
+    };
+    let posts = tokio::join!(post(1), post(2), post(3), post(4), post(5), async {
+        let first = commits.recv().await.unwrap();
+        drop((permit, commits));
+        first.alerts.len()
+    });
+    // One that woke the driver, and two that are a piece together.
+    assert_eq!(posts.5, PIECE_ALERTS_MAX / 5 * 9);
+    for accepted in [posts.0, posts.1, posts.2, posts.3, posts.4] {
+        accepted.unwrap();
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn many_alerts_are_handed_over_in_pieces_and_others_are_let_in_between() {
     let (inbox, mut asks) = mpsc::channel(8);
     let handle = Handle::new(inbox);
