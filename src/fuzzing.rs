@@ -8,7 +8,8 @@ mod chat;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::alert::{Labels, Span, Timestamp};
+use crate::alert::words::{Model, Texts, Words};
+use crate::alert::{Labels, ModelNo, Span, Timestamp};
 use crate::plan::matcher::Matcher;
 use crate::plan::{Auth, Channel, Locale, MessageKind, Plan, Receiver, Source, SourceKind};
 use crate::render::Renderer;
@@ -161,13 +162,45 @@ pub fn answer(status: u16, content_type: Option<&str>, body: &[u8]) {
 /// What stands in the store's columns: read, or refused, and written as it was.
 pub fn stored(blob: &[u8]) {
     crate::store::check_blob(blob);
-    if let Some(labels) = std::str::from_utf8(blob).ok().and_then(Labels::from_encoded) {
+    let Ok(text) = std::str::from_utf8(blob) else {
+        return;
+    };
+    if let Some(labels) = Labels::from_encoded(text) {
         assert_eq!(
             Labels::from_pairs(&labels),
             labels,
             "labels that were read are not in order"
         );
     }
+    words(text);
+}
+
+/// What an alert says, as its difference from a model.
+fn words(own: &str) {
+    let model = Arc::new(Model {
+        no: ModelNo(0),
+        source: "am".into(),
+        texts: Texts {
+            identity: Some("Down/a-1".into()),
+            labels: Labels::from_pairs([("alertname", "Down"), ("pod", "a-1"), ("severity", "critical")]),
+            annotations: Labels::from_pairs([("summary", "a-1 的温度是 95")]),
+            links: Labels::from_pairs([("generator", "http://prometheus/graph")]),
+            values: Labels::default(),
+        },
+    });
+    let Some(words) = Words::read(&model, own) else {
+        return;
+    };
+    let texts = words.texts();
+    for set in [&texts.labels, &texts.annotations, &texts.links, &texts.values] {
+        let again = Labels::from_encoded(set.as_encoded());
+        assert_eq!(again.as_ref(), Some(set), "what was read is no set");
+    }
+    assert_eq!(
+        Words::describe(&model, &texts).texts(),
+        texts,
+        "what was read changed"
+    );
 }
 
 /// The plan of a fresh installation, in one of the languages.
