@@ -205,6 +205,7 @@ pub(crate) fn a_restart_changes_nothing(
     clocks: Now,
     now: u64,
 ) -> Result<(), Violation> {
+    store.check_models();
     let plan = Arc::clone(&judge.setting().plan);
     let restarted = Engine::new(plan, store.saved(), clocks);
     let everything = AlertQuery {

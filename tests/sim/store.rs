@@ -70,15 +70,17 @@ impl MemoryStore {
         }
     }
 
+    /// A model is saved as long as it describes an alert that is, and no longer.
+    pub(crate) fn check_models(&self) {
+        let used = self.alerts.values().map(|row| row.words.model());
+        let used: BTreeMap<ModelNo, Arc<Model>> = used.map(|model| (model.no, Arc::clone(model))).collect();
+        assert_eq!(
+            used, self.models,
+            "models that are used, and models that are saved"
+        );
+    }
+
     pub(crate) fn saved(&self) -> Saved {
-        for (no, row) in &self.alerts {
-            let model = row.words.model();
-            assert_eq!(
-                self.models.get(&model.no),
-                Some(model),
-                "the model of alert {no} is saved"
-            );
-        }
         Saved {
             instance: "sim".to_owned(),
             next_alert: AlertNo(self.last_alert.max(1)),

@@ -336,6 +336,7 @@ impl<'a> World<'a> {
             tick: BEGINNING,
             time: Timestamp(self.true_time().0 + self.ahead),
         };
+        self.store.check_models();
         self.judge.started(&self.store, self.setting, self.now);
         let saved = self.store.saved();
         self.process = Some(Process {
@@ -475,6 +476,7 @@ impl<'a> World<'a> {
         let loaded = if self.disk == Disk::Unreadable {
             Err(full())
         } else {
+            self.store.check_models();
             self.judge.put_back(&self.store, self.now);
             Ok(self.store.saved())
         };
