@@ -1,4 +1,5 @@
-//! What survives: the rows of truth, told, in-flight messages and budgets, and the small [`Store`] trait.
+//! What survives: the rows of truth and its models, of told, in-flight messages and budgets, and the small [`Store`]
+//! trait.
 //!
 //! The rows are what the engine changes and loads; a store moves them to disk and back and decides nothing.
 //! All rows of one [`Changes`] are committed together or not at all.
