@@ -22,7 +22,7 @@ pub(super) fn restore(store: &mut dyn Store, plan: &Arc<Plan>) -> Result<(Restor
             store.load_alerts(&mut |no, row| {
                 batch.push((no, row));
                 if batch.len() == BATCH {
-                    // Whoever takes them over lives as long as we do.
+                    // Whoever takes them over lives as long as we do, unless it panics.
                     let _taken = batches.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
                 }
             })?;
