@@ -333,6 +333,9 @@ impl Engine {
         for (receiver, at) in saved.served {
             let age = now.time.since(at);
             engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
+            // What makes the month's quota last goes on where it was.
+            let counted_at = Tick(now.tick.0.saturating_sub(age.0));
+            engine.counted_at = engine.counted_at.max(Some(counted_at));
         }
         for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);

@@ -1203,6 +1203,7 @@ fn a_reload_tells_nothing_twice_and_an_announced_alert_is_still_closed() {
     );
 }
 
+/// The stage's clock begins at 0 with a restart, so that what was sent before counts as sent then.
 #[test]
 fn a_quota_nearly_used_up_stretches_what_is_not_urgent() {
     check(
@@ -1217,6 +1218,8 @@ fn a_quota_nearly_used_up_stretches_what_is_not_urgent() {
          7s fire u8 severity=critical
          8s fire x
          600s waits ops
+         650s restart
+         660s waits ops
          700s fire u9 severity=critical
          701s run",
         "0s reply new=1
@@ -1237,6 +1240,7 @@ fn a_quota_nearly_used_up_stretches_what_is_not_urgent() {
          7s ops <-b- urgent new u8
          8s reply new=1
          600s ops waits for quota until 1295973s, 1 changes
+         660s ops waits for quota until 1296320s, 1 changes
          700s reply new=1
          700s ops <-a- urgent new x, new u9",
     );

@@ -180,7 +180,9 @@ impl Record {
     /// later than now, and nothing that is over is kept for longer than usual. When an episode began and ended is its
     /// sender's to say.
     pub(super) fn trust_clock(&mut self, now: Timestamp) {
-        let ahead = self.last_seen.since(now);
+        // Its expiry was last written when it was seen, or when it was believed to fire after all.
+        let written = self.recent.iter().copied().fold(self.last_seen, Timestamp::max);
+        let ahead = written.since(now);
         let seen = self.recent.iter_mut();
         for seen in seen.chain([&mut self.first_seen, &mut self.last_seen]) {
             *seen = now.min(*seen);
