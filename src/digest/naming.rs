@@ -148,9 +148,9 @@ pub(crate) fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    // A joiner or a space at the cut would bind or part the mark.
+    // A joiner or a space at the cut would bind or part the mark, and what keeps an `@` from ringing stands behind it.
     kept.truncate(
-        kept.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{200d}' || c == '\u{fe0f}')
+        kept.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '\u{200d}' | '\u{fe0f}' | '@'))
             .len(),
     );
     kept.push('…');
@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(shorten("短文", 2), "短文");
         assert_eq!(shorten("很长的文字", 3), "很长…");
         assert_eq!(shorten("👨\u{200d}👩 family", 3), "👨…");
+        assert_eq!(shorten("a @\u{200b}all", 4), "a…");
         assert_eq!(shorten("abc", 0), "…");
     }
 }
