@@ -13,7 +13,7 @@ pub(crate) mod form;
 mod headline;
 pub mod helpers;
 pub mod limits;
-mod link;
+pub(crate) mod link;
 mod mention;
 mod templates;
 

@@ -11,7 +11,9 @@ use crate::alert::{Now, RequestId, SourceName, Span, Tick, Timestamp};
 use crate::clock::now;
 use crate::config::Loaded;
 use crate::digest::{Draft, Rendered};
+use crate::dingtalk::simulator::content::{self, Content};
 use crate::engine::{Answer, Effect, Engine, Input, Outcome};
+use crate::render::link;
 use crate::source::{self, Decoded};
 use crate::store::Saved;
 
@@ -62,6 +64,25 @@ fn read(payload: &Path) -> Result<Vec<u8>, Failure> {
         return Ok(body);
     }
     Ok(std::fs::read(payload).map_err(|error| format!("cannot read `{}`: {error}", payload.display()))?)
+}
+
+/// What can be pressed in a message besides the links in its text, as the stand-in reads it.
+fn pressed(body: &[u8]) -> Vec<String> {
+    let content = serde_json::from_slice(body).map(|message| Content::read(&message));
+    let links = content.ok().and_then(Result::ok).map(|content| content.links);
+    let shown = |link: &content::Link| {
+        let picture = link
+            .picture
+            .as_ref()
+            .map(|picture| format!(", picture {picture}"));
+        format!(
+            "[{}] {}{}",
+            link.title,
+            link::spelt_out(&link.url),
+            picture.unwrap_or_default()
+        )
+    };
+    links.iter().flatten().map(shown).collect()
 }
 
 /// The engine on a virtual clock, with a DingTalk that takes everything.
@@ -157,6 +178,10 @@ fn show(draft: &Draft, rendered: &Rendered) {
         let (receiver, detail, bytes) = (&draft.receiver, rendered.detail.as_str(), message.body.len());
         say(format!("--- to {receiver}, {detail}, {bytes} bytes"));
         say(format!("title: {}\n\n{}\n", message.title, message.text));
+        let links = pressed(&message.body);
+        if !links.is_empty() {
+            say(format!("{}\n", links.join("\n")));
+        }
     }
     if let Some(error) = &rendered.template_error {
         say(format!(

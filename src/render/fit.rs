@@ -9,7 +9,9 @@ use std::sync::Arc;
 use handlebars::Context;
 
 use super::form::{Form, Line};
-use super::limits::{COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, TITLE_CHARS_MAX, TITLE_NAME_CHARS_MIN, TextLimits};
+use super::limits::{
+    COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, LINE_CHARS_MAX, TITLE_CHARS_MAX, TITLE_NAME_CHARS_MIN, TextLimits,
+};
 use super::templates::Chosen;
 use super::{Renderer, escape, mention};
 use crate::digest::compose::{Outline, View};
@@ -358,16 +360,17 @@ impl<'a> Fitter<'a> {
         let others = written(&alone)?;
         alone.rest = Rest::default();
         alone.notices.clear();
+        let line = |text: &str| shorten(&escape::plain(text), LINE_CHARS_MAX).into_owned();
         let mut lines = Vec::new();
         for section in &digest.sections {
             alone.sections = vec![section.clone()];
             lines.push(Line {
-                text: escape::plain(&written(&alone)?),
+                text: line(&written(&alone)?),
                 section: Some(section),
             });
         }
-        lines.extend(others.lines().map(|line| Line {
-            text: escape::plain(line),
+        lines.extend(others.lines().map(|other| Line {
+            text: line(other),
             section: None,
         }));
         lines.retain(|line| !line.text.is_empty());

@@ -93,6 +93,9 @@ pub const FEED_SECTIONS_MAX: usize = 6;
 /// Most sections a link has lines about, and a few of other states.
 pub const LINK_SECTIONS_MAX: usize = 3;
 
+/// Most characters of a line of a link or feed.
+pub const LINE_CHARS_MAX: usize = 200;
+
 /// Most characters of a link's text; DingTalk shows the first lines.
 pub const LINK_TEXT_CHARS_MAX: usize = 500;
 
@@ -142,4 +145,5 @@ impl TextLimits {
 const _: () = assert!(ROLLUP_ALERTS_MAX < FULL_ALERTS_MAX && FULL_ALERTS_MAX <= COMPACT_ALERTS_MAX);
 const _: () = assert!(ROLLUP_OTHER_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
 const _: () = assert!(LINK_SECTIONS_MAX <= FEED_SECTIONS_MAX && FEED_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
+const _: () = assert!(LINE_CHARS_MAX < LINK_TEXT_CHARS_MAX);
 const _: () = assert!(TOP_LABELS_MAX <= DIGEST_TOP_LABELS_MAX);

@@ -539,6 +539,11 @@ fn check(draft: &Draft, rendered: &Rendered) {
                         .collect::<Vec<_>>()
                 );
                 assert!(lines.len() <= FEED_ENTRIES_MAX, "{}", lines.len());
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| line.chars().count() <= limits::LINE_CHARS_MAX)
+                );
             }
             other => panic!("there is no {other}"),
         }

@@ -19,5 +19,6 @@ mod reload;
 mod secrets;
 mod storm;
 mod trouble;
+mod types;
 
 use patience::{PATIENCE, eventually};

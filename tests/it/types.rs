@@ -1,0 +1,143 @@
+//! Every type of message, from the configuration to the group.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use dingest::dingtalk::simulator::Simulator;
+use dingest::dingtalk::simulator::rules::Call;
+
+use crate::alerts::{alert, webhook};
+use crate::chat::{bots, chat, gist, heard};
+use crate::daemon::{Daemon, Home};
+
+/// The types in the configuration, what DingTalk calls them, and what else they need.
+const TYPES: [(&str, &str, &str); 5] = [
+    ("markdown", "markdown", "mention: { all: true, on: always }"),
+    ("text", "text", "mention: { all: true, on: always }"),
+    ("link", "link", ""),
+    ("action_card", "actionCard", "mention: { all: true, on: always }"),
+    (
+        "feed_card",
+        "feedCard",
+        "picture: 'https://static.example.com/a.png'",
+    ),
+];
+
+fn names() -> [&'static str; 5] {
+    TYPES.map(|(name, ..)| name)
+}
+
+/// A receiver and a bot for each type; everybody is told everything.
+fn home(chat: &Simulator) -> Home {
+    let mut text = format!(
+        "server: {{ listen: 127.0.0.1:0, external_url: 'https://alerts.example.com' }}
+locale: en
+timezone: UTC
+dingtalk: {{ base_url: '{}' }}
+{}receivers:\n",
+        chat.url(),
+        bots(&names())
+    );
+    let mut line = |line: String| writeln!(text, "{line}").expect("texts take everything");
+    for (name, _, needs) in TYPES {
+        line(format!(
+            "  - {{ name: {name}, bots: [{name}], message: {name}, {needs} }}"
+        ));
+    }
+    line("route:\n  receiver: text\n  group_wait: 100ms\n  routes:".to_owned());
+    for (name, ..) in TYPES {
+        line(format!(
+            "    - {{ receiver: {name}, matchers: ['node=~\".+\"'], continue: true }}"
+        ));
+    }
+    let home = Home::new();
+    home.configure(&text);
+    home
+}
+
+/// What the group was shown, by bot.
+fn shown(calls: &[Call]) -> BTreeMap<&str, &Call> {
+    assert!(calls.iter().all(|call| call.shown), "{}", gist(calls));
+    calls.iter().map(|call| (call.bot.as_str(), call)).collect()
+}
+
+fn titles(call: &Call) -> Vec<&str> {
+    call.content
+        .links
+        .iter()
+        .map(|link| link.title.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn one_alert_is_told_in_every_type_of_message() {
+    let chat = chat(&names()).await;
+    let home = home(&chat);
+    let daemon = Daemon::start(&home).await;
+    let mut disk = alert("DiskFull", "node-1", "critical");
+    disk["annotations"]["runbook_url"] = "https://runbooks.example.com/disk".into();
+    daemon.post(&[disk]).await;
+    let calls = heard(&chat, "everybody is told", |calls| calls.len() == TYPES.len()).await;
+    daemon.everything_is_told().await;
+    let shown = shown(&calls);
+    for (name, msgtype, needs) in TYPES {
+        let content = &shown[name].content;
+        assert_eq!(content.msgtype, msgtype);
+        let said = format!(
+            "{}\n{}\n{}",
+            content.title,
+            content.text,
+            titles(shown[name]).join("\n")
+        );
+        assert!(said.contains("node-1 does not answer"), "{name}: {said}");
+        assert_eq!(content.mentions_all, needs.starts_with("mention"), "{name}");
+    }
+    let buttons = titles(shown["action_card"]);
+    assert_eq!(buttons.first(), Some(&"Runbook"), "{buttons:?}");
+    assert_eq!(buttons.last(), Some(&"All alerts"), "{buttons:?}");
+    let pictures = shown["feed_card"].content.links.iter();
+    assert!(
+        pictures
+            .map(|link| link.picture.as_deref())
+            .all(|it| it == Some("https://static.example.com/a.png"))
+    );
+}
+
+#[tokio::test]
+async fn a_test_message_and_a_preview_are_of_the_receivers_type() {
+    let chat = chat(&names()).await;
+    let home = home(&chat);
+    for (name, msgtype, _) in TYPES {
+        let mut sending = home.command("send");
+        sending.arg(name);
+        let sent = tokio::task::spawn_blocking(move || sending.output());
+        let sent = sent.await.expect("a task").expect("it runs");
+        assert!(sent.status.success(), "{name}: {sent:?}");
+        let calls = chat.ledger();
+        let last = calls.last().expect("a message");
+        assert_eq!(
+            (last.content.msgtype.as_str(), last.shown),
+            (msgtype, true),
+            "{}",
+            gist(&calls)
+        );
+    }
+    let body = home.path("body.json");
+    std::fs::write(
+        &body,
+        webhook(&[alert("DiskFull", "node-1", "critical")]).to_string(),
+    )
+    .expect("a body");
+    let mut render = home.command("render");
+    render.arg(&body);
+    let shown = tokio::task::spawn_blocking(move || render.output());
+    let shown = shown.await.expect("a task").expect("it runs");
+    let text = String::from_utf8(shown.stdout).expect("UTF-8");
+    assert_eq!(text.matches("--- to ").count(), TYPES.len(), "{text}");
+    let pressed = "[All alerts] https://alerts.example.com/api/v1/alerts?receiver=action%5Fcard\n";
+    assert!(text.contains(pressed), "{text}");
+    assert!(
+        text.contains(", picture https://static.example.com/a.png\n"),
+        "{text}"
+    );
+}
