@@ -143,8 +143,10 @@ names! {
     SourceName
     /// The name of a receiver.
     ReceiverName
-    /// The name of a DingTalk custom bot.
-    BotName
+    /// The name of what messages are sent through: that of a custom bot, or `group/RECEIVER`.
+    EndpointName
+    /// The name of an app.
+    AppName
     /// The name of a set of time intervals.
     IntervalName
 }

@@ -119,6 +119,7 @@ fn read_main(path: &Path, findings: &mut Findings) -> Option<Written> {
         names_sources: !root.sources.is_absent(),
         sources: take(&mut root.sources),
         bots: take(&mut root.bots),
+        apps: take(&mut root.apps),
         receivers: take(&mut root.receivers),
         intervals: take(&mut root.time_intervals),
         routes: Vec::new(),
@@ -141,6 +142,7 @@ fn read_main(path: &Path, findings: &mut Findings) -> Option<Written> {
             written.names_sources |= !more.sources.is_absent();
             written.sources.append(&mut take(&mut more.sources));
             written.bots.append(&mut take(&mut more.bots));
+            written.apps.append(&mut take(&mut more.apps));
             written.receivers.append(&mut take(&mut more.receivers));
             written.intervals.append(&mut take(&mut more.time_intervals));
             written.routes.append(&mut take(&mut more.routes));

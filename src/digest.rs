@@ -13,7 +13,8 @@ pub mod value;
 use std::sync::Arc;
 
 use crate::alert::{
-    AlertNo, BotName, DigestId, Fingerprint, Labels, ReceiverName, Severity, SourceName, Status, Timestamp,
+    AlertNo, DigestId, EndpointName, Fingerprint, Labels, ReceiverName, Severity, SourceName, Status,
+    Timestamp,
 };
 use crate::plan::GroupBy;
 
@@ -99,8 +100,8 @@ pub struct Draft {
     pub uuid_prefix: String,
     /// Who is told.
     pub receiver: ReceiverName,
-    /// The bot it goes through; `None` prints it.
-    pub bot: Option<BotName>,
+    /// The endpoint it goes through; `None` prints it.
+    pub endpoint: Option<EndpointName>,
     /// When it was composed.
     pub composed_at: Timestamp,
     /// Whether an urgent change is in it.
@@ -118,7 +119,7 @@ pub struct Draft {
 /// The frame a digest must fit into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
-    /// Most messages: the receiver's `max_messages`, or what the bot's budget has left.
+    /// Most messages: the receiver's `max_messages`, or what the endpoint's budget has left.
     pub messages_max: u8,
     /// Most bytes of one serialised request.
     pub message_bytes_max: usize,
@@ -164,12 +165,12 @@ pub struct Entry {
 /// Something to say about ourselves in a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Sent through another receiver because `bot` is paused.
+    /// Sent through another receiver because `endpoint` is paused.
     Fallback {
-        /// The receiver whose bot carries it.
+        /// The receiver whose endpoint carries it.
         through: ReceiverName,
-        /// A bot of the receiver that could not.
-        bot: BotName,
+        /// An endpoint of the receiver that could not.
+        endpoint: EndpointName,
         /// Why: the name of the pause's reason.
         reason: &'static str,
         /// Until when.

@@ -1,14 +1,17 @@
-//! DingTalk's custom-bot webhook: signing, messages, answers, the client, and a stand-in.
+//! DingTalk's custom-bot webhook and the API of apps: signing, tokens, messages, answers, the client, and a stand-in.
 //!
-//! What leaves here is one signed `POST` per message; what comes back is an
-//! [`Answer`](crate::engine::Answer). Nothing here retries, waits or counts: that is the engine's. Tokens,
-//! secrets and signatures appear in the request and nowhere else.
+//! What leaves here is one `POST` per message, signed or with a token; what comes back is an
+//! [`Answer`](crate::engine::Answer). Nothing here retries, waits or counts: that is the engine's. Only a call that
+//! was refused for its token, and so did nothing, is repeated once with a fresh one. Tokens, secrets and signatures
+//! appear in the request and nowhere else.
 
+pub mod apicode;
 pub mod client;
 pub mod errcode;
 pub mod message;
 pub mod sign;
 pub mod simulator;
+mod token;
 
 pub use client::Client;
 
@@ -17,3 +20,15 @@ pub(crate) const SEND_PATH: &str = "/robot/send";
 
 /// Most bytes of a request body, from the text of errcode 460101.
 pub const BODY_BYTES_MAX: usize = 20_000;
+
+/// The path of the call that gives an app its access token.
+pub(crate) const TOKEN_PATH: &str = "/v1.0/oauth2/accessToken";
+
+/// The path of the call with which an app's bot sends to a group.
+pub(crate) const GROUP_SEND_PATH: &str = "/v1.0/robot/groupMessages/send";
+
+/// The header of an app's access token.
+pub(crate) const TOKEN_HEADER: &str = "x-acs-dingtalk-access-token";
+
+/// Most bytes of the `msgParam` of a message to a group.
+pub const GROUP_PARAM_BYTES_MAX: usize = 15_000;

@@ -30,7 +30,7 @@ use crate::driver::drafts::Drafts;
 use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
-use crate::engine::view::{AlertList, AlertQuery, BotView, Counts, ReceiverView};
+use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
 use crate::engine::{Answer, Event, Outcome, Send, Verdict};
 use crate::plan::Plan;
 use crate::render::Renderer;
@@ -135,8 +135,8 @@ pub struct Health {
     pub counts: Counts,
     /// Every receiver.
     pub receivers: Vec<ReceiverView>,
-    /// Every bot, also those no receiver uses.
-    pub bots: Vec<BotView>,
+    /// Every endpoint, also those no receiver uses.
+    pub endpoints: Vec<EndpointView>,
 }
 
 impl Handle {
@@ -506,15 +506,15 @@ impl Driver {
         let now = self.clock.now().time;
         self.tasks.spawn(async move {
             let begun = Instant::now();
-            let answer = match &send.bot {
+            let answer = match &send.endpoint {
                 None => print(Arc::clone(&send.body)).await,
-                Some(name) => match plan.bots.get(name) {
-                    Some(bot) => {
+                Some(name) => match plan.endpoints.get(name) {
+                    Some(endpoint) => {
                         client
-                            .send(&plan.dingtalk, bot, Arc::clone(&send.body), now)
+                            .send(&plan.dingtalk, endpoint, Arc::clone(&send.body), now)
                             .await
                     }
-                    None => Answer::no_such_bot(name),
+                    None => Answer::no_such_endpoint(name),
                 },
             };
             Ended::Sent {
@@ -534,7 +534,7 @@ impl Driver {
                 self.steering.rendered(digest, rendered, now);
             }
             Ended::Sent { send, answer, took } => {
-                self.metrics.message(send.bot.as_ref(), answer.outcome, took);
+                self.metrics.message(send.endpoint.as_ref(), answer.outcome, took);
                 self.steering.sent(send.message, answer, now);
             }
         }
@@ -596,7 +596,7 @@ impl Driver {
             store_writable: self.steering.is_writable(),
             counts: engine.counts(),
             receivers: engine.receivers(),
-            bots: engine.bots(),
+            endpoints: engine.endpoints(),
         }
     }
 }
@@ -683,31 +683,33 @@ fn tell_event(metrics: &Metrics, event: Event) {
         Event::Answered {
             message,
             receiver,
-            bot,
+            endpoint,
             answer,
         } => {
             let (digest, part) = (message.digest, message.part);
-            let bot = bot.as_ref().map_or("console", |bot| bot.as_str());
+            let endpoint = endpoint.as_ref().map_or("console", |endpoint| endpoint.as_str());
             let (outcome, detail) = (answer.outcome.as_str(), answer.detail);
             if answer.outcome == Outcome::Delivered {
-                tracing::info!(%digest, part, %receiver, bot, "message delivered");
+                tracing::info!(%digest, part, %receiver, endpoint, "message delivered");
             } else {
                 let errcode = answer.errcode;
-                tracing::warn!(%digest, part, %receiver, bot, outcome, errcode, detail, "message not delivered");
+                tracing::warn!(%digest, part, %receiver, endpoint, outcome, errcode, detail, "message not delivered");
             }
         }
         Event::Paused {
-            bot,
+            endpoint,
             reason,
             span,
             detail,
         } => {
-            tracing::warn!(%bot, reason, seconds = span.0 / 1000, detail, "bot paused");
+            tracing::warn!(%endpoint, reason, seconds = span.0 / 1000, detail, "endpoint paused");
         }
-        Event::QuotaNear { used, quota } => {
+        Event::QuotaNear { quota, used, allowed } => {
+            let quota = quota.as_str();
             tracing::warn!(
-                used,
                 quota,
+                used,
+                allowed,
                 "most of the month's quota is used; what is not urgent is stretched"
             );
         }

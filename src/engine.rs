@@ -24,14 +24,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::alert::{
-    Alert, AlertNo, BotName, DigestId, Labels, MessageId, Now, ReceiverName, RequestId, Severity, SourceName,
-    Span, Tick, Timestamp,
+    Alert, AlertNo, DigestId, EndpointName, Labels, MessageId, Now, ReceiverName, RequestId, Severity,
+    SourceName, Span, Tick, Timestamp,
 };
 use crate::digest::{Change, Detail, Draft, Rendered};
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Concerns, Heard, Record, Truth};
-use crate::plan::{Plan, RouteId, Source, SourceKind};
+use crate::plan::{Plan, Quota, Receiver, RouteId, Source, SourceKind};
 use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, ToldRow};
 
 pub use outcome::{Answer, Outcome};
@@ -93,8 +93,8 @@ pub enum Effect {
 pub struct Send {
     /// Its id.
     pub message: MessageId,
-    /// Through which bot; `None` prints it.
-    pub bot: Option<BotName>,
+    /// Through which endpoint; `None` prints it.
+    pub endpoint: Option<EndpointName>,
     /// The exact bytes.
     pub body: Arc<[u8]>,
 }
@@ -164,15 +164,15 @@ pub enum Event {
         message: MessageId,
         /// To whom.
         receiver: ReceiverName,
-        /// Through which bot; `None` is the console.
-        bot: Option<BotName>,
+        /// Through which endpoint; `None` is the console.
+        endpoint: Option<EndpointName>,
         /// What came of it.
         answer: Answer,
     },
-    /// A bot must be silent.
+    /// An endpoint must be silent.
     Paused {
         /// Which.
-        bot: BotName,
+        endpoint: EndpointName,
         /// Why.
         reason: &'static str,
         /// For how long.
@@ -180,12 +180,14 @@ pub enum Event {
         /// DingTalk's words.
         detail: String,
     },
-    /// Most of the month's quota is used.
+    /// Most of a month's quota is used.
     QuotaNear {
+        /// Which.
+        quota: Quota,
         /// Messages sent this month.
         used: u64,
         /// Messages the month allows.
-        quota: u64,
+        allowed: u64,
     },
 }
 
@@ -216,7 +218,7 @@ impl Reason {
 struct Dirty {
     alerts: BTreeSet<AlertNo>,
     told: BTreeSet<(ReceiverName, AlertNo)>,
-    bots: BTreeSet<BotName>,
+    endpoints: BTreeSet<EndpointName>,
     /// Rows that are written as they stand and not read back from the engine's state.
     rows: Changes,
 }
@@ -230,7 +232,7 @@ pub struct Engine {
     next_digest: DigestId,
     truth: Truth,
     desks: BTreeMap<ReceiverName, Desk>,
-    budgets: BTreeMap<BotName, Budget>,
+    budgets: BTreeMap<EndpointName, Budget>,
     /// When alerts are to be looked at because of their age.
     ageing: BTreeMap<Tick, Vec<AlertNo>>,
     /// When told alerts are to be looked at for a reminder.
@@ -246,9 +248,10 @@ pub struct Engine {
     /// Until when nothing expires and nothing is forgotten, so that its sender has the chance to repeat it: a while
     /// after a start, and after the clock was set.
     patient_until: Timestamp,
-    /// When a message was last counted against the month.
-    counted_at: Option<Tick>,
-    quota_warned: bool,
+    /// When a message was last counted against each quota.
+    counted_at: BTreeMap<Quota, Tick>,
+    /// Of which quotas most is used, and that was said.
+    quota_warned: BTreeSet<Quota>,
     /// State of the generator of jitter.
     random: u64,
     now: Now,
@@ -322,12 +325,12 @@ impl Engine {
             firing: 0,
             draining: false,
             patient_until: now.time.plus(limits::RESTART_GRACE),
-            counted_at: None,
-            quota_warned: false,
+            counted_at: BTreeMap::new(),
+            quota_warned: BTreeSet::new(),
             now,
         };
-        for (bot, row) in saved.bots {
-            engine.budgets.insert(bot, Budget::restored(&row, now));
+        for (endpoint, row) in saved.endpoints {
+            engine.budgets.insert(endpoint, Budget::restored(&row, now));
         }
         engine.restore_told(saved.told);
         for (receiver, at) in saved.served {
@@ -335,7 +338,9 @@ impl Engine {
             engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
             // What makes the month's quota last goes on where it was.
             let counted_at = Tick(now.tick.0.saturating_sub(age.0));
-            engine.counted_at = engine.counted_at.max(Some(counted_at));
+            let quota = (engine.plan.receivers.get(&receiver)).map_or(Quota::Webhook, Receiver::quota);
+            let latest = engine.counted_at.entry(quota).or_insert(counted_at);
+            *latest = counted_at.max(*latest);
         }
         for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);
@@ -390,7 +395,7 @@ impl Engine {
                 for budget in self.budgets.values_mut() {
                     budget.lift_refusal();
                 }
-                self.dirty.bots.extend(self.budgets.keys().cloned());
+                self.dirty.endpoints.extend(self.budgets.keys().cloned());
                 self.enact_plan();
             }
             Input::Timer => {}
@@ -423,9 +428,9 @@ impl Engine {
                 .copied();
             changes.told.insert((receiver, alert), row);
         }
-        for bot in dirty.bots {
-            if let Some(budget) = self.budgets.get(&bot) {
-                changes.bots.insert(bot, budget.row(self.now));
+        for endpoint in dirty.endpoints {
+            if let Some(budget) = self.budgets.get(&endpoint) {
+                changes.endpoints.insert(endpoint, budget.row(self.now));
             }
         }
         changes
@@ -439,7 +444,7 @@ impl Engine {
     /// How many rows [`Engine::changes`] would have.
     pub fn rows_changed(&self) -> usize {
         let rows = usize::try_from(self.dirty.rows.rows()).unwrap_or(usize::MAX);
-        let keyed = self.dirty.alerts.len() + self.dirty.told.len() + self.dirty.bots.len();
+        let keyed = self.dirty.alerts.len() + self.dirty.told.len() + self.dirty.endpoints.len();
         rows.saturating_add(keyed + self.truth.models_changed())
     }
 
@@ -673,7 +678,7 @@ impl Engine {
         self.reminders.clear();
         self.file_reminders();
         // What the next process finds must fit the clock it will see.
-        self.dirty.bots.extend(self.budgets.keys().cloned());
+        self.dirty.endpoints.extend(self.budgets.keys().cloned());
         self.touched.extend(self.desks.keys().cloned());
     }
 
@@ -801,8 +806,8 @@ impl Engine {
         for receiver in plan.receivers.keys() {
             self.desk(receiver);
         }
-        for bot in plan.bots.keys() {
-            self.budgets.entry(bot.clone()).or_default();
+        for endpoint in plan.endpoints.keys() {
+            self.budgets.entry(endpoint.clone()).or_default();
         }
     }
 

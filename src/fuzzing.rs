@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::alert::words::{Model, Texts, Words};
 use crate::alert::{Labels, ModelNo, Span, Timestamp};
 use crate::plan::matcher::Matcher;
-use crate::plan::{Auth, Channel, Locale, MessageKind, Plan, Receiver, Source, SourceKind};
+use crate::plan::{Auth, Bot, Channel, Locale, MessageKind, Plan, Receiver, Source, SourceKind};
 use crate::render::Renderer;
+use crate::secret::Secret;
 use crate::source::json::{ALERTS_MAX, Mapping, MappingText};
 use crate::source::{self, PROBLEMS_MAX};
 
@@ -207,6 +208,15 @@ fn words(own: &str) {
 fn plan(locale: Locale) -> Plan {
     let mut plan = Plan::builtin(Path::new("."));
     plan.locale = locale;
+    let bot = Bot {
+        name: "ops-1".into(),
+        access_token: Secret::new("t"),
+        secret: None,
+        base_url: None,
+        keyword: None,
+        per_minute: 18,
+    };
+    plan.endpoints.insert(bot.name.clone(), bot.into());
     plan
 }
 
@@ -214,7 +224,7 @@ fn plan(locale: Locale) -> Plan {
 fn renderer(locale: Locale, kind: MessageKind, template: Option<&str>) -> Option<Renderer> {
     let mut plan = plan(locale);
     plan.server.external_url = Some(EXTERNAL_URL.to_owned());
-    let mut ops = Receiver::builtin("ops".into(), Channel::Bots(vec!["ops-1".into()]));
+    let mut ops = Receiver::builtin("ops".into(), Channel::Endpoints(vec!["ops-1".into()]));
     ops.message = kind;
     ops.picture = Some(PICTURE.to_owned());
     plan.receivers.insert("ops".into(), ops);

@@ -12,7 +12,7 @@ use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::alert::{BotName, IntervalName, Labels, ReceiverName, SourceName, Span, Timestamp};
+use crate::alert::{AppName, EndpointName, IntervalName, Labels, ReceiverName, SourceName, Span, Timestamp};
 use crate::plan::calendar::TimeInterval;
 use crate::plan::matcher::Matcher;
 use crate::secret::Secret;
@@ -35,8 +35,10 @@ pub struct Plan {
     pub sources: BTreeMap<SourceName, Source>,
     /// DingTalk itself.
     pub dingtalk: DingTalk,
-    /// The custom bots.
-    pub bots: BTreeMap<BotName, Bot>,
+    /// The apps of the organisation.
+    pub apps: BTreeMap<AppName, Arc<App>>,
+    /// What messages are sent through: custom bots, and apps in their groups.
+    pub endpoints: BTreeMap<EndpointName, Endpoint>,
     /// Who is told.
     pub receivers: BTreeMap<ReceiverName, Receiver>,
     /// The routing tree.
@@ -164,15 +166,230 @@ pub enum Auth {
 pub struct DingTalk {
     /// Scheme and host of the webhook API, without a trailing slash.
     pub base_url: String,
-    /// Sends a calendar month allows; `None` is no limit.
+    /// Webhook messages a calendar month allows; `None` is no limit.
     pub monthly_quota: Option<u64>,
+    /// API calls a calendar month allows; `None` is no limit.
+    pub monthly_api_quota: Option<u64>,
+}
+
+/// What a message is sent through. Each has its own pauses; what it may send, and what counts against which month,
+/// follows from its way.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its name: that of the bot, or `group/RECEIVER`.
+    pub name: EndpointName,
+    /// How it sends.
+    pub way: Way,
+}
+
+/// How an endpoint sends.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// Through the webhook of a custom bot.
+    Bot(Bot),
+    /// Through an app's bot, into one group.
+    Group(Group),
+}
+
+impl Way {
+    /// The stable name in the API.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Bot(_) => "bot",
+            Self::Group(_) => "group",
+        }
+    }
+}
+
+/// Messages of an endpoint in a sliding stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At most so many.
+    pub messages: u32,
+    /// In a stretch as long as this.
+    pub window: Span,
+}
+
+/// What a message counts against in its calendar month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quota {
+    /// `monthly_quota`.
+    Webhook,
+    /// `monthly_api_quota`.
+    Api,
+}
+
+impl Quota {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Webhook, Self::Api];
+
+    /// What the messages of an endpoint of this name count against, configured or not.
+    pub fn of(endpoint: &EndpointName) -> Self {
+        if endpoint.as_str().starts_with(Group::PREFIX) {
+            Self::Api
+        } else {
+            Self::Webhook
+        }
+    }
+
+    /// The stable name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Api => "api",
+        }
+    }
+}
+
+impl DingTalk {
+    /// Messages a calendar month allows; `None` is no limit.
+    pub const fn quota(&self, quota: Quota) -> Option<u64> {
+        match quota {
+            Quota::Webhook => self.monthly_quota,
+            Quota::Api => self.monthly_api_quota,
+        }
+    }
+}
+
+impl Endpoint {
+    /// How fast it may send, together with those it shares its rate with.
+    pub fn rate(&self) -> Rate {
+        match &self.way {
+            Way::Bot(bot) => Rate {
+                messages: bot.per_minute,
+                window: Span::minutes(1),
+            },
+            Way::Group(group) => Rate {
+                messages: group.app.per_second,
+                window: Span::seconds(1),
+            },
+        }
+    }
+
+    /// The app that sends. Its endpoints have one [`Rate`] between them, and are refused together when it is the
+    /// app that is refused.
+    pub fn app(&self) -> Option<&AppName> {
+        match &self.way {
+            Way::Bot(_) => None,
+            Way::Group(group) => Some(&group.app.name),
+        }
+    }
+
+    /// Whether DingTalk shows a message once that is sent twice with the same bytes.
+    pub const fn folds_repeats(&self) -> bool {
+        match self.way {
+            Way::Bot(_) => true,
+            Way::Group(_) => false,
+        }
+    }
+
+    /// Most bytes of a message as DingTalk measures it, a tenth below what it takes.
+    pub const fn message_bytes_max(&self) -> usize {
+        match self.way {
+            Way::Bot(_) => 18_000,
+            Way::Group(_) => 13_500,
+        }
+    }
+
+    /// Whether a message can make phones ring.
+    pub const fn mentions(&self) -> bool {
+        match self.way {
+            Way::Bot(_) => true,
+            Way::Group(_) => false,
+        }
+    }
+
+    /// A word DingTalk demands in every message.
+    pub fn keyword(&self) -> Option<&str> {
+        match &self.way {
+            Way::Bot(bot) => bot.keyword.as_deref().filter(|keyword| !keyword.is_empty()),
+            Way::Group(_) => None,
+        }
+    }
+
+    /// Scheme and host it is reached at, without a trailing slash.
+    pub fn base_url<'a>(&'a self, dingtalk: &'a DingTalk) -> &'a str {
+        match &self.way {
+            Way::Bot(bot) => bot.base_url.as_deref().unwrap_or(&dingtalk.base_url),
+            Way::Group(group) => &group.app.base_url,
+        }
+    }
+
+    /// Every secret it uses.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let (first, second) = match &self.way {
+            Way::Bot(bot) => (&bot.access_token, bot.secret.as_ref()),
+            Way::Group(group) => (&group.app.secret, None),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
+impl From<Bot> for Endpoint {
+    fn from(bot: Bot) -> Self {
+        Self {
+            name: bot.name.clone(),
+            way: Way::Bot(bot),
+        }
+    }
+}
+
+/// `apps:`, one app of the organisation.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its name.
+    pub name: AppName,
+    /// Its key (Client ID).
+    pub key: String,
+    /// Its secret (Client Secret).
+    pub secret: Secret,
+    /// The code of its bot.
+    pub robot_code: String,
+    /// Scheme and host of the API, without a trailing slash.
+    pub base_url: String,
+    /// Most calls of one API in any second.
+    pub per_second: u32,
+}
+
+/// `group:` of a receiver: a group chat that an app's bot is in.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The app.
+    pub app: Arc<App>,
+    /// The group's `openConversationId`.
+    pub conversation: String,
+}
+
+impl Group {
+    /// How the names of these endpoints begin, and those of no bot.
+    pub const PREFIX: &'static str = "group/";
+
+    /// The name of the endpoint of a receiver's group.
+    pub fn endpoint_name(receiver: &ReceiverName) -> EndpointName {
+        EndpointName::from(format!("{}{receiver}", Self::PREFIX))
+    }
+}
+
+impl Receiver {
+    /// The endpoints its own digests go through; none for the console.
+    pub fn endpoints(&self) -> &[EndpointName] {
+        match &self.channel {
+            Channel::Endpoints(endpoints) => endpoints,
+            Channel::Console => &[],
+        }
+    }
+
+    /// The quota whose pace its digests keep.
+    pub fn quota(&self) -> Quota {
+        self.endpoints().first().map_or(Quota::Webhook, Quota::of)
+    }
 }
 
 /// `bots:`, one custom bot of one group.
 #[derive(Clone, Debug)]
 pub struct Bot {
     /// Its name.
-    pub name: BotName,
+    pub name: EndpointName,
     /// The `access_token` of its webhook URL.
     pub access_token: Secret,
     /// Signing secret; `None` sends unsigned.
@@ -202,15 +419,15 @@ pub struct Receiver {
     pub mention: Mention,
     /// Most messages one digest may take.
     pub max_messages: NonZeroU8,
-    /// Who is told instead while every bot of this receiver is refused.
+    /// Who is told instead while every endpoint of this receiver is refused.
     pub fallback: Option<ReceiverName>,
 }
 
 /// The way to a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Channel {
-    /// Bots of one group, interchangeable.
-    Bots(Vec<BotName>),
+    /// Endpoints of one group, interchangeable.
+    Endpoints(Vec<EndpointName>),
     /// Standard output.
     Console,
 }
@@ -489,11 +706,9 @@ impl Plan {
             | Auth::Basic { password: secret, .. }
             | Auth::GrafanaHmac { secret, .. } => Some(secret),
         });
-        let of_bots = self
-            .bots
-            .values()
-            .flat_map(|bot| std::iter::once(&bot.access_token).chain(&bot.secret));
-        of_sources.chain(of_bots)
+        let of_apps = self.apps.values().map(|app| &app.secret);
+        let of_endpoints = self.endpoints.values().flat_map(Endpoint::secrets);
+        of_sources.chain(of_apps).chain(of_endpoints)
     }
 
     /// What a start without configuration uses, and what each section of a configuration is when it is absent:
@@ -515,8 +730,10 @@ impl Plan {
             dingtalk: DingTalk {
                 base_url: "https://oapi.dingtalk.com".to_owned(),
                 monthly_quota: Some(3000),
+                monthly_api_quota: Some(5000),
             },
-            bots: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             receivers: BTreeMap::from([(
                 terminal.clone(),
                 Receiver::builtin(terminal.clone(), Channel::Console),

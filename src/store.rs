@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::alert::words::{Model, Words};
 use crate::alert::{
-    AlertNo, BotName, DigestId, Fingerprint, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
+    AlertNo, DigestId, EndpointName, Fingerprint, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
 };
 
 /// Truth: what is known about one alert.
@@ -116,8 +116,8 @@ impl Said {
 pub struct InFlightRow {
     /// Who is told.
     pub receiver: ReceiverName,
-    /// Through which bot; `None` is the console.
-    pub bot: Option<BotName>,
+    /// Through which endpoint; `None` is the console.
+    pub endpoint: Option<EndpointName>,
     /// How many parts the digest has.
     pub parts: u8,
     /// Whether an urgent change is in it.
@@ -130,9 +130,9 @@ pub struct InFlightRow {
     pub attempts: u32,
 }
 
-/// The state of a bot's budget.
+/// The state of an endpoint's budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BotRow {
+pub struct EndpointRow {
     /// When its messages of the last minute were answered.
     pub sent: Vec<Timestamp>,
     /// Until when it is paused, and the stable name of why.
@@ -161,8 +161,8 @@ pub struct DigestRow {
 /// A message of a digest in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
-    /// Through which bot; `None` is the console.
-    pub bot: Option<BotName>,
+    /// Through which endpoint; `None` is the console.
+    pub endpoint: Option<EndpointName>,
     /// When it was last tried.
     pub sent_at: Option<Timestamp>,
     /// How often it was tried.
@@ -198,7 +198,7 @@ pub struct Changes {
     /// In flight.
     pub in_flight: BTreeMap<MessageId, Option<InFlightRow>>,
     /// Budgets.
-    pub bots: BTreeMap<BotName, BotRow>,
+    pub endpoints: BTreeMap<EndpointName, EndpointRow>,
     /// When each receiver was last sent a digest.
     pub served: BTreeMap<ReceiverName, Timestamp>,
     /// History.
@@ -223,7 +223,7 @@ impl Changes {
             + self.alerts.len()
             + self.told.len()
             + self.in_flight.len()
-            + self.bots.len()
+            + self.endpoints.len()
             + self.served.len()
             + self.digests.len()
             + self.messages.len()
@@ -238,7 +238,7 @@ impl Changes {
         self.alerts.extend(newer.alerts);
         self.told.extend(newer.told);
         self.in_flight.extend(newer.in_flight);
-        self.bots.extend(newer.bots);
+        self.endpoints.extend(newer.endpoints);
         self.served.extend(newer.served);
         self.digests.extend(newer.digests);
         self.messages.extend(newer.messages);
@@ -263,7 +263,7 @@ pub struct Saved {
     /// In flight, in the order of their ids.
     pub in_flight: Vec<(MessageId, InFlightRow)>,
     /// Budgets.
-    pub bots: Vec<(BotName, BotRow)>,
+    pub endpoints: Vec<(EndpointName, EndpointRow)>,
     /// When each receiver was last served.
     pub served: Vec<(ReceiverName, Timestamp)>,
 }

@@ -52,7 +52,7 @@ fn draft(plan: &Plan, changes: u64) -> Draft {
         id: DigestId(1),
         uuid_prefix: "bench-1-".to_owned(),
         receiver: "console".into(),
-        bot: None,
+        endpoint: None,
         composed_at: now,
         urgent: false,
         entries: (0..changes).map(|number| entry(plan, number, now)).collect(),

@@ -22,9 +22,9 @@ pub(super) fn run(args: CheckArgs) -> Result<Exit, Failure> {
     }
     let plan = &loaded.plan;
     say(format!(
-        "{file}: valid; sources {}, bots {}, receivers {}, routes {}",
+        "{file}: valid; sources {}, endpoints {}, receivers {}, routes {}",
         plan.sources.len(),
-        plan.bots.len(),
+        plan.endpoints.len(),
         plan.receivers.len(),
         plan.routes.iter().count(),
     ));

@@ -1,4 +1,4 @@
-//! `dingest send`: a test message through every bot of a receiver, without the daemon.
+//! `dingest send`: a test message through every endpoint of a receiver, without the daemon.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use crate::clock::now;
 use crate::dingtalk::Client;
 use crate::dingtalk::message::{self, At};
 use crate::engine::Outcome;
-use crate::plan::{Bot, Channel, Plan, Receiver};
+use crate::plan::{Channel, Endpoint, Plan, Receiver, Way};
 use crate::render::form::{Form, Line};
 
 #[derive(Debug, Args)]
@@ -32,23 +32,23 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
             known.join("`, `")
         )
     })?;
-    let Channel::Bots(bots) = &receiver.channel else {
+    let Channel::Endpoints(endpoints) = &receiver.channel else {
         say(&args.text);
         return Ok(Exit::Done);
     };
     let client = Client::new();
     let mut exit = Exit::Done;
-    for bot in bots.iter().filter_map(|name| plan.bots.get(name)) {
-        if !send(&client, &plan, receiver, bot, &args.text).await {
+    for endpoint in endpoints.iter().filter_map(|name| plan.endpoints.get(name)) {
+        if !send(&client, &plan, receiver, endpoint, &args.text).await {
             exit = Exit::Failed;
         }
     }
     Ok(exit)
 }
 
-/// Sends through one bot and says what came of it.
-async fn send(client: &Client, plan: &Plan, receiver: &Receiver, bot: &Bot, text: &str) -> bool {
-    let keyword = bot.keyword.as_deref().unwrap_or_default();
+/// Sends through one endpoint and says what came of it.
+async fn send(client: &Client, plan: &Plan, receiver: &Receiver, endpoint: &Endpoint, text: &str) -> bool {
+    let keyword = endpoint.keyword().unwrap_or_default();
     let title = format!("dingest {keyword}");
     let text = if text.contains(keyword) {
         text.to_owned()
@@ -60,11 +60,16 @@ async fn send(client: &Client, plan: &Plan, receiver: &Receiver, bot: &Bot, text
         section: None,
     };
     let content = Form::of(plan, receiver).content(title.trim_end(), &text, &[], &[line]);
-    let uuid = format!("dingest-test-{:x}", now().0);
-    let body = message::webhook(&content, &At::default(), &uuid);
-    let answer = client.send(&plan.dingtalk, bot, body.into(), now()).await;
+    let body = match &endpoint.way {
+        Way::Bot(_) => {
+            let uuid = format!("dingest-test-{:x}", now().0);
+            message::webhook(&content, &At::default(), &uuid)
+        }
+        Way::Group(group) => message::group(&content, &group.app.robot_code, &group.conversation).0,
+    };
+    let answer = client.send(&plan.dingtalk, endpoint, body.into(), now()).await;
     let delivered = answer.outcome == Outcome::Delivered;
     // The detail holds DingTalk's code, what it means and what to do.
-    say(format!("{}: {} {}", bot.name, answer.outcome.as_str(), answer.detail).trim_end());
+    say(format!("{}: {} {}", endpoint.name, answer.outcome.as_str(), answer.detail).trim_end());
     delivered
 }

@@ -3,6 +3,7 @@
 //! Every step notes what is wrong and goes on with the rest; whether there is a plan is decided at the very end.
 //! What is absent is as in [`Plan::builtin`].
 
+mod endpoints;
 mod receivers;
 mod routes;
 mod secrets;
@@ -18,6 +19,7 @@ use super::read::{At, Given};
 use super::report::{FileNo, Findings, Place};
 use super::suggest;
 use crate::plan::{Locale, Plan};
+use endpoints::Senders;
 
 /// Everything that was read.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct Written {
     pub(crate) start: Place,
     pub(crate) sources: Vec<raw::Source>,
     pub(crate) bots: Vec<raw::Bot>,
+    pub(crate) apps: Vec<raw::App>,
     pub(crate) receivers: Vec<raw::Receiver>,
     pub(crate) intervals: Vec<raw::NamedIntervals>,
     /// Routes of included files.
@@ -70,8 +73,13 @@ pub(crate) fn compile(written: &Written, state_dir: &Path, findings: &mut Findin
 
     let (intervals, mut interval_names) = times::intervals(&written.intervals, &plan.timezone, findings);
     plan.intervals = intervals;
-    let (bots, mut bot_names) = receivers::bots(&written.bots, findings);
-    plan.bots = bots;
+    let (bots, bot_names) = endpoints::bots(&written.bots, findings);
+    let (apps, app_names) = endpoints::apps(&written.apps, findings);
+    (plan.endpoints, plan.apps) = (bots, apps);
+    let mut senders = Senders {
+        bots: bot_names,
+        apps: app_names,
+    };
     let mut receiver_names = Names::new("receiver");
     let terminal_only = written.receivers.is_empty() && root.receivers.is_absent() && root.route.is_absent();
     if terminal_only {
@@ -82,13 +90,14 @@ pub(crate) fn compile(written: &Written, state_dir: &Path, findings: &mut Findin
             )
             .help("add `bots` and `receivers`");
     } else {
-        plan.receivers = receivers::receivers(written, &plan, &mut bot_names, &mut receiver_names, findings);
+        receivers::receivers(written, &mut plan, &mut senders, &mut receiver_names, findings);
         plan.routes = routes::routes(written, &mut receiver_names, &mut interval_names, findings);
     }
     // What is misspelt elsewhere would seem unused here.
     if !findings.failed() {
         receiver_names.warn_of_unused("is on no route and nobody's fallback", findings);
-        bot_names.warn_of_unused("belongs to no receiver", findings);
+        senders.bots.warn_of_unused("belongs to no receiver", findings);
+        senders.apps.warn_of_unused("belongs to no receiver", findings);
         interval_names.warn_of_unused("is not used by any route", findings);
     }
     plan

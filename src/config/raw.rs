@@ -82,13 +82,16 @@ mapping! {
         [optional] dingtalk: DingTalk,
         /// Custom bots of group chats.
         [optional] bots: Vec<Bot>,
+        /// Apps of the organisation, whose bots can be in group chats.
+        [optional] apps: Vec<App>,
         /// Who is told. Absent: one named terminal that prints digests.
         [optional] receivers: Vec<Receiver>,
         /// The root of the routing tree. Absent: everything goes to the only receiver.
         [optional] route: Route,
         /// Named sets of times for mute_time_intervals and active_time_intervals.
         [optional] time_intervals: Vec<NamedIntervals>,
-        /// Files or patterns with more sources, bots, receivers, time intervals, and routes appended under the root.
+        /// Files or patterns with more sources, bots, apps, receivers, time intervals, and routes appended under the
+        /// root.
         [optional] include: Vec<At<String>>,
     }
 
@@ -98,6 +101,8 @@ mapping! {
         [optional] sources: Vec<Source>,
         /// More bots.
         [optional] bots: Vec<Bot>,
+        /// More apps.
+        [optional] apps: Vec<App>,
         /// More receivers.
         [optional] receivers: Vec<Receiver>,
         /// Routes appended under the root.
@@ -192,8 +197,10 @@ mapping! {
     "`dingtalk`" DingTalk {
         /// Where the webhook API is. Default: oapi.dingtalk.com by https.
         [optional] base_url: String,
-        /// Sends a month allows the organisation; 0 is no limit. Default: 3000.
+        /// Webhook messages a month allows the organisation; 0 is no limit. Default: 3000.
         [optional] monthly_quota: Number<0, 1_000_000_000>,
+        /// API calls a month allows the organisation's apps; 0 is no limit. Default: 5000.
+        [optional] monthly_api_quota: Number<0, 1_000_000_000>,
     }
 
     /// A custom bot of a group chat: access_token or url, and secret when it signs.
@@ -212,12 +219,38 @@ mapping! {
         [optional] per_minute: Number<1, 20>,
     }
 
-    /// Somebody who is told: through bots, or on the console.
+    /// An app of the organisation, from DingTalk's developer console.
+    "an app" App {
+        /// Its name.
+        [required] name: String,
+        /// Its AppKey (Client ID).
+        [secret] app_key: SecretText,
+        /// Its AppSecret (Client Secret).
+        [secret] app_secret: SecretText,
+        /// The code of its bot. Default: the AppKey.
+        [optional] robot_code: String,
+        /// Where the API is. Default: api.dingtalk.com by https.
+        [optional] base_url: String,
+        /// Most calls of one API in any second. Default: 18.
+        [optional] per_second: Number<1, 60>,
+    }
+
+    /// A group chat that the bot of an app is in.
+    "`group`" Group {
+        /// The app.
+        [required] app: String,
+        /// The group's openConversationId, cid and what follows.
+        [required] conversation: String,
+    }
+
+    /// Somebody who is told: through bots, through an app, or on the console.
     "a receiver" Receiver {
         /// Its name.
         [required] name: String,
         /// Bots of one group; any of them may be used.
         [optional] bots: Vec<At<String>>,
+        /// A group that the bot of an app is in, instead of bots.
+        [optional] group: Group,
         /// Print digests instead: {}.
         [optional] console: Console,
         /// Name of its template. Default: digest.
@@ -231,7 +264,7 @@ mapping! {
         [optional] mention: Mention,
         /// Most messages one digest may take. Default: 3.
         [optional] max_messages: Number<1, 10>,
-        /// Receiver to be told while every bot of this one is refused.
+        /// Receiver to be told while every way to this one is refused.
         [optional] fallback: String,
     }
 

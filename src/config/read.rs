@@ -432,6 +432,7 @@ macro_rules! mapping {
     )*) => {$(
         $(#[doc = $doc])*
         #[derive(Debug)]
+        #[allow(clippy::struct_field_names, reason = "fields are named as the keys are")]
         pub(crate) struct $name {
             /// Where the mapping stands.
             #[allow(dead_code, reason = "not every mapping is pointed at as a whole")]

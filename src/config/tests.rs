@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use insta::{assert_snapshot, glob};
 
 use super::*;
-use crate::plan::{Auth, Bot, Channel, GroupBy, Listen, Route, RouteId, Source, SourceKind};
+use crate::plan::{App, Auth, Bot, Channel, GroupBy, Listen, Route, RouteId, Source, SourceKind, Way};
 
 /// Everything in `secrets/` and in the files holds this; it must never come out.
 const MARK: &str = "hunter2";
@@ -121,7 +121,8 @@ fn secret_files_are_read_anew_by_each_load_and_watched() {
         let loaded =
             load(Some(&file("c.yaml")), Path::new("state")).unwrap_or_else(|report| panic!("{report}"));
         assert_eq!(loaded.files, [file("c.yaml"), file("t")]);
-        loaded.plan.bots["b"].access_token.expose().to_owned()
+        let token = loaded.plan.endpoints["b"].secrets().next();
+        token.unwrap().expose().to_owned()
     };
     assert_eq!(token("one\n"), "one");
     assert_eq!(token("two"), "two");
@@ -326,8 +327,8 @@ fn outline(loaded: &Loaded) -> String {
     writeln!(text, "{} {}", plan.locale.tag(), zone_name(&plan.timezone)).unwrap();
     writeln!(
         text,
-        "dingtalk {} quota={:?}",
-        plan.dingtalk.base_url, plan.dingtalk.monthly_quota
+        "dingtalk {} quota={:?} api={:?}",
+        plan.dingtalk.base_url, plan.dingtalk.monthly_quota, plan.dingtalk.monthly_api_quota
     )
     .unwrap();
     for (name, template) in &plan.templates {
@@ -336,7 +337,18 @@ fn outline(loaded: &Loaded) -> String {
     plan.sources
         .values()
         .for_each(|source| outline_source(source, &mut text));
-    plan.bots.values().for_each(|bot| outline_bot(bot, &mut text));
+    plan.apps.values().for_each(|app| outline_app(app, &mut text));
+    for endpoint in plan.endpoints.values() {
+        match &endpoint.way {
+            Way::Bot(bot) => outline_bot(bot, &mut text),
+            Way::Group(group) => writeln!(
+                text,
+                "{} app={} conversation={}",
+                endpoint.name, group.app.name, group.conversation
+            )
+            .unwrap(),
+        }
+    }
     outline_receivers(plan, &mut text);
     outline_route(plan, RouteId(0), 0, &mut text);
     for (name, intervals) in &plan.intervals {
@@ -392,6 +404,20 @@ fn outline_source(source: &Source, text: &mut String) {
     .unwrap();
 }
 
+fn outline_app(app: &App, text: &mut String) {
+    writeln!(
+        text,
+        "app {} key={} secret={} bytes robot={} base={} per_second={}",
+        app.name,
+        app.key,
+        app.secret.expose().len(),
+        app.robot_code,
+        app.base_url,
+        app.per_second
+    )
+    .unwrap();
+}
+
 fn outline_bot(bot: &Bot, text: &mut String) {
     let secret = bot.secret.as_ref().map(|secret| secret.expose().len());
     writeln!(
@@ -409,7 +435,7 @@ fn outline_bot(bot: &Bot, text: &mut String) {
 fn outline_receivers(plan: &Plan, text: &mut String) {
     for receiver in plan.receivers.values() {
         let channel = match &receiver.channel {
-            Channel::Bots(bots) => format!("{bots:?}"),
+            Channel::Endpoints(endpoints) => format!("{endpoints:?}"),
             Channel::Console => "console".to_owned(),
         };
         let picture = receiver.picture.as_ref();

@@ -1022,12 +1022,12 @@ fn notice_value(notice: &Notice, timezone: &TimeZone) -> NoticeValue {
     match notice {
         Notice::Fallback {
             through,
-            bot,
+            endpoint,
             reason,
             until,
         } => NoticeValue::Fallback {
             through: through.to_string(),
-            bot: bot.to_string(),
+            endpoint: endpoint.to_string(),
             reason,
             until: rfc3339(*until, timezone),
         },

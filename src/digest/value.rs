@@ -284,10 +284,10 @@ pub struct TopValue {
 pub enum NoticeValue {
     /// Sent through another receiver.
     Fallback {
-        /// The receiver whose bot carries it.
+        /// The receiver whose endpoint carries it.
         through: String,
-        /// A bot that could not.
-        bot: String,
+        /// An endpoint that could not.
+        endpoint: String,
         /// Why.
         reason: &'static str,
         /// Until when.

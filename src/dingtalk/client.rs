@@ -1,21 +1,25 @@
-//! Sends one message to one bot and says what came of it.
+//! Sends one message through one endpoint and says what came of it.
 //!
-//! Every attempt is signed afresh. An answer is either DingTalk's ([`errcode`]) or a failure of the way there:
-//! what failed before the connection stood was certainly not delivered, everything after that may have been.
-//! There is no retrying here, no waiting and no memory; no token, secret or signature leaves in an [`Answer`].
+//! Every attempt is signed afresh, or goes with the app's token. An answer is either DingTalk's ([`errcode`],
+//! [`apicode`]) or a failure of the way there: what failed before the connection stood was certainly not delivered,
+//! everything after that may have been. There is no retrying here beyond a refused token, no waiting, and no memory but
+//! of tokens; no token, secret or signature leaves in an [`Answer`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::alert::Timestamp;
-use crate::dingtalk::{errcode, sign};
+use crate::alert::{Span, Timestamp};
+use crate::dingtalk::apicode::{self, Reading};
+use crate::dingtalk::token::{Token, Tokens};
+use crate::dingtalk::{GROUP_SEND_PATH, TOKEN_HEADER, TOKEN_PATH, errcode, sign};
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
-use crate::plan;
+use crate::plan::{self, App, Way};
 use crate::secret::Secret;
 
 /// From looking up the name to the end of the TLS handshake.
@@ -39,6 +43,7 @@ pub struct Client {
     verifying: Arc<OnceCell<reqwest::Client>>,
     /// For `http`, which is for stand-ins and proxies of one's own; it trusts no certificate.
     plain: Arc<OnceCell<reqwest::Client>>,
+    tokens: Tokens,
 }
 
 /// Nothing can be sent over TLS.
@@ -71,13 +76,14 @@ impl Client {
             total,
             verifying: Arc::default(),
             plain: Arc::default(),
+            tokens: Tokens::default(),
         }
     }
 
-    /// Whether messages for these bots could be sent, as far as this machine is concerned.
+    /// Whether messages could be sent through these endpoints, as far as this machine is concerned.
     pub async fn check(&self, plan: &plan::Plan) -> Result<(), ClientError> {
-        for bot in plan.bots.values() {
-            self.http(base_url(&plan.dingtalk, bot)).await?;
+        for endpoint in plan.endpoints.values() {
+            self.http(endpoint.base_url(&plan.dingtalk)).await?;
         }
         Ok(())
     }
@@ -97,32 +103,117 @@ impl Client {
         .map_err(ClientError)
     }
 
-    /// Posts `body` to `bot`, signed for `now`, and reads the answer.
+    /// Sends `body` through an endpoint, signed for `now` or with a token, and reads the answer.
     pub async fn send(
         &self,
         dingtalk: &plan::DingTalk,
-        bot: &plan::Bot,
+        endpoint: &plan::Endpoint,
         body: Arc<[u8]>,
         now: Timestamp,
     ) -> Answer {
-        let base_url = base_url(dingtalk, bot);
+        let base_url = endpoint.base_url(dingtalk);
+        match &endpoint.way {
+            Way::Bot(bot) => self.send_signed(base_url, bot, body, now).await,
+            Way::Group(group) => self.send_as(&group.app, GROUP_SEND_PATH, body, now).await,
+        }
+    }
+
+    /// Posts to the webhook of a custom bot.
+    async fn send_signed(&self, base_url: &str, bot: &plan::Bot, body: Arc<[u8]>, now: Timestamp) -> Answer {
         let url = sign::signed_url(base_url, &bot.access_token, bot.secret.as_ref(), now);
-        let mut answer = match self.http(base_url).await {
-            Ok(http) => post(http, &url, body).await.unwrap_or_else(failure),
-            Err(error) => Answer {
-                outcome: Outcome::Retry,
-                errcode: None,
-                detail: error.to_string(),
-            },
+        let mut answer = match self.post(url.expose(), None, body).await {
+            Ok(response) => response.read(errcode::classify),
+            Err(failure) => failure,
         };
+        let signature = (bot.secret.as_ref()).map(|secret| Secret::new(sign::sign(secret, now)));
+        let encoded = signature
+            .as_ref()
+            .map(|sign| Secret::new(sign::percent_encoded(sign.expose())));
+        let credentials = [
+            Some(&bot.access_token),
+            bot.secret.as_ref(),
+            signature.as_ref(),
+            encoded.as_ref(),
+        ];
         // What DingTalk, or a redirect, says may echo the request.
-        answer.detail = without_credentials(answer.detail, bot, now);
+        answer.detail = without(answer.detail, credentials.into_iter().flatten());
         answer
     }
-}
 
-fn base_url<'a>(dingtalk: &'a plan::DingTalk, bot: &'a plan::Bot) -> &'a str {
-    bot.base_url.as_deref().unwrap_or(&dingtalk.base_url)
+    /// Posts to the API in the name of an app. A call that was refused for its token is made once more with another.
+    async fn send_as(&self, app: &App, path: &str, body: Arc<[u8]>, now: Timestamp) -> Answer {
+        let url = format!("{}{path}", app.base_url);
+        let mut refused = None;
+        loop {
+            let token = match self.token(app, refused.as_ref(), now).await {
+                Ok(token) => token,
+                Err(failure) => return failure,
+            };
+            let posted = self.post(&url, Some(token.text()), Arc::clone(&body)).await;
+            let mut reading = match posted {
+                Ok(response) => response
+                    .read(|status, kind, body| apicode::classify(status, kind, body, "processQueryKey")),
+                Err(answer) => Reading {
+                    answer,
+                    token_refused: false,
+                },
+            };
+            if reading.token_refused && refused.is_none() {
+                refused = Some(token);
+                continue;
+            }
+            let credentials = [token.text(), &app.secret];
+            reading.answer.detail = without(reading.answer.detail, credentials.into_iter());
+            return reading.answer;
+        }
+    }
+
+    /// The app's access token: the one at hand unless it is `refused` or about to end.
+    async fn token(&self, app: &App, refused: Option<&Token>, now: Timestamp) -> Result<Token, Answer> {
+        let fetch = self.fetch_token(app, now);
+        self.tokens.get(app, refused, now, fetch).await
+    }
+
+    /// Asks for an access token. Whatever comes of it, no message has been sent.
+    async fn fetch_token(&self, app: &App, now: Timestamp) -> Result<Token, Answer> {
+        let url = format!("{}{TOKEN_PATH}", app.base_url);
+        let body = json!({"appKey": app.key, "appSecret": app.secret.expose()}).to_string();
+        let posted = self.post(&url, None, Arc::from(body.into_bytes())).await;
+        let mut failure = match posted {
+            Ok(response) => {
+                if let Some(token) = response.token(now) {
+                    return Ok(token);
+                }
+                let read = |status, kind: Option<&str>, body: &[u8]| {
+                    apicode::classify(status, kind, body, "accessToken").answer
+                };
+                response.read(read)
+            }
+            Err(failure) => failure,
+        };
+        failure.outcome = match failure.outcome {
+            Outcome::Delivered | Outcome::Unknown => Outcome::Retry,
+            Outcome::Rejected(_) => Outcome::Refused(Refused::Other),
+            outcome @ (Outcome::Retry
+            | Outcome::Limited(_)
+            | Outcome::Blocked(_)
+            | Outcome::Quota
+            | Outcome::Refused(_)) => outcome,
+        };
+        let detail = format!("no access token for app `{}`: {}", app.name, failure.detail);
+        failure.detail = without(detail, std::iter::once(&app.secret));
+        Err(failure)
+    }
+
+    /// One `POST`; a failure on the way is an answer, too.
+    async fn post(&self, url: &str, token: Option<&Secret>, body: Arc<[u8]>) -> Result<Response, Answer> {
+        let http = self.http(url).await.map_err(|error| Answer {
+            outcome: Outcome::Retry,
+            errcode: None,
+            detail: error.to_string(),
+        })?;
+        post(http, url, token, body).await.map_err(failure)
+    }
 }
 
 fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::Client, reqwest::Error> {
@@ -142,16 +233,78 @@ fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::
     builder.build()
 }
 
-async fn post(http: &reqwest::Client, url: &Secret, body: Arc<[u8]>) -> Result<Answer, reqwest::Error> {
-    let mut response = http
-        .post(url.expose())
+/// What came back.
+struct Response {
+    status: u16,
+    content_type: Option<String>,
+    /// Where a redirect points.
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// What it means to a reader of status, content type and body.
+    fn read<R: Explained>(&self, reader: impl FnOnce(u16, Option<&str>, &[u8]) -> R) -> R {
+        let mut read = reader(self.status, self.content_type.as_deref(), &self.body);
+        if (300..400).contains(&self.status)
+            && let Some(target) = self.location.as_deref().and_then(place)
+        {
+            let detail = &mut read.answer().detail;
+            *detail = format!("{detail}; it points to `{target}`");
+        }
+        read
+    }
+
+    /// The access token in it.
+    fn token(&self, now: Timestamp) -> Option<Token> {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        let text = body
+            .get("accessToken")?
+            .as_str()
+            .filter(|text| !text.is_empty())?;
+        let seconds = body.get("expireIn")?.as_u64().filter(|seconds| *seconds > 0)?;
+        // A token that cannot stand in a header is none.
+        HeaderValue::from_str(text).ok()?;
+        (self.status == 200).then(|| Token::new(text, now, Span(seconds.saturating_mul(1000))))
+    }
+}
+
+/// What holds an answer.
+trait Explained {
+    fn answer(&mut self) -> &mut Answer;
+}
+
+impl Explained for Answer {
+    fn answer(&mut self) -> &mut Answer {
+        self
+    }
+}
+
+impl Explained for Reading {
+    fn answer(&mut self) -> &mut Answer {
+        &mut self.answer
+    }
+}
+
+async fn post(
+    http: &reqwest::Client,
+    url: &str,
+    token: Option<&Secret>,
+    body: Arc<[u8]>,
+) -> Result<Response, reqwest::Error> {
+    let mut request = http
+        .post(url)
         .header(
             CONTENT_TYPE,
             HeaderValue::from_static("application/json; charset=utf-8"),
         )
-        .body(Bytes::from_owner(body))
-        .send()
-        .await?;
+        .body(Bytes::from_owner(body));
+    if let Some(token) = token.and_then(|token| HeaderValue::from_str(token.expose()).ok()) {
+        let mut token = token;
+        token.set_sensitive(true);
+        request = request.header(TOKEN_HEADER, token);
+    }
+    let mut response = request.send().await?;
     let mut read = Vec::new();
     while read.len() < ANSWER_BYTES_MAX {
         let Some(chunk) = response.chunk().await? else {
@@ -160,14 +313,13 @@ async fn post(http: &reqwest::Client, url: &Secret, body: Arc<[u8]>) -> Result<A
         let room = ANSWER_BYTES_MAX - read.len();
         read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
     }
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let mut answer = errcode::classify(response.status().as_u16(), header(CONTENT_TYPE), &read);
-    if response.status().is_redirection()
-        && let Some(target) = header(LOCATION).and_then(place)
-    {
-        answer.detail = format!("{}; it points to `{target}`", answer.detail);
-    }
-    Ok(answer)
+    let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    Ok(Response {
+        status: response.status().as_u16(),
+        content_type: header(CONTENT_TYPE),
+        location: header(LOCATION),
+        body: read,
+    })
 }
 
 /// Scheme, host and path of a redirect's target: its query may hold our token.
@@ -218,25 +370,11 @@ fn causes(error: &reqwest::Error) -> Vec<String> {
 }
 
 /// The text without anything that would let its reader send in our name.
-fn without_credentials(detail: String, bot: &plan::Bot, now: Timestamp) -> String {
-    let signature = bot
-        .secret
-        .as_ref()
-        .map(|secret| Secret::new(sign::sign(secret, now)));
-    let encoded = signature
-        .as_ref()
-        .map(|sign| Secret::new(sign::percent_encoded(sign.expose())));
-    [
-        Some(&bot.access_token),
-        bot.secret.as_ref(),
-        signature.as_ref(),
-        encoded.as_ref(),
-    ]
-    .into_iter()
-    .flatten()
-    .map(Secret::expose)
-    .filter(|credential| !credential.is_empty())
-    .fold(detail, |detail, credential| detail.replace(credential, "***"))
+fn without<'a>(detail: String, credentials: impl Iterator<Item = &'a Secret>) -> String {
+    credentials
+        .map(Secret::expose)
+        .filter(|credential| !credential.is_empty())
+        .fold(detail, |detail, credential| detail.replace(credential, "***"))
 }
 
 #[cfg(test)]
@@ -245,7 +383,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::alert::{BotName, Span};
+    use crate::alert::{EndpointName, Span};
     use crate::dingtalk::simulator::fault::{Fault, Injection};
     use crate::dingtalk::simulator::{SimulatedBot, Simulator, SimulatorSettings, Wording};
     use crate::engine::outcome::Rejected;
@@ -260,7 +398,7 @@ mod tests {
 
     fn bot() -> plan::Bot {
         plan::Bot {
-            name: BotName::from("ops"),
+            name: EndpointName::from("ops"),
             access_token: Secret::new(TOKEN),
             secret: Some(Secret::new(SECRET)),
             base_url: None,
@@ -273,6 +411,7 @@ mod tests {
         plan::DingTalk {
             base_url: base_url.to_owned(),
             monthly_quota: None,
+            monthly_api_quota: None,
         }
     }
 
@@ -299,7 +438,10 @@ mod tests {
 
     async fn send(simulator: &Simulator, bot: &plan::Bot, now: Timestamp, total: Duration) -> Answer {
         let client = Client::with_timeouts(LONG, total);
-        let answer = client.send(&at(simulator.url()), bot, HELLO.into(), now).await;
+        let endpoint = plan::Endpoint::from(bot.clone());
+        let answer = client
+            .send(&at(simulator.url()), &endpoint, HELLO.into(), now)
+            .await;
         let shown = format!("{answer:?} {client:?} {simulator:?}");
         let signature = sign::sign(&Secret::new(SECRET), now);
         for credential in [TOKEN, SECRET, &signature, &sign::percent_encoded(&signature)] {
@@ -473,7 +615,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let answer = Client::new()
-            .send(&at(&url), &bot(), HELLO.into(), wall_clock())
+            .send(&at(&url), &bot().into(), HELLO.into(), wall_clock())
             .await;
         assert_eq!(answer.outcome, Outcome::Retry, "{}", answer.detail);
         assert!(
@@ -487,7 +629,7 @@ mod tests {
     #[tokio::test]
     async fn a_base_url_that_is_none_is_the_operators_to_mend() {
         let answer = Client::new()
-            .send(&at("nonsense"), &bot(), HELLO.into(), wall_clock())
+            .send(&at("nonsense"), &bot().into(), HELLO.into(), wall_clock())
             .await;
         assert_eq!(
             answer.outcome,
@@ -511,7 +653,7 @@ mod tests {
         let answer = client
             .send(
                 &at("http://127.0.0.1:1"),
-                &elsewhere,
+                &elsewhere.into(),
                 HELLO.into(),
                 Timestamp(1_790_000_000_000),
             )
@@ -531,7 +673,7 @@ mod tests {
         endless.resize(32 * 1024 * 1024, b'x');
         let (url, served) = peer(endless).await;
         let answer = Client::new()
-            .send(&at(&url), &bot(), HELLO.into(), wall_clock())
+            .send(&at(&url), &bot().into(), HELLO.into(), wall_clock())
             .await;
         assert_eq!(answer.outcome, Outcome::Unknown, "{}", answer.detail);
         let (_, taken) = served.await.unwrap();

@@ -46,9 +46,9 @@ pub const PENALTY: Span = Span::minutes(10);
 /// The block of an egress address that made more than 10,000 calls in 20 seconds.
 pub const ADDRESS_BLOCK: Span = Span::minutes(5);
 /// After a limit on calls per second.
-const QPS_PAUSE: Span = Span::seconds(1);
+pub(super) const QPS_PAUSE: Span = Span::seconds(1);
 /// After a throttle of the gateway whose length is not documented.
-const GATEWAY_PAUSE: Span = Span::minutes(1);
+pub(super) const GATEWAY_PAUSE: Span = Span::minutes(1);
 
 /// Most characters of DingTalk's own wording in a detail.
 const WORDING_CHARS_MAX: usize = 300;
@@ -343,11 +343,11 @@ fn by_status(http_status: u16, html: bool, json: bool, body: &[u8]) -> Answer {
 }
 
 /// The shape of the block of an egress address.
-fn is_punishment(object: &Map<String, Value>) -> bool {
+pub(super) fn is_punishment(object: &Map<String, Value>) -> bool {
     object.contains_key("punish") || object.get("status").and_then(integer) == Some(1111)
 }
 
-fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
+pub(super) fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
     let named = content_type.is_some_and(|name| name.to_ascii_lowercase().contains("html"));
     let body = body
         .strip_prefix("\u{feff}".as_bytes())
@@ -365,7 +365,7 @@ fn integer(value: &Value) -> Option<i64> {
 }
 
 /// The text as one line without control characters, cut where it is too long for a log.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut words = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty());
@@ -383,7 +383,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-fn answer(outcome: Outcome, errcode: Option<i64>, detail: impl Into<String>) -> Answer {
+pub(super) fn answer(outcome: Outcome, errcode: Option<i64>, detail: impl Into<String>) -> Answer {
     Answer {
         outcome,
         errcode,

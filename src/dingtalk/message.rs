@@ -1,8 +1,13 @@
-//! What a message says, and the bodies of DingTalk's custom-bot webhook, with exactly its field names.
+//! What a message says, and the bodies of DingTalk's custom-bot webhook and of its app API, with exactly their field
+//! names.
 //!
-//! [`Content`] is what people see, whatever carries it; [`webhook`] is one way to write it down. A body is raw UTF-8
-//! JSON. `at` is a sibling of the message object; a mention rings only when `@id` also stands in the text, which is
-//! the renderer's business.
+//! [`Content`] is what people see, whatever carries it; [`webhook`] and [`group`] are the ways to write it down. A body
+//! is raw UTF-8 JSON. For a webhook, `at` is a sibling of the message object; a mention rings only when `@id` also
+//! stands in the text, which is the renderer's business. For an app the message is a JSON document inside a text, all
+//! of whose members are texts, and nobody can be mentioned.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -215,6 +220,92 @@ pub fn webhook(content: &Content<'_>, at: &At, uuid: &str) -> Vec<u8> {
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
+/// A message of an app to a group.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupBody<'a> {
+    robot_code: &'a str,
+    open_conversation_id: &'a str,
+    msg_key: &'a str,
+    msg_param: &'a str,
+}
+
+/// The exact bytes of one request to `groupMessages/send`, and the length of its `msgParam`, which is what is limited.
+pub fn group(content: &Content<'_>, robot_code: &str, conversation: &str) -> (Vec<u8>, usize) {
+    let (msg_key, param) = param(content);
+    // As above, members that are texts always serialise.
+    let msg_param = serde_json::to_string(&param).unwrap_or_default();
+    let body = GroupBody {
+        robot_code,
+        open_conversation_id: conversation,
+        msg_key: &msg_key,
+        msg_param: &msg_param,
+    };
+    (serde_json::to_vec(&body).unwrap_or_default(), msg_param.len())
+}
+
+/// The template of an app's message, and its members.
+fn param<'a>(content: &'a Content<'_>) -> (Cow<'static, str>, BTreeMap<Cow<'static, str>, Cow<'a, str>>) {
+    let mut param = BTreeMap::new();
+    let mut add = |name: Cow<'static, str>, text: Cow<'a, str>| drop(param.insert(name, text));
+    let key = match content {
+        Content::Text { text } => {
+            add("content".into(), (*text).into());
+            "sampleText".into()
+        }
+        Content::Markdown { title, text } => {
+            add("title".into(), (*title).into());
+            add("text".into(), (*text).into());
+            "sampleMarkdown".into()
+        }
+        Content::Link {
+            title,
+            text,
+            url,
+            picture,
+        } => {
+            add("title".into(), (*title).into());
+            add("text".into(), (*text).into());
+            add("messageUrl".into(), url.into());
+            if let Some(picture) = picture {
+                add("picUrl".into(), picture.into());
+            }
+            "sampleLink".into()
+        }
+        Content::ActionCard { title, text, buttons } => {
+            add("title".into(), (*title).into());
+            add("text".into(), (*text).into());
+            // Two stand side by side, as those of a bot do, under names of their own.
+            let (key, title, url) = match buttons.len() {
+                0 | 1 => ("sampleActionCard".into(), "singleTitle", "singleURL"),
+                2 => ("sampleActionCard6".into(), "buttonTitle", "buttonUrl"),
+                several => (
+                    format!("sampleActionCard{several}").into(),
+                    "actionTitle",
+                    "actionURL",
+                ),
+            };
+            for (number, button) in (1..).zip(buttons) {
+                let name = |name: &'static str| match buttons.len() {
+                    1 => name.into(),
+                    _ => format!("{name}{number}").into(),
+                };
+                add(name(title), button.title.as_str().into());
+                add(name(url), button.url.as_str().into());
+            }
+            key
+        }
+        // An app has no feeds: the words and addresses of one.
+        Content::FeedCard { entries } => {
+            let line = |entry: &Entry| format!("{}\n{}", entry.title, entry.url);
+            let lines: Vec<String> = entries.iter().map(line).collect();
+            add("content".into(), lines.join("\n\n").into());
+            "sampleText".into()
+        }
+    };
+    (key, param)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,5 +392,72 @@ mod tests {
         let three: serde_json::Value = serde_json::from_slice(&three).expect("JSON");
         assert_eq!(three["actionCard"]["btnOrientation"], "0");
         assert_eq!(three["actionCard"]["btns"].as_array().map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn a_message_of_an_app_is_a_document_inside_a_text() {
+        let content = Content::Markdown {
+            title: "🔴 \"标题\"",
+            text: "### 正文\n",
+        };
+        let (body, param_bytes) = group(&content, "ding1", "cid1==");
+        assert_eq!(
+            String::from_utf8(body).expect("UTF-8"),
+            r####"{"robotCode":"ding1","openConversationId":"cid1==","msgKey":"sampleMarkdown","msgParam":"{\"text\":\"### 正文\\n\",\"title\":\"🔴 \\\"标题\\\"\"}"}"####,
+        );
+        assert_eq!(
+            param_bytes,
+            r####"{"text":"### 正文\n","title":"🔴 \"标题\""}"####.len()
+        );
+    }
+
+    #[track_caller]
+    fn check_param(content: &Content<'_>, expected: &str) {
+        let (key, param) = param(content);
+        let param = serde_json::to_string(&param).expect("JSON");
+        assert_eq!(format!("{key} {param}"), expected);
+    }
+
+    #[test]
+    fn each_type_has_its_template_and_members_for_an_app() {
+        let (title, text) = ("t", "x");
+        check_param(&Content::Text { text }, r#"sampleText {"content":"x"}"#);
+        let link = Content::Link {
+            title,
+            text,
+            url: "https://a/".into(),
+            picture: None,
+        };
+        check_param(
+            &link,
+            r#"sampleLink {"messageUrl":"https://a/","text":"x","title":"t"}"#,
+        );
+        let card = |buttons: &[&str]| Content::ActionCard {
+            title,
+            text,
+            buttons: buttons.iter().map(|title| button(title)).collect(),
+        };
+        check_param(
+            &card(&["a"]),
+            r#"sampleActionCard {"singleTitle":"a","singleURL":"https://a.example.com/","text":"x","title":"t"}"#,
+        );
+        check_param(
+            &card(&["a", "b"]),
+            r#"sampleActionCard6 {"buttonTitle1":"a","buttonTitle2":"b","buttonUrl1":"https://a.example.com/","buttonUrl2":"https://b.example.com/","text":"x","title":"t"}"#,
+        );
+        check_param(
+            &card(&["a", "b", "c"]),
+            r#"sampleActionCard3 {"actionTitle1":"a","actionTitle2":"b","actionTitle3":"c","actionURL1":"https://a.example.com/","actionURL2":"https://b.example.com/","actionURL3":"https://c.example.com/","text":"x","title":"t"}"#,
+        );
+        let entry = |title: &str| Entry {
+            title: title.into(),
+            url: "https://a/".into(),
+            picture: "https://p/".into(),
+        };
+        let entries = vec![entry("one"), entry("two")];
+        check_param(
+            &Content::FeedCard { entries },
+            r#"sampleText {"content":"one\nhttps://a/\n\ntwo\nhttps://a/"}"#,
+        );
     }
 }

@@ -1,10 +1,12 @@
-//! A stand-in for DingTalk's webhook, for tests, demonstrations and trying out templates.
+//! A stand-in for DingTalk's webhook and the API of its apps, for tests, demonstrations and trying out templates.
 //!
 //! It is stricter than the original wherever that is not documented, so that what passes here passes there:
-//! signatures, clock, keyword, size, 20 calls a minute with a penalty, `msgUuid` folding. Faults are made to
-//! order. Everything that arrives is in a bounded ledger, and the group chats are shown as a web page.
+//! signatures, clock, keyword, size, 20 calls a minute with a penalty, `msgUuid` folding; for apps the life of a token,
+//! members of groups, size, 20 calls a second. Faults are made to order. Everything that arrives is in a bounded
+//! ledger, and the group chats are shown as a web page.
 //!
 //! - [`rules`] decides: a plain value, told the time, without any I/O
+//! - [`apps`] decides about apps
 //! - [`content`] reads the five message types
 //! - [`fault`] says what can be made to go wrong
 //! - `http` carries requests to it and answers, or what is left of them, back
@@ -12,14 +14,17 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /robot/send` | the webhook |
+//! | `POST /v1.0/oauth2/accessToken` | an app's access token |
+//! | `POST /v1.0/robot/groupMessages/send` | an app's message to a group |
 //! | `GET /` | the group chats; `/#GROUP` opens one |
 //! | `GET`, `DELETE /_sim/messages` | every call, with `?after=NUMBER` the later ones; empties the groups |
-//! | `GET /_sim/stats` | each bot's numbers: most calls in a window, penalties, … |
+//! | `GET /_sim/stats` | the numbers of each bot and app: most calls in a window, penalties, … |
 //! | `POST`, `GET`, `DELETE /_sim/faults` | orders an [`Injection`] or a list of them; those to come; none any more |
 //!
 //! Tokens and secrets are compared and never shown; a bot that was not configured goes by the last four
 //! characters of its token.
 
+pub mod apps;
 pub mod content;
 pub mod fault;
 mod http;
@@ -45,7 +50,12 @@ use crate::secret::Secret;
 pub struct SimulatorSettings {
     /// The bots it knows.
     pub bots: Vec<SimulatedBot>,
-    /// Is every other token taken for an unsigned bot of a group of its own?
+    /// The apps it knows.
+    pub apps: Vec<SimulatedApp>,
+    /// The groups that bots of apps are in.
+    pub groups: Vec<SimulatedGroup>,
+    /// Is every other token taken for an unsigned bot of a group of its own, every other key for an app, and every
+    /// other conversation for a group all apps are in?
     pub accept_any_token: bool,
     /// How many times faster than the clock the rate window and the penalty pass: at 60 the ten minutes are
     /// ten seconds. Signatures live for an hour of the clock all the same.
@@ -87,10 +97,16 @@ pub struct SimulatorArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8070")]
     pub listen: std::net::SocketAddr,
-    /// A bot, may be repeated; without any, every token is accepted
+    /// A bot, may be repeated; without any bot or app, all are accepted
     #[arg(long = "bot", value_name = "NAME[@GROUP]:TOKEN[:SECRET[:KEYWORD]]")]
     pub bots: Vec<SimulatedBot>,
-    /// Accept other tokens besides those of the named bots
+    /// An app, may be repeated
+    #[arg(long = "app", value_name = "NAME:KEY:SECRET[:ROBOT_CODE]")]
+    pub apps: Vec<SimulatedApp>,
+    /// A group the bot of an app is in, may be repeated
+    #[arg(long = "group", value_name = "APP@GROUP:CONVERSATION")]
+    pub groups: Vec<SimulatedGroup>,
+    /// Accept other tokens, apps and conversations besides the named ones
     #[arg(long)]
     pub accept_any_token: bool,
     /// How many times faster the rate window and the penalty pass
@@ -105,8 +121,10 @@ impl SimulatorArgs {
     /// The settings these arguments ask for.
     pub fn settings(self) -> SimulatorSettings {
         SimulatorSettings {
-            accept_any_token: self.accept_any_token || self.bots.is_empty(),
+            accept_any_token: self.accept_any_token || self.bots.is_empty() && self.apps.is_empty(),
             bots: self.bots,
+            apps: self.apps,
+            groups: self.groups,
             time_scale: self.time_scale,
             wording: self.wording,
         }
@@ -117,6 +135,8 @@ impl Default for SimulatorSettings {
     fn default() -> Self {
         Self {
             bots: Vec::new(),
+            apps: Vec::new(),
+            groups: Vec::new(),
             accept_any_token: true,
             time_scale: NonZeroU32::MIN,
             wording: Wording::default(),
@@ -147,6 +167,79 @@ impl FromStr for SimulatedBot {
             access_token,
             secret: field().map(Secret::new),
             keyword: field().map(str::to_owned),
+        })
+    }
+}
+
+/// An app of the stand-in, written `NAME:KEY:SECRET[:ROBOT_CODE]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedApp {
+    /// Shown as the sender.
+    pub name: String,
+    /// Its `appKey`.
+    pub key: String,
+    /// Its `appSecret`.
+    pub secret: Secret,
+    /// Its `robotCode`.
+    pub robot_code: String,
+}
+
+/// An app that is not written as it should be. The text is not repeated: it holds a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an app is written `NAME:KEY:SECRET[:ROBOT_CODE]`")]
+pub struct SimulatedAppError;
+
+impl FromStr for SimulatedApp {
+    type Err = SimulatedAppError;
+
+    fn from_str(text: &str) -> Result<Self, SimulatedAppError> {
+        let fields: Vec<&str> = text.split(':').collect();
+        if fields.iter().any(|field| field.is_empty()) {
+            return Err(SimulatedAppError);
+        }
+        let (name, key, secret, robot_code) = match fields[..] {
+            [name, key, secret] => (name, key, secret, key),
+            [name, key, secret, robot_code] => (name, key, secret, robot_code),
+            _ => return Err(SimulatedAppError),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            secret: Secret::new(secret),
+            robot_code: robot_code.to_owned(),
+        })
+    }
+}
+
+/// A group that the bot of an app is in, written `APP@GROUP:CONVERSATION`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedGroup {
+    /// The app's name.
+    pub app: String,
+    /// The group's name.
+    pub group: String,
+    /// Its `openConversationId`.
+    pub conversation: String,
+}
+
+/// A group that is not written as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a group is written `APP@GROUP:CONVERSATION`")]
+pub struct SimulatedGroupError;
+
+impl FromStr for SimulatedGroup {
+    type Err = SimulatedGroupError;
+
+    fn from_str(text: &str) -> Result<Self, SimulatedGroupError> {
+        let (app, rest) = text.split_once('@').ok_or(SimulatedGroupError)?;
+        let (group, conversation) = rest.split_once(':').ok_or(SimulatedGroupError)?;
+        if [app, group, conversation].iter().any(|field| field.is_empty()) {
+            return Err(SimulatedGroupError);
+        }
+        Ok(Self {
+            app: app.to_owned(),
+            group: group.to_owned(),
+            conversation: conversation.to_owned(),
         })
     }
 }
@@ -301,6 +394,29 @@ mod tests {
         assert_eq!(short.keyword.as_deref(), Some("告警"));
         for wrong in ["", "ops", "ops:", ":tok", "@group:tok", "ops@:tok"] {
             assert_eq!(read(wrong), Err(SimulatedBotError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_app_and_its_group_are_written_in_one_word_each() {
+        let read = |text: &str| text.parse::<SimulatedApp>();
+        let app = read("ops:ding1:s3cret").unwrap();
+        assert_eq!((app.name.as_str(), app.robot_code.as_str()), ("ops", "ding1"));
+        assert_eq!(read("ops:ding1:s3cret:robot").unwrap().robot_code, "robot");
+        for wrong in ["", "ops", "ops:ding1", "ops::s", "ops:k:s:r:x"] {
+            assert_eq!(read(wrong), Err(SimulatedAppError), "{wrong}");
+        }
+        let group = "ops@on call:cid1==".parse::<SimulatedGroup>().unwrap();
+        assert_eq!(
+            (group.group.as_str(), group.conversation.as_str()),
+            ("on call", "cid1==")
+        );
+        for wrong in ["", "ops:cid", "@g:cid", "ops@:cid", "ops@g:"] {
+            assert_eq!(
+                wrong.parse::<SimulatedGroup>(),
+                Err(SimulatedGroupError),
+                "{wrong}"
+            );
         }
     }
 

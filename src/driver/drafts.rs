@@ -72,7 +72,7 @@ mod tests {
             id: DigestId(id),
             uuid_prefix: String::new(),
             receiver: "ops".into(),
-            bot: None,
+            endpoint: None,
             composed_at: Timestamp(0),
             urgent,
             entries: Vec::new(),

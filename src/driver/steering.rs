@@ -58,7 +58,7 @@ pub enum Action {
 /// Something an operator may want to read about.
 #[derive(Debug)]
 pub enum Report {
-    /// About alerts, digests and bots.
+    /// About alerts, digests and endpoints.
     Event(Event),
     /// The store has stopped taking writes.
     StoreFailed(StoreError),

@@ -1,7 +1,8 @@
-//! What a bot may still send: its sliding minute, its pauses, its month.
+//! What an endpoint may still send: its sliding window, its pauses, its month.
 //!
-//! A message occupies its place in the minute from the moment it is planned until a minute after it was
-//! *answered*, so that no delay on the way can put more into one of DingTalk's minutes than into one of ours.
+//! A message occupies its place in the window from the moment it is planned until a window's length after it was
+//! *answered*, so that no delay on the way can put more into one of DingTalk's windows than into one of ours.
+//! Endpoints of one app have one rate between them: their places are counted together.
 
 use std::collections::VecDeque;
 
@@ -9,9 +10,10 @@ use super::Outcome;
 use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
 use super::outcome::Refused;
 use crate::alert::{Now, Span, Tick, Timestamp};
-use crate::store::BotRow;
+use crate::plan::Rate;
+use crate::store::EndpointRow;
 
-/// One bot's budget.
+/// One endpoint's budget.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     /// When the messages of the last minute were answered.
@@ -23,14 +25,14 @@ pub(super) struct Budget {
     used: u64,
 }
 
-/// Why and until when a bot is silent.
+/// Why and until when an endpoint is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
     pub(super) until: Tick,
     pub(super) reason: PauseReason,
 }
 
-/// Why a bot is silent; also a metric label, an API value and a notice in digests.
+/// Why an endpoint is silent; also a metric label, an API value and a notice in digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PauseReason {
     /// Too many messages.
@@ -63,10 +65,30 @@ impl PauseReason {
             .unwrap_or(Self::Refused(Refused::Other))
     }
 
+    /// Whom it silences besides the endpoint that was answered.
+    pub(super) const fn reaches(self) -> Reach {
+        match self {
+            Self::Blocked => Reach::Everybody,
+            Self::Refused(Refused::Target | Refused::Keyword | Refused::Other) => Reach::Endpoint,
+            Self::Limited | Self::Quota | Self::Refused(_) => Reach::App,
+        }
+    }
+
     /// Whether it will not pass by itself soon, so that everything goes to the fallback and not only the urgent.
     pub(super) const fn needs_operator(self) -> bool {
         matches!(self, Self::Quota | Self::Refused(_))
     }
+}
+
+/// How far a pause reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To nobody else.
+    Endpoint,
+    /// To every endpoint of the same app.
+    App,
+    /// To all there are.
+    Everybody,
 }
 
 /// A calendar month, counted as `year * 12 + month`.
@@ -93,7 +115,7 @@ impl Month {
 
 impl Budget {
     /// The budget as the store had it.
-    pub(super) fn restored(row: &BotRow, now: Now) -> Self {
+    pub(super) fn restored(row: &EndpointRow, now: Now) -> Self {
         let answered = row
             .sent
             .iter()
@@ -121,12 +143,12 @@ impl Budget {
     }
 
     /// The budget as the store is to have it: what is planned or on its way counts as sent at this moment.
-    pub(super) fn row(&self, now: Now) -> BotRow {
+    pub(super) fn row(&self, now: Now) -> EndpointRow {
         let time_of = |tick: Tick| Timestamp(now.time.0.saturating_sub_unsigned(now.tick.since(tick).0));
         let answered = self.answered.iter().map(|tick| time_of(*tick));
         // Should the process end before the answer, nobody can tell when they were.
         let open = std::iter::repeat_n(now.time, self.open as usize);
-        BotRow {
+        EndpointRow {
             sent: answered.chain(open).collect(),
             pause: self.pause.filter(|pause| pause.until > now.tick).map(|pause| {
                 (
@@ -139,35 +161,9 @@ impl Budget {
         }
     }
 
-    /// Messages it may send at this moment.
-    pub(super) fn left(&self, per_minute: u32, urgent: bool, now: Tick) -> u32 {
-        let answered = self
-            .answered
-            .iter()
-            .filter(|at| now.since(**at) < BUDGET_WINDOW)
-            .count();
-        let taken = self
-            .open
-            .saturating_add(u32::try_from(answered).unwrap_or(u32::MAX));
-        allowed(per_minute, urgent).saturating_sub(taken)
-    }
-
-    /// When [`Budget::left`] will be at least one, as far as known: `None` while only answers can free a place.
-    pub(super) fn room_at(&self, per_minute: u32, urgent: bool, now: Tick) -> Option<Tick> {
-        let allowed = allowed(per_minute, urgent).saturating_sub(self.open) as usize;
-        let fresh: Vec<Tick> = self
-            .answered
-            .iter()
-            .copied()
-            .filter(|at| now.since(*at) < BUDGET_WINDOW)
-            .collect();
-        if allowed == 0 {
-            return None;
-        }
-        match fresh.len().checked_sub(allowed) {
-            None => Some(now),
-            Some(surplus) => fresh.get(surplus).map(|at| at.plus(BUDGET_WINDOW)),
-        }
+    /// When the messages that still have their places were answered.
+    fn fresh(&self, window: Span, now: Tick) -> impl Iterator<Item = Tick> {
+        (self.answered.iter().copied()).filter(move |at| now.since(*at) < window)
     }
 
     /// Plans `messages` of them.
@@ -207,7 +203,7 @@ impl Budget {
         if self.month == month { self.used } else { 0 }
     }
 
-    /// Silences the bot; a longer pause is never shortened.
+    /// Silences the endpoint; a longer pause is never shortened.
     pub(super) fn pause(&mut self, reason: PauseReason, span: Span, now: Tick) {
         let until = now.plus(span);
         if self.paused(now).is_none_or(|pause| pause.until <= until) {
@@ -228,12 +224,41 @@ impl Budget {
     }
 }
 
-/// How many messages a minute allows: all of `per_minute` for the urgent, the unreserved part for others.
-fn allowed(per_minute: u32, urgent: bool) -> u32 {
+/// Messages that endpoints with one rate between them may send at this moment.
+pub(super) fn left(sharing: &[&Budget], rate: Rate, urgent: bool, now: Tick) -> u32 {
+    let taken = sharing.iter().fold(0, |taken: u32, budget| {
+        let fresh = u32::try_from(budget.fresh(rate.window, now).count()).unwrap_or(u32::MAX);
+        taken.saturating_add(budget.open).saturating_add(fresh)
+    });
+    allowed(rate.messages, urgent).saturating_sub(taken)
+}
+
+/// When [`left`] will be at least one, as far as known: `None` while only answers can free a place.
+pub(super) fn room_at(sharing: &[&Budget], rate: Rate, urgent: bool, now: Tick) -> Option<Tick> {
+    let open = sharing
+        .iter()
+        .fold(0, |open: u32, budget| open.saturating_add(budget.open));
+    let allowed = allowed(rate.messages, urgent).saturating_sub(open) as usize;
+    if allowed == 0 {
+        return None;
+    }
+    let mut fresh: Vec<Tick> = sharing
+        .iter()
+        .flat_map(|budget| budget.fresh(rate.window, now))
+        .collect();
+    fresh.sort_unstable();
+    match fresh.len().checked_sub(allowed) {
+        None => Some(now),
+        Some(surplus) => fresh.get(surplus).map(|at| at.plus(rate.window)),
+    }
+}
+
+/// How many messages a window allows: all of `most` for the urgent, the unreserved part for others.
+fn allowed(most: u32, urgent: bool) -> u32 {
     if urgent {
-        per_minute
+        most
     } else {
-        per_minute.saturating_sub(URGENT_RESERVE).max(1).min(per_minute)
+        most.saturating_sub(URGENT_RESERVE).max(1).min(most)
     }
 }
 

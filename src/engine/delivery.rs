@@ -3,23 +3,24 @@
 //! A receiver has at most one digest under way. Its parts go out in order, each after the one before was
 //! delivered. What an attempt that surely failed leaves behind is nothing: its changes wait again and the next
 //! digest tells them as they are then. Only a message that *may* have arrived is kept, and is sent again byte for
-//! byte under the same `msgUuid` until an answer settles it, or until its bot must be silent and another can tell what
-//! it tells.
+//! byte under the same `msgUuid` until an answer settles it, or until its endpoint must be silent and another can tell
+//! what it tells; where DingTalk folds no repetitions, it is sent again once.
 
 use std::collections::BTreeMap;
 
-use super::budget::{Month, PauseReason, pace};
+use super::budget::{Budget, Month, PauseReason, Reach, left, pace, room_at};
 use super::desk::{Desk, Sending, Stage, Telling, UnderWay};
 use super::limits::{
-    BACKOFF_URGENT_MAX, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, backoff,
+    BACKOFF_URGENT_MAX, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, UNFOLDED_ATTEMPTS_MAX,
+    backoff,
 };
 use super::outcome::{Refused, Rejected};
 use super::truth::Record;
 use super::view::WaitsFor;
 use super::{Answer, Effect, Engine, Event, Outcome, Send, told};
-use crate::alert::{AlertNo, BotName, DigestId, MessageId, ReceiverName, Span, Status, Tick};
+use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ReceiverName, Span, Status, Tick};
 use crate::digest::{Change, Detail, Draft, Entry, Fit, Notice, Rendered};
-use crate::plan::{Channel, Receiver, Route};
+use crate::plan::{Channel, Endpoint, Quota, Receiver, Route};
 use crate::store::{AttemptRow, DigestRow, InFlightRow, MessageRow, Said, State, ToldRow};
 
 /// Whether a receiver can be told at this moment.
@@ -46,8 +47,8 @@ pub(super) enum Appointment {
 /// Who carries a digest.
 #[derive(Debug)]
 pub(super) struct Carrier {
-    /// The bot; `None` is the console.
-    bot: Option<BotName>,
+    /// The endpoint; `None` is the console.
+    endpoint: Option<EndpointName>,
     /// Messages it may send at this moment.
     places: u32,
     /// Said in the digest when it is not the receiver's own.
@@ -62,7 +63,12 @@ impl Engine {
                 Appointment::Idle => None,
                 Appointment::Waits { until, .. } => self.look_again_at(&receiver, until),
                 Appointment::Resend => {
-                    self.send_next(&receiver);
+                    if self.may_try(&receiver) {
+                        self.send_next(&receiver);
+                    } else {
+                        // It had its last try before the process was started again.
+                        self.abandon(&receiver, Outcome::Unknown.as_str());
+                    }
                     None
                 }
                 Appointment::TakeOver { carrier, urgent } => {
@@ -124,7 +130,7 @@ impl Engine {
                 waits_for: WaitsFor::Backoff,
             };
         }
-        if let Some(until) = self.paced_until().filter(|until| !due.urgent && *until > now) {
+        if let Some(until) = (self.paced_until(receiver)).filter(|until| !due.urgent && *until > now) {
             return Appointment::Waits {
                 until: Some(until),
                 waits_for: WaitsFor::Quota,
@@ -160,11 +166,12 @@ impl Engine {
             until: Some(retry_at),
             waits_for: WaitsFor::Backoff,
         });
-        let (Some(carrier), Some(part)) = (&under_way.bot, sending.parts.values().next()) else {
+        let (Some(carrier), Some(part)) = (&under_way.endpoint, sending.parts.values().next()) else {
             return backoff.unwrap_or(Appointment::Resend);
         };
-        // A bot that is not configured any more answers that.
-        let (Some(bot), Some(budget)) = (self.plan.bots.get(carrier), self.budgets.get(carrier)) else {
+        // An endpoint that is not configured any more answers that.
+        let (Some(endpoint), Some(budget)) = (self.plan.endpoints.get(carrier), self.budgets.get(carrier))
+        else {
             return backoff.unwrap_or(Appointment::Resend);
         };
         // What is urgent waits behind it.
@@ -175,8 +182,9 @@ impl Engine {
         if let Some(backoff) = backoff {
             return backoff;
         }
-        if budget.left(bot.per_minute, urgent, now) == 0 {
-            let room_at = budget.room_at(bot.per_minute, urgent, now);
+        let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
+        if left(&sharing, rate, urgent, now) == 0 {
+            let room_at = room_at(&sharing, rate, urgent, now);
             return Appointment::Waits {
                 until: Some(room_at.unwrap_or(now.plus(Span::seconds(1)))),
                 waits_for: WaitsFor::Minute,
@@ -185,19 +193,18 @@ impl Engine {
         Appointment::Resend
     }
 
-    /// What becomes of a message whose bot must be silent.
+    /// What becomes of a message whose endpoint must be silent.
     fn appointment_of_another(&self, name: &ReceiverName, urgent: bool, silent_until: Tick) -> Appointment {
         let waits = |until: Option<Tick>, waits_for| Appointment::Waits {
             until: until.into_iter().chain([silent_until]).min(),
             waits_for,
         };
         // Nothing is composed in its place by who shuts down, or must spare the month's quota.
-        let spares = !urgent && self.paced_until().is_some_and(|until| until > self.now.tick);
-        let receiver = self
-            .plan
-            .receivers
-            .get(name)
-            .filter(|_| !self.draining && !spares);
+        let may_compose = |receiver: &&Receiver| {
+            let paced = self.paced_until(receiver);
+            !self.draining && (urgent || paced.is_none_or(|until| until <= self.now.tick))
+        };
+        let receiver = self.plan.receivers.get(name).filter(may_compose);
         match receiver.map(|receiver| self.carrier(receiver, urgent)) {
             Some(Ok(carrier)) => Appointment::TakeOver { carrier, urgent },
             Some(Err((until, waits_for))) => waits(until, waits_for),
@@ -205,67 +212,93 @@ impl Engine {
         }
     }
 
-    /// Until when changes that are not urgent must wait so that the month's quota lasts.
-    fn paced_until(&self) -> Option<Tick> {
-        let quota = self.plan.dingtalk.monthly_quota?;
+    /// Until when a receiver's changes that are not urgent must wait so that the month's quota lasts.
+    fn paced_until(&self, receiver: &Receiver) -> Option<Tick> {
+        let quota = receiver.quota();
+        let allowed = self.plan.dingtalk.quota(quota)?;
         let (month, ends_at) = Month::of(self.now.time, &self.plan.timezone);
-        let pace = pace(self.used(month), quota, ends_at.since(self.now.time))?;
-        Some(self.counted_at?.plus(pace))
+        let pace = pace(self.used(quota, month), allowed, ends_at.since(self.now.time))?;
+        Some(self.counted_at.get(&quota)?.plus(pace))
     }
 
-    /// Messages of all bots in `month`.
-    pub(super) fn used(&self, month: Month) -> u64 {
-        self.budgets.values().map(|budget| budget.used(month)).sum()
+    /// Messages of all endpoints in `month` that count against `quota`.
+    pub(super) fn used(&self, quota: Quota, month: Month) -> u64 {
+        self.budgets
+            .iter()
+            .filter(|(name, _)| Quota::of(name) == quota)
+            .map(|(_, budget)| budget.used(month))
+            .sum()
+    }
+
+    /// The budgets an endpoint has one rate with, its own among them.
+    pub(super) fn sharing(&self, endpoint: &Endpoint) -> Vec<&Budget> {
+        match endpoint.app() {
+            None => self.budgets.get(&endpoint.name).into_iter().collect(),
+            Some(_) => self
+                .budgets
+                .iter()
+                .filter(|(name, _)| self.is_of_app_of(name, endpoint))
+                .map(|(_, budget)| budget)
+                .collect(),
+        }
+    }
+
+    /// Whether an endpoint's messages come from the same app as another's.
+    fn is_of_app_of(&self, name: &EndpointName, other: &Endpoint) -> bool {
+        let app = self.plan.endpoints.get(name).and_then(Endpoint::app);
+        app.is_some() && app == other.app()
     }
 
     /// Who can carry a digest of this receiver at this moment; otherwise until when there is nobody, and why.
     fn carrier(&self, receiver: &Receiver, urgent: bool) -> Result<Carrier, (Option<Tick>, WaitsFor)> {
         let now = self.now.tick;
-        let bots = match &receiver.channel {
+        let endpoints = match &receiver.channel {
             Channel::Console => {
                 return Ok(Carrier {
-                    bot: None,
+                    endpoint: None,
                     places: u32::MAX,
                     notice: None,
                 });
             }
-            Channel::Bots(bots) => bots,
+            Channel::Endpoints(endpoints) => endpoints,
         };
-        let mut room: Option<(u32, u32, &BotName)> = None;
-        let mut room_at: Option<Option<Tick>> = None;
+        let mut room: Option<(u32, u32, &EndpointName)> = None;
+        let mut frees_at: Option<Option<Tick>> = None;
         let mut pauses = Vec::new();
-        for name in bots {
-            let (Some(bot), Some(budget)) = (self.plan.bots.get(name), self.budgets.get(name)) else {
+        for name in endpoints {
+            let (Some(endpoint), Some(budget)) = (self.plan.endpoints.get(name), self.budgets.get(name))
+            else {
                 continue;
             };
             if let Some(pause) = budget.paused(now) {
                 pauses.push((pause, name));
                 continue;
             }
-            let left = budget.left(bot.per_minute, urgent, now);
-            if left > 0 && room.is_none_or(|(most, _, _)| left > most) {
+            let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
+            let left_here = left(&sharing, rate, urgent, now);
+            if left_here > 0 && room.is_none_or(|(most, _, _)| left_here > most) {
                 // Of what is reserved a digest takes one place, however much goes along: others have urgent changes,
                 // too.
-                let unreserved = budget.left(bot.per_minute, false, now);
-                room = Some((left, left.min(unreserved.max(1)), name));
+                let unreserved = left(&sharing, rate, false, now);
+                room = Some((left_here, left_here.min(unreserved.max(1)), name));
             }
-            let at = budget.room_at(bot.per_minute, urgent, now);
-            room_at = Some(room_at.flatten().into_iter().chain(at).min());
+            let at = room_at(&sharing, rate, urgent, now);
+            frees_at = Some(frees_at.flatten().into_iter().chain(at).min());
         }
-        if let Some((_, places, bot)) = room {
+        if let Some((_, places, endpoint)) = room {
             return Ok(Carrier {
-                bot: Some(bot.clone()),
+                endpoint: Some(endpoint.clone()),
                 places,
                 notice: None,
             });
         }
-        if let Some(at) = room_at {
+        if let Some(at) = frees_at {
             // Without a known time an answer frees the place; look again soon all the same.
             return Err((Some(at.unwrap_or(now.plus(Span::seconds(1)))), WaitsFor::Minute));
         }
         let stuck = urgent || pauses.iter().all(|(pause, _)| pause.reason.needs_operator());
         let fallback = receiver.fallback.as_ref().filter(|_| stuck && !pauses.is_empty());
-        if let (Some(fallback), Some((pause, bot))) = (
+        if let (Some(fallback), Some((pause, endpoint))) = (
             fallback.and_then(|name| self.plan.receivers.get(name)),
             pauses.first(),
         ) {
@@ -275,7 +308,7 @@ impl Engine {
             })?;
             let notice = Notice::Fallback {
                 through: fallback.name.clone(),
-                bot: (*bot).clone(),
+                endpoint: (*endpoint).clone(),
                 reason: pause.reason.as_str(),
                 until: self.now.time.plus(pause.until.since(now)),
             };
@@ -293,7 +326,7 @@ impl Engine {
             return;
         };
         let messages_max = u32::from(receiver.max_messages.get()).min(carrier.places);
-        let messages_max = if self.paced_until().is_some() && !urgent {
+        let messages_max = if self.paced_until(receiver).is_some() && !urgent {
             1
         } else {
             messages_max
@@ -306,20 +339,22 @@ impl Engine {
         self.next_digest = DigestId(id.0 + 1);
         let desk = self.desks.entry(name.clone()).or_default();
         let refused = desk.content_refused.clone();
+        let endpoint = (carrier.endpoint.as_ref()).and_then(|name| self.plan.endpoints.get(name));
+        let bytes_max = endpoint.map_or(desk.message_bytes_max, Endpoint::message_bytes_max);
         let draft = Draft {
             id,
             // The time keeps the texts apart even where numbers are given twice: a digest sent while the store
             // could not be written, and the next one of that number after a crash.
             uuid_prefix: format!("{}-{id}-{:x}", self.instance, self.now.time.0),
             receiver: name.clone(),
-            bot: carrier.bot.clone(),
+            endpoint: carrier.endpoint.clone(),
             composed_at: self.now.time,
             urgent,
             firing: desk.firing,
             notices: carrier.notice.into_iter().chain(refused).collect(),
             fit: Fit {
                 messages_max: u8::try_from(messages_max).unwrap_or(u8::MAX),
-                message_bytes_max: desk.message_bytes_max,
+                message_bytes_max: desk.message_bytes_max.min(bytes_max),
                 detail_max: desk.detail_max,
             },
             entries,
@@ -330,7 +365,7 @@ impl Engine {
         }
         desk.under_way = Some(UnderWay {
             digest: id,
-            bot: carrier.bot.clone(),
+            endpoint: carrier.endpoint.clone(),
             tells,
             stage: Stage::Composing {
                 places: messages_max,
@@ -338,7 +373,11 @@ impl Engine {
                 counts,
             },
         });
-        if let Some(budget) = carrier.bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
+        if let Some(budget) = carrier
+            .endpoint
+            .as_ref()
+            .and_then(|endpoint| self.budgets.get_mut(endpoint))
+        {
             budget.open(messages_max);
         }
         self.effects.push_back(Effect::Digest(Box::new(draft)));
@@ -406,7 +445,7 @@ impl Engine {
             return;
         };
         let (places, urgent, counts) = (*places, *urgent, std::mem::take(counts));
-        let bot = under_way.bot.clone();
+        let endpoint = under_way.endpoint.clone();
         let parts = u8::try_from(rendered.messages.len()).unwrap_or(u8::MAX);
         let mut rows = BTreeMap::new();
         for (part, message) in (1..=parts).zip(&rendered.messages) {
@@ -425,7 +464,7 @@ impl Engine {
                 part,
                 InFlightRow {
                     receiver: name.clone(),
-                    bot: bot.clone(),
+                    endpoint: endpoint.clone(),
                     parts,
                     urgent,
                     body,
@@ -434,10 +473,8 @@ impl Engine {
                 },
             );
         }
-        for (part, row) in &rows {
-            let message = MessageId { digest, part: *part };
-            self.dirty.rows.in_flight.insert(message, Some(row.clone()));
-        }
+        let saved = (rows.iter()).map(|(part, row)| (MessageId { digest, part: *part }, Some(row.clone())));
+        self.dirty.rows.in_flight.extend(saved);
         let changes = under_way.tells.len();
         under_way.stage = Stage::Sending(Sending {
             parts: rows,
@@ -445,7 +482,10 @@ impl Engine {
             retry_at: None,
             reserved: true,
         });
-        if let Some(budget) = bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
+        if let Some(budget) = endpoint
+            .as_ref()
+            .and_then(|endpoint| self.budgets.get_mut(endpoint))
+        {
             budget.close(places);
             budget.open(u32::from(parts));
         }
@@ -467,13 +507,13 @@ impl Engine {
         counts: BTreeMap<String, u64>,
         changes: usize,
     ) {
-        let bot = self
+        let endpoint = self
             .desks
             .get(receiver)
-            .and_then(|desk| desk.under_way.as_ref()?.bot.clone());
+            .and_then(|desk| desk.under_way.as_ref()?.endpoint.clone());
         for (part, message) in (1..).zip(&rendered.messages) {
             let row = MessageRow {
-                bot: bot.clone(),
+                endpoint: endpoint.clone(),
                 sent_at: None,
                 attempts: 0,
                 errcode: None,
@@ -505,7 +545,7 @@ impl Engine {
         let Some(under_way) = self.desks.get_mut(name).and_then(|desk| desk.under_way.as_mut()) else {
             return;
         };
-        let (digest, bot) = (under_way.digest, under_way.bot.clone());
+        let (digest, endpoint) = (under_way.digest, under_way.endpoint.clone());
         let Stage::Sending(sending) = &mut under_way.stage else {
             return;
         };
@@ -516,16 +556,22 @@ impl Engine {
         let (message, row) = (MessageId { digest, part: *part }, row.clone());
         // A first attempt has had its place since the digest was rendered.
         if sending.retry_at.take().is_some()
-            && let Some(budget) = bot.as_ref().and_then(|bot| self.budgets.get_mut(bot))
+            && let Some(budget) = endpoint
+                .as_ref()
+                .and_then(|endpoint| self.budgets.get_mut(endpoint))
         {
             budget.open(1);
         }
         // What is on its way takes its place of the minute on disk, too: should the process end before the answer is
         // written, the next one knows of it.
-        self.dirty.bots.extend(bot.clone());
+        self.dirty.endpoints.extend(endpoint.clone());
         let body = std::sync::Arc::clone(&row.body);
         self.save_in_flight(message, Some(row));
-        self.effects.push_back(Effect::Send(Send { message, bot, body }));
+        self.effects.push_back(Effect::Send(Send {
+            message,
+            endpoint,
+            body,
+        }));
     }
 
     /// The receiver whose digest this is.
@@ -548,7 +594,7 @@ impl Engine {
         let Some(under_way) = self.desks.get(&name).and_then(|desk| desk.under_way.as_ref()) else {
             return;
         };
-        let bot = under_way.bot.clone();
+        let endpoint = under_way.endpoint.clone();
         let Stage::Sending(sending) = &under_way.stage else {
             return;
         };
@@ -556,7 +602,7 @@ impl Engine {
             return;
         }
         let attempts = sending.parts.get(&message.part).map_or(0, |row| row.attempts);
-        self.count_attempt(bot.as_ref(), answer.outcome);
+        self.count_attempt(endpoint.as_ref(), answer.outcome);
         let attempt = AttemptRow {
             sent_at: Some(self.now.time),
             attempts,
@@ -566,11 +612,11 @@ impl Engine {
         self.effects.push_back(Effect::Event(Event::Answered {
             message,
             receiver: name.clone(),
-            bot: bot.clone(),
+            endpoint: endpoint.clone(),
             answer: answer.clone(),
         }));
-        if let Some(bot) = &bot {
-            self.pause_after(bot, answer);
+        if let Some(endpoint) = &endpoint {
+            self.pause_after(endpoint, answer);
         }
         self.settle_attempt(&name, message, answer);
         self.touched.insert(name);
@@ -578,19 +624,22 @@ impl Engine {
 
     /// What one answer means for the digest it belongs to.
     fn settle_attempt(&mut self, name: &ReceiverName, message: MessageId, answer: &Answer) {
+        let repeats = self.may_try(name);
         let doubtful = self.sending(name).is_some_and(|sending| sending.doubtful);
         match answer.outcome {
             Outcome::Delivered => self.delivered(name, message),
-            Outcome::Unknown => self.keep_trying(name, message),
+            Outcome::Unknown if repeats => self.keep_trying(name, message),
             // An earlier attempt may have arrived: only the same message may be sent again.
-            Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota if doubtful => {
+            Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota
+                if doubtful && repeats =>
+            {
                 self.keep_trying(name, message);
             }
             Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota | Outcome::Refused(_) => {
-                // The pause makes it wait; another bot or a fallback may take over at once.
+                // The pause makes it wait; another endpoint or a fallback may take over at once.
                 self.abandon(name, answer.outcome.as_str());
             }
-            Outcome::Retry => {
+            Outcome::Retry | Outcome::Unknown => {
                 self.abandon(name, answer.outcome.as_str());
                 self.fail(name);
             }
@@ -602,6 +651,19 @@ impl Engine {
         }
     }
 
+    /// Whether the message under way may be tried once more, should it have arrived.
+    fn may_try(&self, name: &ReceiverName) -> bool {
+        let Some(under_way) = self.desks.get(name).and_then(|desk| desk.under_way.as_ref()) else {
+            return true;
+        };
+        let Stage::Sending(sending) = &under_way.stage else {
+            return true;
+        };
+        let endpoint = (under_way.endpoint.as_ref()).and_then(|name| self.plan.endpoints.get(name));
+        endpoint.is_none_or(Endpoint::folds_repeats)
+            || (sending.parts.values().next()).is_none_or(|row| row.attempts < UNFOLDED_ATTEMPTS_MAX)
+    }
+
     fn sending(&mut self, name: &ReceiverName) -> Option<&mut Sending> {
         match &mut self.desks.get_mut(name)?.under_way.as_mut()?.stage {
             Stage::Sending(sending) => Some(sending),
@@ -609,34 +671,35 @@ impl Engine {
         }
     }
 
-    /// An attempt occupies its place of the bot's minute, and counts against the month if it may have arrived.
-    fn count_attempt(&mut self, bot: Option<&BotName>, outcome: Outcome) {
-        let Some(bot) = bot else { return };
+    /// An attempt occupies its place of the endpoint's minute, and counts against the month if it may have arrived.
+    fn count_attempt(&mut self, endpoint: Option<&EndpointName>, outcome: Outcome) {
+        let Some(endpoint) = endpoint else { return };
         let (month, _) = Month::of(self.now.time, &self.plan.timezone);
-        let Some(budget) = self.budgets.get_mut(bot) else {
+        let Some(budget) = self.budgets.get_mut(endpoint) else {
             return;
         };
         budget.answered(self.now.tick);
-        self.dirty.bots.insert(bot.clone());
+        self.dirty.endpoints.insert(endpoint.clone());
         if !matches!(outcome, Outcome::Delivered | Outcome::Unknown) {
             return;
         }
         budget.count(month);
-        self.counted_at = Some(self.now.tick);
-        let used = self.used(month);
-        let Some(quota) = self.plan.dingtalk.monthly_quota else {
+        let quota = Quota::of(endpoint);
+        self.counted_at.insert(quota, self.now.tick);
+        let used = self.used(quota, month);
+        let Some(allowed) = self.plan.dingtalk.quota(quota) else {
             return;
         };
-        let near = pace(used, quota, Span::days(1)).is_some();
-        if near && !self.quota_warned {
-            self.effects
-                .push_back(Effect::Event(Event::QuotaNear { used, quota }));
+        if pace(used, allowed, Span::days(1)).is_none() {
+            self.quota_warned.remove(&quota);
+        } else if self.quota_warned.insert(quota) {
+            let near = Event::QuotaNear { quota, used, allowed };
+            self.effects.push_back(Effect::Event(near));
         }
-        self.quota_warned = near;
     }
 
-    /// Silences bots as the answer demands.
-    fn pause_after(&mut self, bot: &BotName, answer: &Answer) {
+    /// Silences endpoints as the answer demands.
+    fn pause_after(&mut self, endpoint: &EndpointName, answer: &Answer) {
         let (reason, span) = match answer.outcome {
             Outcome::Limited(span) => (PauseReason::Limited, span),
             Outcome::Blocked(span) => (PauseReason::Blocked, span),
@@ -646,14 +709,21 @@ impl Engine {
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
         };
         let now = self.now.tick;
+        let app = self.plan.endpoints.get(endpoint).and_then(Endpoint::app);
+        let of_app = |name| app.is_some() && app == self.plan.endpoints.get(name).and_then(Endpoint::app);
         for (name, budget) in &mut self.budgets {
-            if name == bot || reason == PauseReason::Blocked {
+            let reached = match reason.reaches() {
+                Reach::Endpoint => name == endpoint,
+                Reach::App => name == endpoint || of_app(name),
+                Reach::Everybody => true,
+            };
+            if reached {
                 budget.pause(reason, span, now);
-                self.dirty.bots.insert(name.clone());
+                self.dirty.endpoints.insert(name.clone());
             }
         }
         self.effects.push_back(Effect::Event(Event::Paused {
-            bot: bot.clone(),
+            endpoint: endpoint.clone(),
             reason: reason.as_str(),
             span,
             detail: answer.detail.clone(),
@@ -728,17 +798,17 @@ impl Engine {
     fn keep_trying(&mut self, name: &ReceiverName, message: MessageId) {
         let jitter = self.random();
         let at = self.now.tick;
-        let bot = self
+        let endpoint = self
             .desks
             .get(name)
-            .and_then(|desk| desk.under_way.as_ref()?.bot.clone());
+            .and_then(|desk| desk.under_way.as_ref()?.endpoint.clone());
         let Some(sending) = self.sending(name) else { return };
         let attempts = sending.parts.get(&message.part).map_or(1, |row| row.attempts);
         sending.doubtful = true;
         sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter).min(BACKOFF_URGENT_MAX)));
         let kept = sending.places_kept();
         sending.reserved = false;
-        if let Some(budget) = bot.and_then(|bot| self.budgets.get_mut(&bot)) {
+        if let Some(budget) = endpoint.and_then(|endpoint| self.budgets.get_mut(&endpoint)) {
             budget.close(kept);
         }
     }
@@ -758,7 +828,11 @@ impl Engine {
                     None,
                 );
             }
-            if let Some(budget) = under_way.bot.as_ref().and_then(|bot| self.budgets.get_mut(bot)) {
+            if let Some(budget) = under_way
+                .endpoint
+                .as_ref()
+                .and_then(|endpoint| self.budgets.get_mut(endpoint))
+            {
                 budget.close(sending.places_kept());
             }
         }
@@ -816,10 +890,10 @@ impl Engine {
     pub(super) fn restore_in_flight(&mut self, rows: Vec<(MessageId, InFlightRow)>) {
         let now = self.now.tick;
         for (message, row) in rows {
-            let (name, bot) = (row.receiver.clone(), row.bot.clone());
+            let (name, endpoint) = (row.receiver.clone(), row.endpoint.clone());
             let under_way = self.desk(&name).under_way.get_or_insert_with(|| UnderWay {
                 digest: message.digest,
-                bot: bot.clone(),
+                endpoint: endpoint.clone(),
                 tells: BTreeMap::new(),
                 stage: Stage::Sending(Sending {
                     parts: BTreeMap::new(),

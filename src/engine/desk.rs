@@ -1,12 +1,12 @@
 //! One receiver's desk: what it was told, what it is to be told, and since when that waits.
 //!
 //! Changes wait in lanes, one per route that led here: a route's `group_wait`, urgency and mute intervals hold for
-//! its lane. The desk knows no other receiver and no bot.
+//! its lane. The desk knows no other receiver and no endpoint.
 
 use std::collections::BTreeMap;
 
 use super::view::WaitsFor;
-use crate::alert::{AlertNo, BotName, DigestId, Now, ReceiverName, Severity, Span, Tick};
+use crate::alert::{AlertNo, DigestId, EndpointName, Now, ReceiverName, Severity, Span, Tick};
 use crate::digest::{Detail, Notice};
 use crate::engine::limits::MESSAGE_BYTES_MAX;
 use crate::plan::{Plan, Route, RouteId};
@@ -103,8 +103,8 @@ impl Lane {
 #[derive(Debug)]
 pub(super) struct UnderWay {
     pub(super) digest: DigestId,
-    /// Through which bot; `None` is the console.
-    pub(super) bot: Option<BotName>,
+    /// Through which endpoint; `None` is the console.
+    pub(super) endpoint: Option<EndpointName>,
     /// What it tells, and since when each of it waited. Restored digests do not know the latter.
     pub(super) tells: BTreeMap<AlertNo, Telling>,
     pub(super) stage: Stage,
@@ -121,7 +121,7 @@ pub(super) struct Telling {
 /// How far a digest has come.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Being composed and rendered; this many places of the bot's minute are kept for it.
+    /// Being composed and rendered; this many places of the endpoint's minute are kept for it.
     Composing {
         places: u32,
         urgent: bool,
@@ -140,13 +140,13 @@ pub(super) struct Sending {
     pub(super) doubtful: bool,
     /// When it is tried again; `None` while an answer is awaited.
     pub(super) retry_at: Option<Tick>,
-    /// Are places of the bot's minute kept for the parts behind the first? Not while a part is tried again, so
+    /// Are places of the endpoint's minute kept for the parts behind the first? Not while a part is tried again, so
     /// that nobody waits for a place and keeps others.
     pub(super) reserved: bool,
 }
 
 impl Sending {
-    /// Places of the bot's minute that are kept for parts not yet tried: all but the first.
+    /// Places of the endpoint's minute that are kept for parts not yet tried: all but the first.
     pub(super) fn places_kept(&self) -> u32 {
         let behind = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
         if self.reserved { behind } else { 0 }

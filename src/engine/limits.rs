@@ -1,6 +1,6 @@
 //! Every limit and fixed span of the engine, in one place, with the relations that must hold between them.
 //!
-//! What a user sets per route, bot or source is in the plan; what stands here holds for everybody.
+//! What a user sets per route, endpoint or source is in the plan; what stands here holds for everybody.
 
 use crate::alert::Span;
 
@@ -39,25 +39,25 @@ pub const FLAPPING_WINDOW: Span = Span::hours(1);
 /// A flapping alert that neither came nor went for this long is calm.
 pub const FLAPPING_CALM: Span = Span::minutes(15);
 
-/// Budget: the width of the sliding window DingTalk counts in.
+/// Budget: the longest of the sliding windows DingTalk counts in.
 pub const BUDGET_WINDOW: Span = Span::minutes(1);
 
-/// Messages of a bot's minute that only urgent changes may use (of `per_minute`, never all of it).
+/// Messages of an endpoint's minute that only urgent changes may use (of what its rate allows, never all of it).
 pub const URGENT_RESERVE: u32 = 3;
 
-/// How long a bot with a refused token, signature, keyword or address is left alone.
+/// How long an endpoint with a refused token, signature, keyword or address is left alone.
 pub const REFUSED_PAUSE: Span = Span::hours(1);
 
-/// How long a bot is left alone after DingTalk refused our clock: nobody tells us when that is right again.
+/// How long an endpoint is left alone after DingTalk refused our clock: nobody tells us when that is right again.
 pub const CLOCK_PAUSE: Span = Span::minutes(1);
 
 /// A wall clock that moved this much more or less than time has passed was set.
 pub const CLOCK_SET_MIN: Span = Span::minutes(1);
 
-/// How long a bot whose quota is used up is left alone before it is tried again.
+/// How long an endpoint whose quota is used up is left alone before it is tried again.
 pub const QUOTA_PAUSE: Span = Span::hours(1);
 
-/// No bot is silent for longer than this after a restart, whatever its saved pause says.
+/// No endpoint is silent for longer than this after a restart, whatever its saved pause says.
 pub const RESTORED_PAUSE_MAX: Span = Span::hours(1);
 
 /// From this share of the monthly quota on (in percent) changes that are not urgent are stretched.
@@ -88,6 +88,10 @@ pub const MUTE_CHECK: Span = Span::minutes(1);
 
 /// Alerts of one answer to a query.
 pub const QUERY_ALERTS_MAX: usize = 10_000;
+
+/// How often a message is tried that may have arrived, where DingTalk does not fold repetitions. After that its
+/// changes are a difference like any other, and the next digest tells what is true then.
+pub const UNFOLDED_ATTEMPTS_MAX: u32 = 2;
 
 const _: () = assert!(
     LATE_MAX.0 < OVER_KEPT.0,

@@ -4,7 +4,7 @@
 //! class is `dingtalk::errcode`'s business; what a class means for budget, pauses and what was told is the
 //! engine's.
 
-use crate::alert::{BotName, Span};
+use crate::alert::{EndpointName, Span};
 
 /// The answer to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +18,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What is answered for a bot that is not in the plan any more.
-    pub fn no_such_bot(name: &BotName) -> Self {
+    /// What is answered for an endpoint that is not in the plan any more.
+    pub fn no_such_endpoint(name: &EndpointName) -> Self {
         Self {
             outcome: Outcome::Refused(Refused::Other),
             errcode: None,
-            detail: format!("bot `{name}` is not configured any more"),
+            detail: format!("endpoint `{name}` is not configured any more"),
         }
     }
 }
@@ -35,13 +35,13 @@ pub enum Outcome {
     Delivered,
     /// Certainly not delivered, and worth another try soon (busy, connection refused, name not found).
     Retry,
-    /// The bot is too fast: it must be silent for this long.
+    /// The endpoint is too fast: it must be silent for this long.
     Limited(Span),
-    /// The egress address is blocked: every bot must be silent for this long.
+    /// The egress address is blocked: every endpoint must be silent for this long.
     Blocked(Span),
     /// The quota of calls is used up.
     Quota,
-    /// The bot's token, signature, keyword or address is refused: an operator must act.
+    /// The sender or its target is refused: an operator must act.
     Refused(Refused),
     /// The message is refused for what it says, or for its size.
     Rejected(Rejected),
@@ -49,18 +49,22 @@ pub enum Outcome {
     Unknown,
 }
 
-/// What about a bot is refused.
+/// What about an endpoint is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refused {
-    /// The token is unknown, the bot gone or stopped, the group dissolved.
+    /// The token or the app's secret is unknown, the bot gone or stopped, its group dissolved.
     Token,
+    /// The app lacks a permission.
+    Permission,
+    /// The group or person is unknown to the app, or has not let its bot in.
+    Target,
     /// The signature does not match, or is missing.
     Signature,
     /// The timestamp is more than an hour off: the clock, or a stale URL.
     Clock,
-    /// The message lacks the bot's keyword.
+    /// The message lacks the endpoint's keyword.
     Keyword,
-    /// The caller's address is not on the bot's list.
+    /// The caller's address is not on the endpoint's list.
     Address,
     /// Anything else an operator must look at.
     Other,
@@ -68,8 +72,10 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Token,
+        Self::Permission,
+        Self::Target,
         Self::Signature,
         Self::Clock,
         Self::Keyword,
@@ -99,6 +105,8 @@ impl Outcome {
             Self::Blocked(_) => "blocked",
             Self::Quota => "quota",
             Self::Refused(Refused::Token) => "refused_token",
+            Self::Refused(Refused::Permission) => "refused_permission",
+            Self::Refused(Refused::Target) => "refused_target",
             Self::Refused(Refused::Signature) => "refused_signature",
             Self::Refused(Refused::Clock) => "refused_clock",
             Self::Refused(Refused::Keyword) => "refused_keyword",

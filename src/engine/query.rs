@@ -1,16 +1,16 @@
 //! Answers to questions about the engine's state; nothing here changes it.
 
 use super::Engine;
-use super::budget::Month;
+use super::budget::{Month, left};
 use super::delivery::Appointment;
 use super::desk::Desk;
 use super::limits::QUERY_ALERTS_MAX;
 use super::truth::{Concern, Record};
 use super::view::{
-    AlertList, AlertQuery, AlertReceiverView, AlertView, BotView, Counts, Held, ReceiverView, WaitsFor,
+    AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, ReceiverView, WaitsFor,
 };
-use crate::alert::{AlertNo, BotName, ReceiverName, Tick, Timestamp};
-use crate::plan::Channel;
+use crate::alert::{AlertNo, EndpointName, ReceiverName, Tick, Timestamp};
+use crate::plan::Quota;
 
 impl Engine {
     /// The alerts that match, in the order in which they first came in.
@@ -99,35 +99,37 @@ impl Engine {
                     due_at: due_at.map(|tick| self.time_of(tick)),
                     waits_for,
                     last_digest_at: desk.and_then(|desk| desk.served).map(|tick| self.time_of(tick)),
-                    bots: match &receiver.channel {
-                        Channel::Console => Vec::new(),
-                        Channel::Bots(bots) => bots.iter().filter_map(|bot| self.bot_view(bot)).collect(),
-                    },
+                    endpoints: receiver
+                        .endpoints()
+                        .iter()
+                        .filter_map(|endpoint| self.endpoint_view(endpoint))
+                        .collect(),
                 }
             })
             .collect()
     }
 
-    /// Every bot of the plan.
-    pub fn bots(&self) -> Vec<BotView> {
+    /// Every endpoint of the plan.
+    pub fn endpoints(&self) -> Vec<EndpointView> {
         self.plan
-            .bots
+            .endpoints
             .keys()
-            .filter_map(|bot| self.bot_view(bot))
+            .filter_map(|endpoint| self.endpoint_view(endpoint))
             .collect()
     }
 
-    fn bot_view(&self, name: &BotName) -> Option<BotView> {
-        let (bot, budget) = (self.plan.bots.get(name)?, self.budgets.get(name)?);
+    fn endpoint_view(&self, name: &EndpointName) -> Option<EndpointView> {
+        let (endpoint, budget) = (self.plan.endpoints.get(name)?, self.budgets.get(name)?);
         let now = self.now.tick;
         let pause = budget.paused(now);
         let (month, _) = Month::of(self.now.time, &self.plan.timezone);
-        Some(BotView {
+        Some(EndpointView {
             name: name.clone(),
+            kind: endpoint.way.as_str(),
             budget_left: if pause.is_some() {
                 0
             } else {
-                budget.left(bot.per_minute, true, now)
+                left(&self.sharing(endpoint), endpoint.rate(), true, now)
             },
             paused_until: pause.map(|pause| self.time_of(pause.until)),
             reason: pause.map(|pause| pause.reason.as_str()),
@@ -142,7 +144,7 @@ impl Engine {
             firing: self.firing,
             resolved: (self.truth.len() as u64).saturating_sub(self.firing),
             changes: self.desks.values().map(|desk| desk.changes() as u64).sum(),
-            used_this_month: self.used(month),
+            used_this_month: Quota::ALL.map(|quota| (quota, self.used(quota, month))),
         }
     }
 

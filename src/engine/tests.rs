@@ -98,7 +98,7 @@ fn plan_named(name: &str) -> Plan {
         }
         "db-on-a" => {
             // `db` speaks through `a` and falls back on `ops`, which has `c`.
-            let on = |bot: &str| crate::plan::Channel::Bots(vec![bot.into()]);
+            let on = |bot: &str| crate::plan::Channel::Endpoints(vec![bot.into()]);
             plan.receivers.get_mut("db").unwrap().channel = on("a");
             plan.receivers.get_mut("ops").unwrap().channel = on("c");
         }
@@ -122,7 +122,7 @@ struct Disk {
     alerts: BTreeMap<AlertNo, crate::store::AlertRow>,
     told: BTreeMap<(ReceiverName, AlertNo), crate::store::ToldRow>,
     in_flight: BTreeMap<MessageId, InFlightRow>,
-    bots: BTreeMap<BotName, crate::store::BotRow>,
+    endpoints: BTreeMap<EndpointName, crate::store::EndpointRow>,
     served: BTreeMap<ReceiverName, Timestamp>,
     next_alert: AlertNo,
     next_digest: DigestId,
@@ -170,7 +170,7 @@ impl Disk {
         );
         apply(&mut self.told, changes.told);
         apply(&mut self.in_flight, changes.in_flight);
-        self.bots.extend(changes.bots);
+        self.endpoints.extend(changes.endpoints);
         self.served.extend(changes.served);
     }
 
@@ -187,7 +187,7 @@ impl Disk {
                 .map(|((receiver, no), row)| (receiver, no, row))
                 .collect(),
             in_flight: self.in_flight.clone().into_iter().collect(),
-            bots: self.bots.clone().into_iter().collect(),
+            endpoints: self.endpoints.clone().into_iter().collect(),
             served: self.served.clone().into_iter().collect(),
         }
     }
@@ -287,7 +287,7 @@ impl Stage {
                     .collect::<Vec<_>>()
                     .join(", ");
                 let urgent = if draft.urgent { "urgent" } else { "" };
-                let bot = draft.bot.as_ref().map_or("-", |bot| bot.as_str());
+                let bot = draft.endpoint.as_ref().map_or("-", |bot| bot.as_str());
                 let notices: Vec<String> = draft
                     .notices
                     .iter()
@@ -332,9 +332,13 @@ impl Stage {
             self.disk.in_flight.contains_key(&send.message),
             "nothing is sent before it is committed"
         );
-        let bot = send.bot.as_ref().map_or("-", BotName::as_str).to_owned();
+        let bot = send
+            .endpoint
+            .as_ref()
+            .map_or("-", EndpointName::as_str)
+            .to_owned();
         let outcome = self.answers.get(&bot).copied().unwrap_or(Outcome::Delivered);
-        if send.bot.is_some() {
+        if send.endpoint.is_some() {
             self.count_sent(&bot);
         }
         if self.silent.contains(&bot) {
@@ -960,7 +964,7 @@ fn a_receiver_whose_bots_are_all_refused_speaks_through_its_fallback() {
         "0s reply new=1
          10s db <-c- new disk
          10s   c: 0-1 refused_token
-         10s db <-a- new disk [Fallback { through: \"ops\", bot: \"c\", reason: \"refused_token\", until: Timestamp(1772413210000) }]",
+         10s db <-a- new disk [Fallback { through: \"ops\", endpoint: \"c\", reason: \"refused_token\", until: Timestamp(1772413210000) }]",
     );
 }
 
@@ -999,7 +1003,7 @@ fn what_is_urgent_goes_to_the_fallback_though_a_message_is_in_doubt_at_a_silent_
          2s   c: 0-1 limited
          30s db waits for pause until 602s, 1 changes
          60s reply new=1
-         60s db <-a- urgent new disk, new down [Fallback { through: \"ops\", bot: \"c\", reason: \"limited\", until: Timestamp(1772410202065) }]",
+         60s db <-a- urgent new disk, new down [Fallback { through: \"ops\", endpoint: \"c\", reason: \"limited\", until: Timestamp(1772410202065) }]",
     );
 }
 
@@ -1372,7 +1376,7 @@ fn a_receiver_looks_again_when_its_fallback_may_speak() {
          5s reply new=1
          15s db <-a- new disk
          15s   a: 5-1 refused_token
-         63s db <-c- new disk [Fallback { through: \"ops\", bot: \"a\", reason: \"refused_token\", until: Timestamp(1772413215000) }]",
+         63s db <-c- new disk [Fallback { through: \"ops\", endpoint: \"a\", reason: \"refused_token\", until: Timestamp(1772413215000) }]",
     );
 }
 

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::alert::{BotName, DigestId, Fingerprint, Labels, ReceiverName, SourceName, Timestamp};
+use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Timestamp};
 use crate::digest::Change;
+use crate::plan::Quota;
 use crate::plan::matcher::Matcher;
 use crate::store::{Said, State};
 
@@ -86,9 +87,9 @@ pub enum WaitsFor {
     Answer,
     /// For the next try after a failure.
     Backoff,
-    /// For room in the bot's minute.
+    /// For room in the endpoint's minute.
     Minute,
-    /// For a pause of every bot to end; the receiver's bots say why.
+    /// For a pause of every endpoint to end; the receiver's endpoints say why.
     Pause,
     /// For the monthly quota's pace.
     Quota,
@@ -133,15 +134,17 @@ pub struct ReceiverView {
     pub waits_for: Option<WaitsFor>,
     /// When it was last sent a digest.
     pub last_digest_at: Option<Timestamp>,
-    /// Its bots.
-    pub bots: Vec<BotView>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
 }
 
-/// One bot's budget.
+/// One endpoint's budget.
 #[derive(Clone, Debug)]
-pub struct BotView {
-    /// The bot.
-    pub name: BotName,
+pub struct EndpointView {
+    /// The endpoint.
+    pub name: EndpointName,
+    /// How it sends: `bot` or `group`.
+    pub kind: &'static str,
     /// Messages it may send at this moment.
     pub budget_left: u32,
     /// Until when it is paused.
@@ -153,7 +156,7 @@ pub struct BotView {
 }
 
 /// Numbers of the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Alerts that fire.
     pub firing: u64,
@@ -161,8 +164,8 @@ pub struct Counts {
     pub resolved: u64,
     /// Changes not told yet, over all receivers.
     pub changes: u64,
-    /// Messages sent this month, over all bots.
-    pub used_this_month: u64,
+    /// Messages sent this month, by what they count against.
+    pub used_this_month: [(Quota, u64); 2],
 }
 
 /// How much is held in memory, in pieces. All of it follows from the alerts that are alive.

@@ -157,7 +157,7 @@ fn draft(input: &str, fit: Fit) -> Draft {
         id: DigestId(1),
         uuid_prefix: "d1".to_owned(),
         receiver: "ops".into(),
-        bot: Some("ops-1".into()),
+        endpoint: Some("ops-1".into()),
         composed_at: NOW,
         urgent: true,
         entries,

@@ -17,13 +17,14 @@ use warp::reply::Response;
 use crate::alert::{Labels, Timestamp};
 use crate::clock::now;
 use crate::driver::{Health, Unavailable};
-use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, BotView, ReceiverView, WaitsFor};
+use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, EndpointView, ReceiverView, WaitsFor};
 use crate::http::limits::{
     ANSWER_MILLIS_MAX, LISTED_DEFAULT, LISTED_MAX, REFUSED_LISTED_DEFAULT, REFUSED_LISTED_MAX,
     RELOAD_MILLIS_MAX,
 };
 use crate::http::reply::{Fault, body, json};
 use crate::http::{Call, answered};
+use crate::plan::Quota;
 use crate::plan::matcher::Matcher;
 use crate::store;
 use crate::telemetry::Snapshot;
@@ -61,9 +62,12 @@ pub(crate) async fn metrics(call: Call) -> Response {
         return fault.into_response();
     }
     let health = health(&call).await.ok();
+    let plan = call.plan();
+    let limited = |quota| Some((quota, plan.dingtalk.quota(quota)?));
+    let quotas: Vec<_> = Quota::ALL.into_iter().filter_map(limited).collect();
     let text = call.site.metrics.encode(Snapshot {
         health: health.as_ref(),
-        monthly_quota: call.plan().dingtalk.monthly_quota,
+        quotas: &quotas,
         started_at: call.site.started_at,
         now: now(),
     });
@@ -394,12 +398,13 @@ struct Receiver<'a> {
     due_at: Option<Time>,
     waits_for: Option<&'static str>,
     last_digest_at: Option<Time>,
-    bots: Vec<Bot<'a>>,
+    endpoints: Vec<Endpoint<'a>>,
 }
 
 #[derive(Serialize)]
-struct Bot<'a> {
+struct Endpoint<'a> {
     name: &'a str,
+    kind: &'static str,
     budget_left: u32,
     paused_until: Option<Time>,
     reason: Option<&'static str>,
@@ -420,7 +425,7 @@ struct Digest<'a> {
 #[derive(Serialize)]
 struct Message<'a> {
     part: u8,
-    bot: Option<&'a str>,
+    endpoint: Option<&'a str>,
     sent_at: Option<Time>,
     attempts: u32,
     errcode: Option<i64>,
@@ -508,15 +513,16 @@ impl<'a> From<&'a ReceiverView> for Receiver<'a> {
             due_at: view.due_at.map(Time),
             waits_for: view.waits_for.map(WaitsFor::as_str),
             last_digest_at: view.last_digest_at.map(Time),
-            bots: view.bots.iter().map(Bot::from).collect(),
+            endpoints: view.endpoints.iter().map(Endpoint::from).collect(),
         }
     }
 }
 
-impl<'a> From<&'a BotView> for Bot<'a> {
-    fn from(view: &'a BotView) -> Self {
+impl<'a> From<&'a EndpointView> for Endpoint<'a> {
+    fn from(view: &'a EndpointView) -> Self {
         Self {
             name: view.name.as_str(),
+            kind: view.kind,
             budget_left: view.budget_left,
             paused_until: view.paused_until.map(Time),
             reason: view.reason,
@@ -550,7 +556,7 @@ impl<'a> From<&'a store::Told> for Digest<'a> {
                 .iter()
                 .map(|(part, message)| Message {
                     part: *part,
-                    bot: message.bot.as_ref().map(crate::alert::BotName::as_str),
+                    endpoint: message.endpoint.as_ref().map(crate::alert::EndpointName::as_str),
                     sent_at: message.sent_at.map(Time),
                     attempts: message.attempts,
                     errcode: message.errcode,

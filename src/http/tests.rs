@@ -22,11 +22,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::alert::{BotName, DigestId, Fingerprint, Labels, ReceiverName, SourceName, Span};
+use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span};
 use crate::digest::Change;
 use crate::driver::{Ask, Handle, Health, Unavailable};
 use crate::engine::Verdict;
-use crate::engine::view::{AlertList, AlertReceiverView, AlertView, BotView, Counts, ReceiverView, WaitsFor};
+use crate::engine::view::{
+    AlertList, AlertReceiverView, AlertView, Counts, EndpointView, ReceiverView, WaitsFor,
+};
 use crate::plan::{
     Auth, DingTalk, GroupBy, Listen, Locale, Route, Routes, Server as ServerPlan, Source, SourceKind, Store,
 };
@@ -105,8 +107,10 @@ fn plan() -> Plan {
         dingtalk: DingTalk {
             base_url: "https://oapi.dingtalk.com".to_owned(),
             monthly_quota: Some(3000),
+            monthly_api_quota: Some(5000),
         },
-        bots: BTreeMap::new(),
+        apps: BTreeMap::new(),
+        endpoints: BTreeMap::new(),
         receivers: BTreeMap::new(),
         routes: Routes::new(vec![catch_all()]),
         intervals: BTreeMap::new(),
@@ -142,8 +146,9 @@ fn handle_that(mut answer: impl FnMut(Ask) + Send + 'static) -> Handle {
 }
 
 fn health() -> Health {
-    let bot = BotView {
-        name: BotName::from("ops-1"),
+    let endpoint = EndpointView {
+        name: EndpointName::from("ops-1"),
+        kind: "bot",
         budget_left: 17,
         paused_until: Some(Timestamp(1_775_030_700_000)),
         reason: Some("limited"),
@@ -155,7 +160,7 @@ fn health() -> Health {
             firing: 3,
             resolved: 1,
             changes: 2,
-            used_this_month: 12,
+            used_this_month: [(crate::plan::Quota::Webhook, 12), (crate::plan::Quota::Api, 0)],
         },
         receivers: vec![ReceiverView {
             name: ReceiverName::from("ops"),
@@ -164,9 +169,9 @@ fn health() -> Health {
             due_at: None,
             waits_for: Some(WaitsFor::Pause),
             last_digest_at: None,
-            bots: vec![bot.clone()],
+            endpoints: vec![endpoint.clone()],
         }],
-        bots: vec![bot],
+        endpoints: vec![endpoint],
     }
 }
 
@@ -209,7 +214,7 @@ fn digest_list() -> Vec<Told> {
         messages: vec![(
             1,
             MessageRow {
-                bot: Some(BotName::from("ops-1")),
+                endpoint: Some(EndpointName::from("ops-1")),
                 sent_at: Some(Timestamp(1_775_030_410_250)),
                 attempts: 1,
                 errcode: Some(0),

@@ -1,7 +1,8 @@
 //! The richest level of detail that fits, cut into messages between alerts.
 //!
-//! Sizes are those of the serialised request. Levels are gated by the number of alerts first, so a storm goes to
-//! its rollup without trying what cannot fit. A rollup shrinks until it fits one message; a stub is the last resort.
+//! Sizes are those DingTalk measures: of the serialised request, or of the `msgParam` in it. Levels are gated by the
+//! number of alerts first, so a storm goes to its rollup without trying what cannot fit. A rollup shrinks until it fits
+//! one message; a stub is the last resort.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::digest::compose::{Outline, View};
 use crate::digest::value::{Digest, NoticeValue, Rest, Section};
 use crate::digest::{Detail, Draft, Message, shorten};
 use crate::dingtalk::message::{self, At};
-use crate::plan::Locale;
+use crate::plan::{Endpoint, Locale, Way};
 
 /// Fits one draft with one pair of templates.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Fitter<'a> {
     chosen: &'a Chosen,
     notice: Option<NoticeValue>,
     form: Form,
+    /// What it goes through; `None` prints it, and so does what is not configured any more.
+    endpoint: Option<&'a Endpoint>,
     keyword: Option<&'a str>,
     at: At,
 }
@@ -48,6 +51,8 @@ struct Made {
     title: String,
     text: String,
     body: Vec<u8>,
+    /// Its size as DingTalk measures it.
+    bytes: usize,
 }
 
 impl<'a> Fitter<'a> {
@@ -60,7 +65,7 @@ impl<'a> Fitter<'a> {
     ) -> Self {
         let plan = &renderer.plan;
         let receiver = plan.receivers.get(&draft.receiver);
-        let bot = draft.bot.as_ref().and_then(|name| plan.bots.get(name));
+        let endpoint = (draft.endpoint.as_ref()).and_then(|name| plan.endpoints.get(name));
         let form = receiver.map_or(Form::Markdown, |receiver| Form::of(plan, receiver));
         Self {
             renderer,
@@ -68,12 +73,13 @@ impl<'a> Fitter<'a> {
             draft,
             chosen,
             notice,
-            keyword: bot
-                .and_then(|bot| bot.keyword.as_deref())
-                .filter(|keyword| !keyword.is_empty()),
+            endpoint,
+            keyword: endpoint.and_then(Endpoint::keyword),
             // A terminal has nobody to ring.
-            at: match (&draft.bot, receiver) {
-                (Some(_), Some(receiver)) if form.mentions() => mention::of(draft, &receiver.mention),
+            at: match (endpoint, receiver) {
+                (Some(endpoint), Some(receiver)) if endpoint.mentions() && form.mentions() => {
+                    mention::of(draft, &receiver.mention)
+                }
                 _ => At::default(),
             },
             form,
@@ -156,7 +162,7 @@ impl<'a> Fitter<'a> {
             usize::from(self.draft.fit.messages_max)
         };
         // Each part repeats heads, so what is far too large for all parts together need not be cut to see it.
-        if most < 2 || whole.body.len() > self.draft.fit.message_bytes_max.saturating_mul(most) {
+        if most < 2 || whole.bytes > self.draft.fit.message_bytes_max.saturating_mul(most) {
             return Ok(None);
         }
         view.parts = most;
@@ -231,7 +237,7 @@ impl<'a> Fitter<'a> {
     }
 
     fn fits(&self, made: &Made) -> bool {
-        made.body.len() <= self.draft.fit.message_bytes_max && self.form.holds(&made.text)
+        made.bytes <= self.draft.fit.message_bytes_max && self.form.holds(&made.text)
     }
 
     fn message(&self, made: Made, range: Range<usize>) -> Message {
@@ -398,9 +404,9 @@ impl<'a> Fitter<'a> {
                 text.push_str(keyword);
             }
         }
-        if self.draft.bot.is_none() {
+        let Some(endpoint) = self.endpoint else {
             return self.printed(said);
-        }
+        };
         let nobody = At::default();
         let at = if said.part == 1 { &self.at } else { &nobody };
         if !at.is_empty() {
@@ -411,11 +417,19 @@ impl<'a> Fitter<'a> {
         let content = self
             .form
             .content(&said.title, &said.text, said.sections, &said.lines);
-        let body = message::webhook(&content, at, &uuid);
+        let (body, bytes) = match &endpoint.way {
+            Way::Bot(_) => {
+                let body = message::webhook(&content, at, &uuid);
+                let bytes = body.len();
+                (body, bytes)
+            }
+            Way::Group(group) => message::group(&content, &group.app.robot_code, &group.conversation),
+        };
         Made {
             title: said.title,
             text: said.text,
             body,
+            bytes,
         }
     }
 
@@ -427,10 +441,12 @@ impl<'a> Fitter<'a> {
             escape::without_marks(&said.text)
         };
         let shown = format!("{}\n\n{text}\n", said.title);
+        let body = escape::clean_lines(&shown).into_bytes();
         Made {
             title: said.title,
             text: said.text,
-            body: escape::clean_lines(&shown).into_bytes(),
+            bytes: body.len(),
+            body,
         }
     }
 }

@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::limits::{BUTTON_CHARS_MAX, BUTTONS_MAX, LINK_TEXT_CHARS_MAX, TITLE_CHARS_MAX};
 use super::*;
-use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, Severity, Span, Status, Timestamp};
+use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, Severity, Span, Status, Timestamp};
 use crate::digest::compose::View;
 use crate::digest::{Change, Detail, Entry, Fit, Message, Notice};
 use crate::dingtalk::simulator::content::Content;
 use crate::plan::{
-    Bot, Channel, DingTalk, GroupBy, Listen, Locale, Mention, MentionOn, MessageKind, Receiver, Route,
-    Routes, Server,
+    Bot, Channel, DingTalk, Endpoint, GroupBy, Listen, Locale, Mention, MentionOn, MessageKind, Receiver,
+    Route, Routes, Server, Way,
 };
 use crate::secret::Secret;
 
@@ -26,7 +26,7 @@ const NOW: Timestamp = Timestamp(1_772_419_380_000);
 fn plan(locale: Locale) -> Plan {
     let receiver = Receiver {
         name: "ops".into(),
-        channel: Channel::Bots(vec!["ops-1".into()]),
+        channel: Channel::Endpoints(vec!["ops-1".into()]),
         template: "digest".into(),
         message: MessageKind::Markdown,
         picture: Some("https://static.example.com/dingest.png".into()),
@@ -77,8 +77,10 @@ fn plan(locale: Locale) -> Plan {
         dingtalk: DingTalk {
             base_url: String::new(),
             monthly_quota: None,
+            monthly_api_quota: None,
         },
-        bots: BTreeMap::from([(BotName::from("ops-1"), bot)]),
+        apps: BTreeMap::new(),
+        endpoints: BTreeMap::from([(EndpointName::from("ops-1"), Endpoint::from(bot))]),
         receivers: BTreeMap::from([("ops".into(), receiver)]),
         routes: Routes::new(vec![route]),
         intervals: BTreeMap::new(),
@@ -140,7 +142,7 @@ fn draft(mut entries: Vec<Entry>, firing: [u64; 3]) -> Draft {
         id: DigestId(7),
         uuid_prefix: "d7".into(),
         receiver: "ops".into(),
-        bot: Some("ops-1".into()),
+        endpoint: Some("ops-1".into()),
         composed_at: NOW,
         urgent: entries.iter().any(|entry| entry.urgent),
         entries,
@@ -354,7 +356,7 @@ fn expired() -> Draft {
     );
     draft.notices = vec![Notice::Fallback {
         through: "lobby".into(),
-        bot: "ops-1".into(),
+        endpoint: "ops-1".into(),
         reason: "limited",
         until: Timestamp(NOW.0 + 480_000),
     }];
@@ -984,7 +986,11 @@ fn a_receiver_may_name_the_built_in_digest_and_any_file() {
 fn told(draft: &Draft, change: impl FnOnce(&mut Receiver, &mut Bot)) -> Message {
     let mut plan = plan(Locale::English);
     let receiver = plan.receivers.values_mut().next().expect("a receiver");
-    change(receiver, plan.bots.values_mut().next().expect("a bot"));
+    let endpoint = plan.endpoints.values_mut().next().expect("an endpoint");
+    let Way::Bot(bot) = &mut endpoint.way else {
+        panic!("a bot");
+    };
+    change(receiver, bot);
     renderer(plan).render(draft).messages.remove(0)
 }
 
@@ -1096,7 +1102,7 @@ fn the_bytes_of_a_text_and_of_a_digest_on_a_terminal() {
     });
     insta::assert_snapshot!("as_text", String::from_utf8_lossy(&text.body));
     let mut draft = hostile();
-    draft.bot = None;
+    draft.endpoint = None;
     let console = told(&draft, |_, _| ());
     insta::assert_snapshot!("on_a_terminal", String::from_utf8_lossy(&console.body));
     for kind in [MessageKind::Text, MessageKind::Link, MessageKind::FeedCard] {

@@ -234,7 +234,7 @@ impl Store for SqliteStore {
             alerts: Vec::new(),
             told: reader.told()?,
             in_flight: reader.in_flight()?,
-            bots: reader.bots()?,
+            endpoints: reader.endpoints()?,
             served: reader.served()?,
         })
     }

@@ -17,15 +17,16 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use crate::alert::{BotName, ReceiverName, SourceName, Timestamp};
+use crate::alert::{EndpointName, ReceiverName, SourceName, Timestamp};
 use crate::digest::Detail;
 use crate::driver::Health;
 use crate::engine::view::WaitsFor;
 use crate::engine::{Outcome, Verdict};
+use crate::plan::Quota;
 
 /// The name every metric of ours starts with.
 const PREFIX: &str = "dingest";
-/// What stands for a bot where a digest is printed instead of sent.
+/// What stands for an endpoint where a digest is printed instead of sent.
 const CONSOLE: &str = "console";
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -49,7 +50,7 @@ pub struct Metrics {
     committed_rows: Counter,
     commit_duration: Histogram,
     commit_failures: Counter,
-    messages: Family<BotOutcome, Counter>,
+    messages: Family<EndpointOutcome, Counter>,
     message_duration: Histogram,
     digests: Family<ReceiverDetail, Counter>,
     template_failures: Family<OfReceiver, Counter>,
@@ -62,8 +63,8 @@ pub struct Metrics {
 pub struct Snapshot<'a> {
     /// The engine's numbers; `None` when it did not answer.
     pub health: Option<&'a Health>,
-    /// Messages a month allows; `None` is no limit.
-    pub monthly_quota: Option<u64>,
+    /// Messages a month allows, of each quota that is limited.
+    pub quotas: &'a [(Quota, u64)],
     /// When the process started.
     pub started_at: Timestamp,
     /// The time.
@@ -81,8 +82,13 @@ struct OfReceiver {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBot {
-    bot: BotName,
+struct OfEndpoint {
+    endpoint: EndpointName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQuota {
+    quota: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,14 +110,14 @@ struct SourceVerdict {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BotOutcome {
-    bot: BotName,
+struct EndpointOutcome {
+    endpoint: EndpointName,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BotReason {
-    bot: BotName,
+struct EndpointReason {
+    endpoint: EndpointName,
     reason: &'static str,
 }
 
@@ -170,7 +176,7 @@ macro_rules! label_values {
     )*};
 }
 
-label_values!(SourceName ReceiverName BotName);
+label_values!(SourceName ReceiverName EndpointName);
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -342,11 +348,11 @@ impl Metrics {
     }
 
     /// A message was tried; `None` is the console.
-    pub fn message(&self, bot: Option<&BotName>, outcome: Outcome, took: Duration) {
-        let bot = bot.cloned().unwrap_or_else(|| BotName::from(CONSOLE));
+    pub fn message(&self, endpoint: Option<&EndpointName>, outcome: Outcome, took: Duration) {
+        let endpoint = endpoint.cloned().unwrap_or_else(|| EndpointName::from(CONSOLE));
         self.messages
-            .get_or_create(&BotOutcome {
-                bot,
+            .get_or_create(&EndpointOutcome {
+                endpoint,
                 outcome: outcome.as_str(),
             })
             .inc();
@@ -384,7 +390,7 @@ impl Metrics {
         let mut gauges = Registry::with_prefix(PREFIX);
         if let Some(health) = snapshot.health {
             alert_gauges(&mut gauges, health, snapshot.now);
-            bot_gauges(&mut gauges, health, snapshot.monthly_quota);
+            endpoint_gauges(&mut gauges, health, snapshot.quotas);
         }
         gauges.register(
             "build",
@@ -451,47 +457,57 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
     to.register("store_writable", "Whether the store takes writes", writable);
 }
 
-fn bot_gauges(to: &mut Registry, health: &Health, monthly_quota: Option<u64>) {
-    let budget = Family::<OfBot, Count>::default();
-    let used = Family::<OfBot, Count>::default();
-    let paused = Family::<BotReason, Count>::default();
-    for bot in &health.bots {
-        let labels = OfBot {
-            bot: bot.name.clone(),
+fn endpoint_gauges(to: &mut Registry, health: &Health, quotas: &[(Quota, u64)]) {
+    let budget = Family::<OfEndpoint, Count>::default();
+    let used = Family::<OfEndpoint, Count>::default();
+    let paused = Family::<EndpointReason, Count>::default();
+    for endpoint in &health.endpoints {
+        let labels = OfEndpoint {
+            endpoint: endpoint.name.clone(),
         };
-        budget.get_or_create(&labels).set(u64::from(bot.budget_left));
-        used.get_or_create(&labels).set(bot.used_this_month);
-        let reason = if bot.paused_until.is_some() {
-            bot.reason.unwrap_or("unknown")
+        budget.get_or_create(&labels).set(u64::from(endpoint.budget_left));
+        used.get_or_create(&labels).set(endpoint.used_this_month);
+        let reason = if endpoint.paused_until.is_some() {
+            endpoint.reason.unwrap_or("unknown")
         } else {
             ""
         };
         paused
-            .get_or_create(&BotReason {
-                bot: bot.name.clone(),
+            .get_or_create(&EndpointReason {
+                endpoint: endpoint.name.clone(),
                 reason,
             })
-            .set(u64::from(bot.paused_until.is_some()));
+            .set(u64::from(endpoint.paused_until.is_some()));
     }
     to.register(
-        "bot_budget_left",
-        "Messages a bot may send at this moment",
+        "endpoint_budget_left",
+        "Messages an endpoint may send at this moment",
         budget,
     );
-    to.register("bot_used_this_month", "Messages a bot has sent this month", used);
-    to.register("bot_paused", "Whether a bot must be silent, and why", paused);
-    let quota_used = Count::default();
-    quota_used.set(health.counts.used_this_month);
+    to.register(
+        "endpoint_used_this_month",
+        "Messages an endpoint has sent this month",
+        used,
+    );
+    to.register(
+        "endpoint_paused",
+        "Whether an endpoint must be silent, and why",
+        paused,
+    );
+    let of_quota = |quotas: &[(Quota, u64)]| {
+        let family = Family::<OfQuota, Count>::default();
+        for (quota, messages) in quotas {
+            let quota = quota.as_str();
+            family.get_or_create(&OfQuota { quota }).set(*messages);
+        }
+        family
+    };
     to.register(
         "quota_used_this_month",
-        "Messages sent this month over all bots",
-        quota_used,
+        "Messages sent this month over all endpoints, by what they count against",
+        of_quota(&health.counts.used_this_month),
     );
-    if let Some(quota) = monthly_quota {
-        let limit = Count::default();
-        limit.set(quota);
-        to.register("quota_per_month", "Messages a month allows", limit);
-    }
+    to.register("quota_per_month", "Messages a month allows", of_quota(quotas));
 }
 
 fn process_gauges(to: &mut Registry, started_at: Timestamp) {
@@ -542,11 +558,12 @@ fn seconds(at: Timestamp) -> f64 {
 mod tests {
     use super::*;
     use crate::alert::Span;
-    use crate::engine::view::{BotView, Counts, ReceiverView};
+    use crate::engine::view::{Counts, EndpointView, ReceiverView};
 
     fn health() -> Health {
-        let bot = BotView {
-            name: BotName::from("ops-1"),
+        let endpoint = EndpointView {
+            name: EndpointName::from("ops-1"),
+            kind: "bot",
             budget_left: 17,
             paused_until: Some(Timestamp(60_000)),
             reason: Some("limited"),
@@ -558,7 +575,7 @@ mod tests {
                 firing: 3,
                 resolved: 1,
                 changes: 2,
-                used_this_month: 12,
+                used_this_month: [(Quota::Webhook, 12), (Quota::Api, 0)],
             },
             receivers: vec![ReceiverView {
                 name: ReceiverName::from("值班 \"ops\""),
@@ -567,9 +584,9 @@ mod tests {
                 due_at: None,
                 waits_for: Some(WaitsFor::Minute),
                 last_digest_at: None,
-                bots: vec![bot.clone()],
+                endpoints: vec![endpoint.clone()],
             }],
-            bots: vec![bot],
+            endpoints: vec![endpoint],
         }
     }
 
@@ -594,7 +611,7 @@ mod tests {
         metrics.committed(20, Duration::from_millis(3));
         metrics.commit_failed();
         metrics.message(
-            Some(&BotName::from("ops-1")),
+            Some(&EndpointName::from("ops-1")),
             Outcome::Delivered,
             Duration::from_millis(80),
         );
@@ -609,7 +626,7 @@ mod tests {
     fn scrape() -> String {
         everything_once().encode(Snapshot {
             health: Some(&health()),
-            monthly_quota: Some(3000),
+            quotas: &[(Quota::Webhook, 3000), (Quota::Api, 5000)],
             started_at: Timestamp(1_000),
             now: Timestamp(60_000),
         })
@@ -629,15 +646,15 @@ mod tests {
             "dingest_alerts_received_total{source=\"grafana\"} 20",
             "dingest_webhook_requests_total{source=\"grafana\",status=\"200\"} 1",
             "dingest_alert_verdicts_total{source=\"grafana\",verdict=\"repeat\"} 19",
-            "dingest_messages_total{bot=\"console\",outcome=\"limited\"} 1",
+            "dingest_messages_total{endpoint=\"console\",outcome=\"limited\"} 1",
             "dingest_config_last_reload_successful 0",
             "dingest_config_last_reload_success_timestamp_seconds 1.5",
             "dingest_alerts{state=\"firing\"} 3",
             "dingest_changes_pending{receiver=\"值班 \\\"ops\\\"\"} 2",
             "dingest_oldest_change_age_seconds{receiver=\"值班 \\\"ops\\\"\"} 11.5",
             "dingest_receiver_waits{receiver=\"值班 \\\"ops\\\"\",waits_for=\"minute\"} 1",
-            "dingest_bot_paused{bot=\"ops-1\",reason=\"limited\"} 1",
-            "dingest_quota_per_month 3000",
+            "dingest_endpoint_paused{endpoint=\"ops-1\",reason=\"limited\"} 1",
+            r#"dingest_quota_per_month{quota="webhook"} 3000"#,
             "process_start_time_seconds 1.0",
         ] {
             assert!(
@@ -667,7 +684,7 @@ mod tests {
     fn a_scrape_works_while_the_engine_does_not_answer() {
         let text = Metrics::new().encode(Snapshot {
             health: None,
-            monthly_quota: None,
+            quotas: &[],
             started_at: Timestamp(0),
             now: Timestamp(0),
         });

@@ -170,7 +170,7 @@ async fn stepped(fault: Fault) {
     if inject(&mut world, fault).await.is_none() {
         return;
     }
-    let refused = world.logs("bot paused", 0).await;
+    let refused = world.logs("endpoint paused", 0).await;
     assert_eq!(refused["reason"], "refused_clock", "{refused}");
     world.answers(200).await;
     world.lift(fault).await;

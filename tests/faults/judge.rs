@@ -390,6 +390,7 @@ mod tests {
             fault: None,
             http_status: 200,
             errcode: Some(0),
+            code: None,
             errmsg: "ok".to_owned(),
         }
     }

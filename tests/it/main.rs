@@ -5,6 +5,7 @@
 //! events under [`PATIENCE`] and never for time to pass.
 
 mod alerts;
+mod apps;
 mod chat;
 mod crash;
 mod daemon;

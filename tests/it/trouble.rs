@@ -192,7 +192,7 @@ async fn waits(daemon: &Daemon, case: &Case) {
     );
     eventually(&what, async || {
         let receiver = daemon.receiver("ops").await;
-        let bot = &receiver["bots"][0];
+        let bot = &receiver["endpoints"][0];
         let so = receiver["waits_for"] == case.waits_for
             && bot["reason"] == json!(case.reason)
             && receiver["changes"] == 1
@@ -282,8 +282,8 @@ route: {{ receiver: ops, group_wait: 20ms, group_interval: 20ms }}
             "{reason}"
         );
         let receiver = daemon.receiver("ops").await;
-        assert_eq!(receiver["bots"][0]["reason"], reason);
-        assert_eq!(receiver["bots"][1]["reason"], json!(null));
+        assert_eq!(receiver["endpoints"][0]["reason"], reason);
+        assert_eq!(receiver["endpoints"][1]["reason"], json!(null));
         assert_eq!(receiver["waits_for"], json!(null));
         chat.clear_faults();
     }
@@ -425,7 +425,7 @@ async fn a_wrong_secret_is_noticed_and_put_right_by_a_reload() {
     daemon.post(&[firing("node-1")]).await;
     eventually("the bot is refused", async || {
         let receiver = daemon.receiver("ops").await;
-        (receiver["bots"][0]["reason"] == "refused_signature").then_some(())
+        (receiver["endpoints"][0]["reason"] == "refused_signature").then_some(())
     })
     .await;
     home.configure(&right);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use dingest::alert::words::{Model, Texts, Words};
 use dingest::alert::{
-    AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
+    AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, ReceiverName, SourceName,
+    Timestamp,
 };
 use dingest::store::sqlite::SqliteStore;
 use dingest::store::{
-    AlertRow, AttemptRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
+    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
     RefusedBody, Said, Saved, State, Store, ToldRow,
 };
 use proptest::collection::vec;
@@ -74,7 +75,7 @@ fn receiver(name: u8) -> ReceiverName {
     format!("receiver {name}").into()
 }
 
-fn bot(name: u8) -> BotName {
+fn bot(name: u8) -> EndpointName {
     format!("bot {name}").into()
 }
 
@@ -128,7 +129,7 @@ fn alert_row(variant: u8) -> AlertRow {
 fn in_flight_row(variant: u8) -> InFlightRow {
     InFlightRow {
         receiver: receiver(variant % 3),
-        bot: (!variant.is_multiple_of(4)).then(|| bot(variant % 4)),
+        endpoint: (!variant.is_multiple_of(4)).then(|| bot(variant % 4)),
         parts: variant % 3 + 1,
         urgent: variant.is_multiple_of(2),
         body: Arc::from(text(variant).into_bytes()),
@@ -145,8 +146,8 @@ fn in_flight_row(variant: u8) -> InFlightRow {
     }
 }
 
-fn bot_row(variant: u8) -> BotRow {
-    BotRow {
+fn bot_row(variant: u8) -> EndpointRow {
+    EndpointRow {
         sent: (0..variant % 6).map(time).collect(),
         pause: (variant.is_multiple_of(2)).then(|| (time(variant), text(variant))),
         month: 24_315 + i32::from(variant),
@@ -181,7 +182,7 @@ fn changes(rows: &[Row]) -> Changes {
                     .in_flight
                     .insert(message(id, part), row.map(in_flight_row));
             }
-            Row::Bot(name, row) => drop(changes.bots.insert(bot(name), bot_row(row))),
+            Row::Bot(name, row) => drop(changes.endpoints.insert(bot(name), bot_row(row))),
             Row::Served(name, at) => drop(changes.served.insert(receiver(name), time(at))),
             Row::Digest(id, variant) => {
                 let row = DigestRow {
@@ -195,7 +196,7 @@ fn changes(rows: &[Row]) -> Changes {
             }
             Row::Message(id, part, variant) => {
                 let row = MessageRow {
-                    bot: (!variant.is_multiple_of(4)).then(|| bot(variant % 4)),
+                    endpoint: (!variant.is_multiple_of(4)).then(|| bot(variant % 4)),
                     sent_at: None,
                     attempts: 0,
                     errcode: None,
@@ -223,7 +224,7 @@ fn loaded(store: &mut dyn Store) -> Saved {
     let mut saved = store.load().expect("the store can be read");
     saved.instance.clear();
     saved.told.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-    saved.bots.sort_by(|a, b| a.0.cmp(&b.0));
+    saved.endpoints.sort_by(|a, b| a.0.cmp(&b.0));
     saved.served.sort_by(|a, b| a.0.cmp(&b.0));
     saved
 }

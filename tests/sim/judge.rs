@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
             if row.attempts > 0 {
                 let doubt = Doubt {
                     uuid,
-                    bot: row.bot.as_ref().map(ToString::to_string),
+                    bot: row.endpoint.as_ref().map(ToString::to_string),
                     at: now,
                     open: true,
                 };
@@ -421,7 +421,7 @@ impl<'a> Judge<'a> {
                 durable: false,
             };
             let known = self.by_uuid.insert(uuid.clone(), self.tellings.len());
-            if known.is_some() && draft.bot.is_some() {
+            if known.is_some() && draft.endpoint.is_some() {
                 let what = format!("{id:?} has the msgUuid `{uuid}` of an earlier message");
                 return Err(violation(Invariant::UuidIsNew, now, what));
             }
@@ -552,7 +552,7 @@ impl<'a> Judge<'a> {
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
         };
         let receiver = self.tellings[index].receiver.clone();
-        let bot = send.bot.as_ref().map(ToString::to_string);
+        let bot = send.endpoint.as_ref().map(ToString::to_string);
         if let Some(doubt) = self.doubts.get(&receiver).filter(|doubt| doubt.uuid != uuid) {
             // Another bot takes over from one that has had to be silent since.
             let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));
@@ -572,7 +572,7 @@ impl<'a> Judge<'a> {
             open: false,
         });
         doubt.at = now;
-        if let Some(bot) = &send.bot {
+        if let Some(bot) = &send.endpoint {
             self.sends.entry(bot.to_string()).or_default().push(now);
         }
         Ok(())
@@ -605,7 +605,7 @@ impl<'a> Judge<'a> {
 
     /// A digest that is not urgent leaves places of its bot's minute to those that are.
     fn check_reserve(&self, draft: &Draft, now: u64) -> Result<(), Violation> {
-        let Some(bot) = draft.bot.as_ref().filter(|_| !draft.urgent) else {
+        let Some(bot) = draft.endpoint.as_ref().filter(|_| !draft.urgent) else {
             return Ok(());
         };
         let words = self.setting().text.bots.get(bot.as_str());

@@ -65,8 +65,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "one message too many in a minute",
         file: "src/engine/budget.rs",
-        text: "    if urgent {\n        per_minute\n",
-        replacement: "    if urgent {\n        per_minute + 1\n",
+        text: "    if urgent {\n        most\n",
+        replacement: "    if urgent {\n        most + 1\n",
         caught_by: Invariant::MinuteKept,
     },
     Mutation {
@@ -86,8 +86,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the reserve of the urgent is for everybody",
         file: "src/engine/budget.rs",
-        text: "per_minute.saturating_sub(URGENT_RESERVE).max(1).min(per_minute)",
-        replacement: "per_minute",
+        text: "most.saturating_sub(URGENT_RESERVE).max(1).min(most)",
+        replacement: "most",
         caught_by: Invariant::ReserveKept,
     },
     Mutation {
@@ -100,8 +100,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what may have arrived is told by a new message",
         file: "src/engine/delivery.rs",
-        text: "Outcome::Unknown => self.keep_trying(name, message),",
-        replacement: "Outcome::Unknown => self.abandon(name, answer.outcome.as_str()),",
+        text: "Outcome::Unknown if repeats => self.keep_trying(name, message),",
+        replacement: "Outcome::Unknown if repeats => self.abandon(name, answer.outcome.as_str()),",
         caught_by: Invariant::DoubtKeepsItsMessage,
     },
     Mutation {
@@ -135,8 +135,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what failed counts as told",
         file: "src/engine/delivery.rs",
-        text: "            Outcome::Retry => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name);\n            }\n",
-        replacement: "            Outcome::Retry => self.delivered(name, message),\n",
+        text: "            Outcome::Retry | Outcome::Unknown => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name);\n            }\n",
+        replacement: "            Outcome::Retry | Outcome::Unknown => self.delivered(name, message),\n",
         caught_by: Invariant::NothingLost,
     },
     Mutation {
@@ -156,15 +156,15 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an urgent digest takes the reserve for all its parts",
         file: "src/engine/delivery.rs",
-        text: "left.min(unreserved.max(1))",
-        replacement: "left.min(unreserved.max(9))",
+        text: "left_here.min(unreserved.max(1))",
+        replacement: "left_here.min(unreserved.max(9))",
         caught_by: Invariant::UrgentInTime,
     },
     Mutation {
         name: "a quota that is nearly used is used on",
         file: "src/engine/delivery.rs",
-        text: "        Some(self.counted_at?.plus(pace))",
-        replacement: "        Some(self.counted_at?.plus(Span(pace.0 / 2)))",
+        text: "        Some(self.counted_at.get(&quota)?.plus(pace))",
+        replacement: "        Some(self.counted_at.get(&quota)?.plus(Span(pace.0 / 2)))",
         caught_by: Invariant::QuotaLasts,
     },
     Mutation {
@@ -191,8 +191,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a refusal silences the bots of others",
         file: "src/engine/delivery.rs",
-        text: "if name == bot || reason == PauseReason::Blocked {",
-        replacement: "if name == bot || reason != PauseReason::Limited {",
+        text: "Reach::App => name == endpoint || of_app(name),",
+        replacement: "Reach::App => reason != PauseReason::Limited || name == endpoint,",
         caught_by: Invariant::ToldInTime,
     },
     Mutation {

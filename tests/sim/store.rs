@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dingest::alert::words::Model;
-use dingest::alert::{AlertNo, BotName, DigestId, MessageId, ModelNo, ReceiverName, SourceName, Timestamp};
+use dingest::alert::{
+    AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
+};
 use dingest::store::{
-    AlertRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
-    RefusedBody, Saved, Store, StoreError, Told, ToldRow,
+    AlertRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
+    REFUSED_KEPT_MAX, RefusedBody, Saved, Store, StoreError, Told, ToldRow,
 };
 
 /// Everything that was committed.
@@ -17,7 +19,7 @@ pub(crate) struct MemoryStore {
     pub(crate) alerts: BTreeMap<AlertNo, AlertRow>,
     pub(crate) told: BTreeMap<(ReceiverName, AlertNo), ToldRow>,
     pub(crate) in_flight: BTreeMap<MessageId, InFlightRow>,
-    bots: BTreeMap<BotName, BotRow>,
+    endpoints: BTreeMap<EndpointName, EndpointRow>,
     served: BTreeMap<ReceiverName, Timestamp>,
     digests: BTreeMap<DigestId, DigestRow>,
     messages: BTreeMap<MessageId, MessageRow>,
@@ -52,7 +54,7 @@ impl MemoryStore {
         apply(&mut self.alerts, &changes.alerts);
         apply(&mut self.told, &changes.told);
         apply(&mut self.in_flight, &changes.in_flight);
-        self.bots.extend(changes.bots.clone());
+        self.endpoints.extend(changes.endpoints.clone());
         self.served.extend(changes.served.clone());
         self.digests.extend(changes.digests.clone());
         self.messages.extend(changes.messages.clone());
@@ -92,7 +94,7 @@ impl MemoryStore {
                 .map(|((receiver, no), row)| (receiver.clone(), *no, *row))
                 .collect(),
             in_flight: self.in_flight.clone().into_iter().collect(),
-            bots: self.bots.clone().into_iter().collect(),
+            endpoints: self.endpoints.clone().into_iter().collect(),
             served: self.served.clone().into_iter().collect(),
         }
     }

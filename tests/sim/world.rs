@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dingest::alert::{
-    Alert, BotName, DigestId, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick, Timestamp,
+    Alert, DigestId, EndpointName, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick,
+    Timestamp,
 };
 use dingest::digest::Rendered;
 use dingest::dingtalk::client::TOTAL_TIMEOUT;
@@ -15,6 +16,7 @@ use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
 use dingest::dingtalk::{errcode, sign};
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::{Answer, Outcome, Send};
+use dingest::plan::Way;
 use dingest::store::{Changes, StoreError};
 use sha2::{Digest as _, Sha256};
 
@@ -73,7 +75,7 @@ enum Event {
     Answered {
         life: u64,
         message: MessageId,
-        bot: BotName,
+        bot: EndpointName,
         took: u64,
         answer: Answer,
     },
@@ -84,7 +86,7 @@ enum Event {
 struct Flying {
     life: u64,
     message: MessageId,
-    bot: BotName,
+    bot: EndpointName,
     url: String,
     body: Arc<[u8]>,
     sent_at: u64,
@@ -653,15 +655,15 @@ impl<'a> World<'a> {
             hex(&Sha256::digest(&send.body))
         ));
         let message = send.message;
-        let Some(name) = send.bot.clone() else {
+        let Some(name) = send.endpoint.clone() else {
             return self.send_to_console(send, life);
         };
         let setting = self
             .process
             .as_ref()
             .map_or(self.setting, |process| process.setting);
-        let failed = match setting.plan.bots.get(&name) {
-            None => Some(Answer::no_such_bot(&name)),
+        let failed = match setting.plan.endpoints.get(&name) {
+            None => Some(Answer::no_such_endpoint(&name)),
             Some(_) if self.network == Network::Down => Some(Answer {
                 outcome: Outcome::Retry,
                 ..unknown("cannot connect to DingTalk")
@@ -679,7 +681,9 @@ impl<'a> World<'a> {
             self.after(3, answered);
             return Ok(());
         }
-        let bot = &setting.plan.bots[&name];
+        let Way::Bot(bot) = &setting.plan.endpoints[&name].way else {
+            unreachable!("the scripts know bots only");
+        };
         let most = match self.network {
             Network::Slow(most) => most.clamp(1, 9_000),
             Network::Well | Network::Down => 150,
@@ -734,6 +738,7 @@ impl<'a> World<'a> {
             path,
             query,
             content_type: Some("application/json; charset=utf-8"),
+            token: None,
             body: &flying.body,
         };
         let now = Now {

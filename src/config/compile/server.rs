@@ -116,6 +116,9 @@ pub(super) fn dingtalk(section: &raw::DingTalk, dingtalk: &mut DingTalk, finding
     if let Some(quota) = section.monthly_quota.value() {
         dingtalk.monthly_quota = (quota.0 != 0).then_some(quota.0);
     }
+    if let Some(quota) = section.monthly_api_quota.value() {
+        dingtalk.monthly_api_quota = (quota.0 != 0).then_some(quota.0);
+    }
 }
 
 /// A URL of DingTalk, or of a stand-in on this machine, and its scheme and host. The error is the rest of a

@@ -18,6 +18,15 @@ pub enum Fault {
         /// The sub code of an 88 or a 15.
         sub_code: Option<String>,
     },
+    /// Refuses as the API of apps does, with a word.
+    Code {
+        /// The status.
+        http_status: u16,
+        /// The word.
+        code: String,
+        /// The text; empty when absent.
+        message: Option<String>,
+    },
     /// The page of a blocked egress address.
     Html,
     /// The JSON of a blocked egress address.
@@ -51,6 +60,7 @@ impl Fault {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Errcode { .. } => "errcode",
+            Self::Code { .. } => "code",
             Self::Html => "html",
             Self::Punish => "punish",
             Self::Mixed => "mixed",
@@ -72,6 +82,7 @@ impl Fault {
         match self {
             Self::AcceptDrop | Self::AcceptHang(_) | Self::Slow(_) | Self::Cut | Self::StringErrcode => true,
             Self::Errcode { .. }
+            | Self::Code { .. }
             | Self::Html
             | Self::Punish
             | Self::Mixed
@@ -93,7 +104,7 @@ pub struct Injection {
     /// For how many calls; 0 is until cleared.
     #[serde(default = "once")]
     pub times: u32,
-    /// For the bot of this name only.
+    /// For the bot or app of this name only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bot: Option<String>,
 }

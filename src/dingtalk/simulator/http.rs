@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::dingtalk::TOKEN_HEADER;
 use crate::dingtalk::simulator::Desk;
 use crate::dingtalk::simulator::fault::Injection;
 use crate::dingtalk::simulator::rules::{Call, Manner, Reaction, Reply, Request};
@@ -102,11 +103,16 @@ async fn answer(
         .headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
+    let token = head
+        .headers
+        .get(TOKEN_HEADER)
+        .and_then(|value| value.to_str().ok());
     let Reaction { reply, manner } = desk.receive(&Request {
         method: head.method.as_str(),
         path,
         query,
         content_type,
+        token,
         body: &body,
     });
     match manner {

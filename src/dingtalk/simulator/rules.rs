@@ -13,10 +13,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::{Now, Span, Tick, Timestamp};
+use crate::dingtalk::simulator::apps::{AppStats, Apps, Refusal};
 use crate::dingtalk::simulator::content::{Content, Malformed};
 use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
 use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
-use crate::dingtalk::{BODY_BYTES_MAX, SEND_PATH, errcode, sign};
+use crate::dingtalk::{BODY_BYTES_MAX, GROUP_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign};
 use crate::secret::Secret;
 
 /// Most calls of a bot in a window.
@@ -28,7 +29,7 @@ const CLOCK_SKEW_MAX: Span = Span::hours(1);
 /// Most calls the ledger holds, and most `msgUuid`s known per bot; the oldest go first.
 pub const LEDGER_CALLS_MAX: usize = 10_000;
 
-/// One request to the webhook.
+/// One request to the webhook or to the API of apps.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// `POST`, one hopes.
@@ -39,6 +40,8 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// The content type, when there is one.
     pub content_type: Option<&'a str>,
+    /// The header with an app's access token.
+    pub token: Option<&'a str>,
     /// All of the body.
     pub body: &'a [u8],
 }
@@ -87,7 +90,7 @@ pub struct Call {
     pub number: u64,
     /// When it came, in milliseconds since the epoch.
     pub at: i64,
-    /// The bot's name; empty when the token is not known.
+    /// The name of the bot or app; empty when the token is not known.
     pub bot: String,
     /// The group's name; empty when the token is not known.
     pub group: String,
@@ -111,17 +114,22 @@ pub struct Call {
     pub fault: Option<&'static str>,
     /// The status answered.
     pub http_status: u16,
-    /// The code answered, if any.
+    /// The number answered, if any.
     pub errcode: Option<i64>,
+    /// The word the API of apps answered, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The text answered.
     pub errmsg: String,
 }
 
-/// The numbers of every bot that was called.
+/// The numbers of every bot and app that was called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// One by one, in the order of their names.
     pub bots: Vec<BotStats>,
+    /// The apps, in the order of their names.
+    pub apps: Vec<AppStats>,
     /// Calls the ledger has forgotten.
     pub calls_forgotten: u64,
 }
@@ -149,15 +157,15 @@ pub struct BotStats {
 
 /// Arrivals inside a sliding window.
 #[derive(Debug, Default)]
-struct Window {
+pub(super) struct Window {
     arrivals: VecDeque<Tick>,
-    total: u64,
-    most: usize,
+    pub(super) total: u64,
+    pub(super) most: usize,
 }
 
 impl Window {
     /// Counts one more and says how many there are in the window that ends with it.
-    fn arrive(&mut self, now: Tick, length: Span) -> usize {
+    pub(super) fn arrive(&mut self, now: Tick, length: Span) -> usize {
         while self
             .arrivals
             .front()
@@ -227,6 +235,7 @@ impl BotState {
 pub struct Rules {
     /// By token.
     bots: BTreeMap<String, BotState>,
+    apps: Apps,
     accept_any_token: bool,
     time_scale: u64,
     wording: Wording,
@@ -252,6 +261,7 @@ impl Rules {
     /// Nothing has happened yet.
     pub fn new(settings: SimulatorSettings) -> Self {
         Self {
+            apps: Apps::new(&settings),
             bots: settings
                 .bots
                 .into_iter()
@@ -270,9 +280,54 @@ impl Rules {
 
     /// Decides about one call and enters it in the ledger.
     pub fn receive(&mut self, request: &Request<'_>, now: Now) -> Reaction {
-        if request.path != SEND_PATH {
-            return code(&Code(404, "请求的URI地址不存在".to_owned())).whole();
+        match request.path {
+            SEND_PATH => self.receive_webhook(request, now),
+            TOKEN_PATH => match self.apps.token(request, now) {
+                Ok(token) => Reply::json(200, &token).whole(),
+                Err(refusal) => refusal.reply().whole(),
+            },
+            GROUP_SEND_PATH => self.receive_group_message(request, now),
+            _ if request.path.starts_with("/v1.0/") => Refusal::no_such_path().reply().whole(),
+            _ => code(&Code(404, "请求的URI地址不存在".to_owned())).whole(),
         }
+    }
+
+    /// A call of an app that sends to a group.
+    fn receive_group_message(&mut self, request: &Request<'_>, now: Now) -> Reaction {
+        let mut call = self.enter(request, now.time);
+        let key = match self.apps.admit(request, now) {
+            Ok(key) => key,
+            Err(refusal) => return self.close(call, refusal.reply().whole()),
+        };
+        call.bot = self.apps.name(&key);
+        let fault = self.faults.take(&call.bot);
+        call.fault = fault.as_ref().map(Fault::as_str);
+        let mut decision = self.apps.hurry(&key, now);
+        // What it says is worth showing whatever becomes of it.
+        let read = self.apps.read(&key, request);
+        if let Ok((group, content)) = &read {
+            (call.group, call.content) = (group.clone(), content.clone());
+        }
+        if fault.as_ref().is_none_or(Fault::follows_rules) {
+            decision = decision.and_then(|()| read.map(drop));
+            if decision.is_ok() {
+                call.shown = true;
+                self.apps.sent(&key);
+            }
+        }
+        let reply = match decision {
+            Ok(()) => Reply::json(200, &json!({"processQueryKey": format!("q{}", call.number)})),
+            Err(refusal) => refusal.reply(),
+        };
+        let reaction = match fault {
+            Some(fault) => spoil(fault, reply),
+            None => reply.whole(),
+        };
+        self.close(call, reaction)
+    }
+
+    /// A call of a custom bot.
+    fn receive_webhook(&mut self, request: &Request<'_>, now: Now) -> Reaction {
         let mut call = self.enter(request, now.time);
         let query: BTreeMap<_, _> = form_urlencoded::parse(request.query.as_bytes())
             .into_owned()
@@ -312,7 +367,7 @@ impl Rules {
         }
         let answer = decision.err().unwrap_or_else(|| Code(0, "ok".to_owned()));
         let reaction = match fault {
-            Some(fault) => spoil(fault, &answer),
+            Some(fault) => spoil(fault, code(&answer)),
             None => code(&answer).whole(),
         };
         self.close(call, reaction)
@@ -336,6 +391,7 @@ impl Rules {
             fault: None,
             http_status: 0,
             errcode: None,
+            code: None,
             errmsg: String::new(),
         }
     }
@@ -346,10 +402,9 @@ impl Rules {
         call.http_status = reaction.reply.http_status;
         let errcode = &body["errcode"];
         call.errcode = errcode.as_i64().or_else(|| errcode.as_str()?.parse().ok());
-        body["errmsg"]
-            .as_str()
-            .unwrap_or_default()
-            .clone_into(&mut call.errmsg);
+        call.code = body["code"].as_str().map(str::to_owned);
+        let text = body["errmsg"].as_str().or_else(|| body["message"].as_str());
+        text.unwrap_or_default().clone_into(&mut call.errmsg);
         if self.calls.len() >= LEDGER_CALLS_MAX {
             self.calls.pop_front();
             self.calls_forgotten += 1;
@@ -461,6 +516,7 @@ impl Rules {
         bots.sort_by(|a, b| a.bot.cmp(&b.bot));
         Stats {
             bots,
+            apps: self.apps.stats(),
             calls_forgotten: self.calls_forgotten,
         }
     }
@@ -523,14 +579,17 @@ impl Security {
     }
 }
 
-/// Content type, presence and size.
-fn check_envelope(request: &Request<'_>) -> Result<(), Code> {
+/// Whether a request says that its body is JSON in UTF-8.
+pub(super) fn is_json(request: &Request<'_>) -> bool {
     let content_type = request.content_type.unwrap_or_default().to_ascii_lowercase();
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next() == Some("application/json");
-    let charset =
-        parts.all(|part| !part.starts_with("charset=") || part.trim_matches('"').ends_with("utf-8"));
-    if !essence || !charset {
+    essence && parts.all(|part| !part.starts_with("charset=") || part.trim_matches('"').ends_with("utf-8"))
+}
+
+/// Content type, presence and size.
+fn check_envelope(request: &Request<'_>) -> Result<(), Code> {
+    if !is_json(request) {
         return Err(Code(43004, "无效的HTTP HEADER Content-Type".to_owned()));
     }
     if request.body.is_empty() {
@@ -599,13 +658,13 @@ impl Reply {
 }
 
 /// What a fault makes of an answer.
-fn spoil(fault: Fault, answer: &Code) -> Reaction {
+fn spoil(fault: Fault, answer: Reply) -> Reaction {
     let punishment = json!({
         "status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": "5f3c9a2e7d1b4c60",
     });
     let nothing = Reply {
         body: String::new(),
-        ..code(answer)
+        ..answer.clone()
     };
     match fault {
         Fault::Errcode {
@@ -644,20 +703,29 @@ fn spoil(fault: Fault, answer: &Code) -> Reaction {
             nothing.brought(Manner::CloseAfter(Duration::from_millis(ms)))
         }
         Fault::Drop | Fault::AcceptDrop => nothing.brought(Manner::CloseAfter(Duration::ZERO)),
-        Fault::Slow(ms) => code(answer).brought(Manner::After(Duration::from_millis(ms))),
-        Fault::Cut => code(answer).brought(Manner::Cut),
+        Fault::Slow(ms) => answer.brought(Manner::After(Duration::from_millis(ms))),
+        Fault::Cut => answer.brought(Manner::Cut),
         Fault::StringErrcode => {
-            Reply::json(200, &json!({"errcode": answer.0.to_string(), "errmsg": answer.1})).whole()
+            let mut body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            body["errcode"] = body["errcode"].to_string().into();
+            Reply::json(200, &body).whole()
         }
+        Fault::Code {
+            http_status,
+            code,
+            message,
+        } => Refusal::new(http_status, code, message.unwrap_or_default())
+            .reply()
+            .whole(),
     }
 }
 
-fn last_four(token: &str) -> String {
+pub(super) fn last_four(token: &str) -> String {
     let skip = token.chars().count().saturating_sub(4);
     token.chars().skip(skip).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
@@ -700,6 +768,7 @@ mod tests {
             path: SEND_PATH,
             query,
             content_type: Some("application/json"),
+            token: None,
             body: body.as_bytes(),
         }
     }

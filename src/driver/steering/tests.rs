@@ -1,7 +1,7 @@
 //! The steering spoken to by hand: what happened, and the actions that come of it, as words in their order.
 
 use super::*;
-use crate::alert::{BotName, Fingerprint, Labels, Status, Timestamp};
+use crate::alert::{EndpointName, Fingerprint, Labels, Status, Timestamp};
 use crate::digest::{Detail, Message};
 use crate::engine::Outcome;
 
@@ -140,7 +140,7 @@ impl Rig {
     /// The oldest message is answered.
     fn answered(&mut self, outcome: Outcome) -> Vec<String> {
         let send = self.sends.remove(0);
-        assert_eq!(send.bot, Some(BotName::from("a")));
+        assert_eq!(send.endpoint, Some(EndpointName::from("a")));
         let answer = Answer {
             outcome,
             errcode: None,
@@ -185,7 +185,7 @@ fn saved(disk: &Changes) -> Saved {
             .map(|((receiver, no), row)| (receiver, no, row))
             .collect(),
         in_flight: rows(&disk.in_flight).collect(),
-        bots: disk.bots.clone().into_iter().collect(),
+        endpoints: disk.endpoints.clone().into_iter().collect(),
         served: disk.served.clone().into_iter().collect(),
     }
 }

@@ -261,7 +261,7 @@ async fn a_mapping_that_never_ends_is_refused_with_its_limit_and_counted() {
     );
     let snapshot = crate::telemetry::Snapshot {
         health: None,
-        monthly_quota: None,
+        quotas: &[],
         started_at: Timestamp(0),
         now: Timestamp(0),
     };

@@ -135,7 +135,7 @@ async fn occupied(limits: Limits, by: &[u8]) -> (Running, Vec<TcpStream>, Vec<on
 async fn metric(server: &Running, line: &str) {
     let snapshot = crate::telemetry::Snapshot {
         health: None,
-        monthly_quota: None,
+        quotas: &[],
         started_at: Timestamp(0),
         now: Timestamp(0),
     };

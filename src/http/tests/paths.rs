@@ -264,7 +264,7 @@ async fn requests_and_refusals_are_counted_by_source() {
         r#"dingest_alert_verdicts_total{source="alertmanager",verdict="new"} 1"#,
         "dingest_webhook_unrouted_total 2",
         "dingest_http_connections 1",
-        "dingest_quota_per_month 3000",
+        r#"dingest_quota_per_month{quota="webhook"} 3000"#,
     ] {
         assert!(
             scrape.body().lines().any(|line| line == sample),

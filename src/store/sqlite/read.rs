@@ -8,14 +8,14 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};
 
 use crate::alert::words::{Model, Texts, Words};
-use crate::alert::{AlertNo, BotName, DigestId, MessageId, ModelNo, ReceiverName, Timestamp};
+use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, Timestamp};
 use crate::store::sqlite::columns::odd;
 use crate::store::sqlite::failure;
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::sqlite::write::{first_part, last_part};
 use crate::store::{
-    AlertRow, BotRow, DigestRow, InFlightRow, MessageRow, RefusedBody, StoreError, Told, ToldRow,
+    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, RefusedBody, StoreError, Told, ToldRow,
 };
 
 /// Where rows come from.
@@ -98,7 +98,7 @@ impl Reader<'_> {
         self.all("in_flight", "SELECT * FROM in_flight ORDER BY id", [], |row| {
             let in_flight = InFlightRow {
                 receiver: self.name(row, 1)?,
-                bot: self.name_if_any(row, 2)?,
+                endpoint: self.name_if_any(row, 2)?,
                 parts: row.get(3)?,
                 urgent: row.get(4)?,
                 body: row.get::<_, Vec<u8>>(5)?.into(),
@@ -109,19 +109,19 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn bots(&self) -> Result<Vec<(BotName, BotRow)>, StoreError> {
+    pub(super) fn endpoints(&self) -> Result<Vec<(EndpointName, EndpointRow)>, StoreError> {
         let mut all = self.all("bot", "SELECT * FROM bot", [], |row| {
             let until: Option<Timestamp> = row.get(2)?;
             let reason: Option<String> = row.get(3)?;
-            let bot = BotRow {
+            let endpoint = EndpointRow {
                 sent: row.get::<_, Times>(1)?.0,
                 pause: until.zip(reason),
                 month: row.get(4)?,
                 used: row.get::<_, i64>(5)?.cast_unsigned(),
             };
-            Ok((self.name(row, 0)?, bot))
+            Ok((self.name(row, 0)?, endpoint))
         })?;
-        all.sort_by(|a: &(BotName, _), b| a.0.cmp(&b.0));
+        all.sort_by(|a: &(EndpointName, _), b| a.0.cmp(&b.0));
         Ok(all)
     }
 
@@ -174,7 +174,7 @@ impl Reader<'_> {
             params![first_part(digest), last_part(digest)],
             |row| {
                 let message = MessageRow {
-                    bot: self.name_if_any(row, 1)?,
+                    endpoint: self.name_if_any(row, 1)?,
                     sent_at: row.get(2)?,
                     attempts: row.get(3)?,
                     errcode: row.get(4)?,

@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::alert::words::{Model, Texts, Words};
-use crate::alert::{AlertNo, BotName, DigestId, Fingerprint, Labels, MessageId, ModelNo, SourceName};
+use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, SourceName};
 use crate::store::{
-    AlertRow, BotRow, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, Said,
-    State, ToldRow,
+    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
+    Said, State, ToldRow,
 };
 
 fn directory() -> TempDir {
@@ -92,7 +92,7 @@ fn digest(receiver: &str, composed_at: i64) -> DigestRow {
 
 fn message(text: &str) -> MessageRow {
     MessageRow {
-        bot: Some(BotName::from("ops-1")),
+        endpoint: Some(EndpointName::from("ops-1")),
         sent_at: Some(Timestamp(7)),
         attempts: 1,
         errcode: Some(0),
@@ -156,7 +156,7 @@ impl Naive {
                 .map(|((receiver, no), row)| (receiver, no, row))
                 .collect(),
             in_flight: living(&self.rows.in_flight).collect(),
-            bots: self.rows.bots.clone().into_iter().collect(),
+            endpoints: self.rows.endpoints.clone().into_iter().collect(),
             served: self.rows.served.clone().into_iter().collect(),
         }
     }
@@ -269,7 +269,7 @@ prop_compose! {
         covers in vec((any::<u64>(), said(), any::<u32>()), 0..5),
     ) -> InFlightRow {
         let covers = covers.into_iter().map(|(no, said, episodes)| (AlertNo(no), said, episodes)).collect();
-        InFlightRow { receiver, bot, parts, urgent, body: body.into(), covers, attempts }
+        InFlightRow { receiver, endpoint: bot, parts, urgent, body: body.into(), covers, attempts }
     }
 }
 
@@ -278,8 +278,8 @@ prop_compose! {
         sent in vec(time(), 0..5),
         pause in option::of((time(), any::<String>())),
         (month, used) in any::<(i32, u64)>(),
-    ) -> BotRow {
-        BotRow { sent, pause, month, used }
+    ) -> EndpointRow {
+        EndpointRow { sent, pause, month, used }
     }
 }
 
@@ -299,7 +299,7 @@ prop_compose! {
         (attempts, errcode) in any::<(u32, Option<i64>)>(),
         (title, text) in any::<(String, String)>(),
     ) -> MessageRow {
-        MessageRow { bot, sent_at, attempts, errcode, title, text }
+        MessageRow { endpoint: bot, sent_at, attempts, errcode, title, text }
     }
 }
 
@@ -316,7 +316,7 @@ prop_compose! {
         Changes {
             told,
             in_flight,
-            bots,
+            endpoints: bots,
             served,
             digests,
             messages,

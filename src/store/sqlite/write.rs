@@ -8,11 +8,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use crate::alert::words::Model;
-use crate::alert::{AlertNo, BotName, DigestId, MessageId, ModelNo, ReceiverName, Timestamp};
+use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, Timestamp};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::{
-    AlertRow, AttemptRow, BotRow, Changes, DigestRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
+    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
     REFUSED_KEPT_MAX, RefusedBody, ToldRow,
 };
 
@@ -60,7 +60,7 @@ impl Writer<'_> {
         self.alerts(&changes.alerts)?;
         self.told(&changes.told)?;
         self.in_flight(&changes.in_flight)?;
-        self.bots(&changes.bots)?;
+        self.endpoints(&changes.endpoints)?;
         self.served(&changes.served)?;
         self.digests(&changes.digests)?;
         self.messages(&changes.messages)?;
@@ -151,7 +151,7 @@ impl Writer<'_> {
                 Some(row) => put.execute(params![
                     id,
                     self.names.intern(self.connection, row.receiver.as_str())?,
-                    self.bot(row.bot.as_ref())?,
+                    self.endpoint(row.endpoint.as_ref())?,
                     row.parts,
                     row.urgent,
                     &*row.body,
@@ -164,7 +164,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn bots(&mut self, rows: &BTreeMap<BotName, BotRow>) -> rusqlite::Result<()> {
+    fn endpoints(&mut self, rows: &BTreeMap<EndpointName, EndpointRow>) -> rusqlite::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -252,7 +252,7 @@ impl Writer<'_> {
         for (id, row) in rows {
             put.execute(params![
                 id,
-                self.bot(row.bot.as_ref())?,
+                self.endpoint(row.endpoint.as_ref())?,
                 row.sent_at,
                 row.attempts,
                 row.errcode,
@@ -263,7 +263,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn bot(&mut self, name: Option<&BotName>) -> rusqlite::Result<Option<i64>> {
+    fn endpoint(&mut self, name: Option<&EndpointName>) -> rusqlite::Result<Option<i64>> {
         name.map(|name| self.names.intern(self.connection, name.as_str()))
             .transpose()
     }
