@@ -297,8 +297,8 @@ const LISTS_WAITING_MAX: usize = 1;
 const REFUSED_WAITING_MAX: usize = 4;
 /// Alerts that are handed over in one go: while they are judged, everybody else waits.
 const PIECE_ALERTS_MAX: usize = 5_000;
-/// Requests taken from the inbox in one go, before anything else is looked at; and no further ones once they had as many
-/// alerts as a piece.
+/// Requests taken from the inbox in one go, before anything else is looked at; and no further ones once they had as
+/// many alerts as a piece.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
 const _: () = assert!(PIECE_ALERTS_MAX < steering::ROWS_WAITING_MAX);
 /// How often old history is forgotten.

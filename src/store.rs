@@ -296,8 +296,8 @@ pub struct RefusedBody {
 pub trait Store: Send + 'static {
     /// Everything the engine starts from.
     fn load(&mut self) -> Result<Saved, StoreError>;
-    /// The alerts of [`Store::load`], one by one in the order of their numbers, as they are read: a million of them need
-    /// not be held twice.
+    /// The alerts of [`Store::load`], one by one in the order of their numbers, as they are read: a million of them
+    /// need not be held twice.
     fn load_alerts(&mut self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<(), StoreError> {
         for (no, row) in self.load()?.alerts {
             take(no, row);

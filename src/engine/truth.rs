@@ -196,8 +196,8 @@ impl Record {
         self.saved_expires_at = self.saved_expires_at.min(self.expires_at);
     }
 
-    /// The clock, which was to show `expected`, was set while we ran: an end came in, and is remembered, as if the clock
-    /// had been right all along, or a repeat of it would be told as an alert of its own. Says whether that changed
+    /// The clock, which was to show `expected`, was set while we ran: an end came in, and is remembered, as if the
+    /// clock had been right all along, or a repeat of it would be told as an alert of its own. Says whether that changed
     /// something.
     pub(super) fn follow_clock(&mut self, expected: Timestamp, now: Timestamp) -> bool {
         let before = self.expires_at;
@@ -369,8 +369,8 @@ impl Record {
     /// What time does to the record: it expires, becomes calm, is believed to fire after all, is to be forgotten, or
     /// is looked at again later.
     ///
-    /// What is believed after all is believed for `believed_for` unless it is said again. Before `patient_until` nothing
-    /// expires and nothing is forgotten.
+    /// What is believed after all is believed for `believed_for` unless it is said again. Before `patient_until`
+    /// nothing expires and nothing is forgotten.
     pub(super) fn age(&mut self, believed_for: Span, patient_until: Timestamp, now: Timestamp) -> Ageing {
         if self.doubted && self.believed_at() <= now {
             self.begin(self.starts_at, now);
