@@ -197,8 +197,8 @@ impl Record {
     }
 
     /// The clock, which was to show `expected`, was set while we ran: an end came in, and is remembered, as if the
-    /// clock had been right all along, or a repeat of it would be told as an alert of its own. Says whether that changed
-    /// something.
+    /// clock had been right all along, or a repeat of it would be told as an alert of its own. Says whether that
+    /// changed something.
     pub(super) fn follow_clock(&mut self, expected: Timestamp, now: Timestamp) -> bool {
         let before = self.expires_at;
         if self.fires() {

@@ -13,6 +13,7 @@ mod disk;
 mod everyday;
 mod fairness;
 mod hostile;
+mod message_types;
 #[path = "../support/patience.rs"]
 mod patience;
 mod refusals;
@@ -20,6 +21,5 @@ mod reload;
 mod secrets;
 mod storm;
 mod trouble;
-mod types;
 
 use patience::{PATIENCE, eventually};
