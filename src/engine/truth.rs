@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::Verdict;
 use super::limits::{
-    FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, expiry_drift_max,
+    FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, RESTART_GRACE,
+    expiry_drift_max,
 };
 use crate::alert::words::{Texts, Words};
 use crate::alert::{
@@ -370,7 +371,7 @@ impl Record {
     /// is looked at again later.
     ///
     /// What is believed after all is believed for `believed_for` unless it is said again. Before `patient_until`
-    /// nothing expires and nothing is forgotten.
+    /// nothing expires and nothing is forgotten that was not heard since patience began.
     pub(super) fn age(&mut self, believed_for: Span, patient_until: Timestamp, now: Timestamp) -> Ageing {
         if self.doubted && self.believed_at() <= now {
             self.begin(self.starts_at, now);
@@ -383,7 +384,7 @@ impl Record {
             self.recent.clear();
             return Ageing::Calm;
         }
-        if self.expires_at.max(patient_until) > now {
+        if self.expires_with(patient_until) > now {
             return Ageing::Later;
         }
         match self.state {
@@ -403,7 +404,17 @@ impl Record {
         [calm, believed]
             .into_iter()
             .flatten()
-            .fold(self.expires_at.max(patient_until), Timestamp::min)
+            .fold(self.expires_with(patient_until), Timestamp::min)
+    }
+
+    /// When it expires or is forgotten: not before `patient_until`, unless its sender was heard since patience began.
+    fn expires_with(&self, patient_until: Timestamp) -> Timestamp {
+        let began = Timestamp(patient_until.0.saturating_sub_unsigned(RESTART_GRACE.0));
+        if self.last_seen > began {
+            self.expires_at
+        } else {
+            self.expires_at.max(patient_until)
+        }
     }
 
     fn believed_at(&self) -> Timestamp {
