@@ -245,8 +245,8 @@ pub struct Engine {
     concerns: Concerns,
     firing: u64,
     draining: bool,
-    /// Until when nothing expires and nothing is forgotten, so that its sender has the chance to repeat it: a while
-    /// after a start, and after the clock was set.
+    /// Until when nothing expires and nothing is forgotten that was not heard since: a while after a start, and after
+    /// the clock was set, so that its sender has the chance to repeat it.
     patient_until: Timestamp,
     /// When a message was last counted against each quota.
     counted_at: BTreeMap<Quota, Tick>,
@@ -370,7 +370,7 @@ impl Engine {
                 }
                 (alert, row)
             });
-            // Built at once: row by row takes three times as long.
+            // Built at once: they come in the order of their keys.
             let rows: BTreeMap<_, _> = rows.collect();
             self.desk(&receiver).told.extend(rows);
         }
