@@ -31,7 +31,7 @@ use crate::digest::{Change, Detail, Draft, Rendered};
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Concerns, Heard, Record, Truth};
-use crate::plan::{Plan, Quota, Receiver, RouteId, Source, SourceKind};
+use crate::plan::{Plan, Quota, RouteId, Source, SourceKind};
 use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, ToldRow};
 
 pub use outcome::{Answer, Outcome};
@@ -227,7 +227,7 @@ struct Dirty {
 #[derive(Debug)]
 pub struct Engine {
     plan: Arc<Plan>,
-    instance: String,
+    run: String,
     next_alert: AlertNo,
     next_digest: DigestId,
     truth: Truth,
@@ -248,8 +248,6 @@ pub struct Engine {
     /// Until when nothing expires and nothing is forgotten that was not heard since: a while after a start, and after
     /// the clock was set, so that its sender has the chance to repeat it.
     patient_until: Timestamp,
-    /// When a message was last counted against each quota.
-    counted_at: BTreeMap<Quota, Tick>,
     /// Of which quotas most is used, and that was said.
     quota_warned: BTreeSet<Quota>,
     /// State of the generator of jitter.
@@ -309,7 +307,7 @@ impl Engine {
         let mut engine = Self {
             plan: restored.plan,
             random: saved.next_digest.0 ^ 0x9e37_79b9_7f4a_7c15,
-            instance: saved.instance,
+            run: saved.run,
             next_alert: saved.next_alert,
             next_digest: saved.next_digest,
             truth: restored.truth,
@@ -325,7 +323,6 @@ impl Engine {
             firing: 0,
             draining: false,
             patient_until: now.time.plus(limits::RESTART_GRACE),
-            counted_at: BTreeMap::new(),
             quota_warned: BTreeSet::new(),
             now,
         };
@@ -336,11 +333,6 @@ impl Engine {
         for (receiver, at) in saved.served {
             let age = now.time.since(at);
             engine.desk(&receiver).served = now.tick.0.checked_sub(age.0).map(Tick);
-            // What makes the month's quota last goes on where it was.
-            let counted_at = Tick(now.tick.0.saturating_sub(age.0));
-            let quota = (engine.plan.receivers.get(&receiver)).map_or(Quota::Webhook, Receiver::quota);
-            let latest = engine.counted_at.entry(quota).or_insert(counted_at);
-            *latest = counted_at.max(*latest);
         }
         for (no, record) in engine.truth.iter_mut() {
             record.trust_clock(now.time);

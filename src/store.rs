@@ -141,6 +141,8 @@ pub struct EndpointRow {
     pub month: i32,
     /// Messages sent in that month.
     pub used: u64,
+    /// When the last of them was counted.
+    pub counted_at: Option<Timestamp>,
 }
 
 /// A digest in the history.
@@ -250,8 +252,9 @@ impl Changes {
 /// Everything an engine starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
-    /// A random text made with the database, part of every `msgUuid`.
-    pub instance: String,
+    /// A random text made anew whenever this is read, so that what goes on from here has its `msgUuid`s to itself:
+    /// the next numbers may have been given before, by who could not write that down.
+    pub run: String,
     /// The first number no alert has had.
     pub next_alert: AlertNo,
     /// The first number no digest has had.

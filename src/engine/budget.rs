@@ -23,6 +23,7 @@ pub(super) struct Budget {
     pause: Option<Pause>,
     month: Month,
     used: u64,
+    counted_at: Option<Tick>,
 }
 
 /// Why and until when an endpoint is silent.
@@ -116,14 +117,11 @@ impl Month {
 impl Budget {
     /// The budget as the store had it.
     pub(super) fn restored(row: &EndpointRow, now: Now) -> Self {
-        let answered = row
-            .sent
-            .iter()
-            .map(|at| now.time.since(*at))
-            // A clock that was set back must not free places: what lies ahead counts as just answered.
-            .filter(|age| *age < BUDGET_WINDOW)
-            .map(|age| Tick(now.tick.0.saturating_sub(age.0)))
-            .collect();
+        // A clock that was set back must not free places: what lies ahead counts as just answered.
+        let age = |at: &Timestamp| now.time.since(*at);
+        let tick_of = |age: Span| Tick(now.tick.0.saturating_sub(age.0));
+        let fresh = row.sent.iter().map(age).filter(|age| *age < BUDGET_WINDOW);
+        let answered = fresh.map(tick_of).collect();
         let pause = row
             .pause
             .as_ref()
@@ -139,6 +137,7 @@ impl Budget {
             pause,
             month: Month(row.month),
             used: row.used,
+            counted_at: row.counted_at.as_ref().map(age).map(tick_of),
         }
     }
 
@@ -158,6 +157,7 @@ impl Budget {
             }),
             month: self.month.0,
             used: self.used,
+            counted_at: self.counted_at.map(time_of),
         }
     }
 
@@ -190,7 +190,8 @@ impl Budget {
     }
 
     /// Counts a message against the month.
-    pub(super) fn count(&mut self, month: Month) {
+    pub(super) fn count(&mut self, month: Month, now: Tick) {
+        self.counted_at = Some(now);
         if self.month != month {
             self.month = month;
             self.used = 0;
@@ -201,6 +202,11 @@ impl Budget {
     /// Messages sent in `month`.
     pub(super) fn used(&self, month: Month) -> u64 {
         if self.month == month { self.used } else { 0 }
+    }
+
+    /// When a message was last counted.
+    pub(super) fn counted_at(&self) -> Option<Tick> {
+        self.counted_at
     }
 
     /// Silences the endpoint; a longer pause is never shortened.

@@ -218,16 +218,22 @@ impl Engine {
         let allowed = self.plan.dingtalk.quota(quota)?;
         let (month, ends_at) = Month::of(self.now.time, &self.plan.timezone);
         let pace = pace(self.used(quota, month), allowed, ends_at.since(self.now.time))?;
-        Some(self.counted_at.get(&quota)?.plus(pace))
+        let counted_at = self.counting(quota).filter_map(Budget::counted_at).max();
+        Some(counted_at?.plus(pace))
     }
 
     /// Messages of all endpoints in `month` that count against `quota`.
     pub(super) fn used(&self, quota: Quota, month: Month) -> u64 {
-        self.budgets
+        self.counting(quota).map(|budget| budget.used(month)).sum()
+    }
+
+    /// The budgets whose messages count against `quota`.
+    fn counting(&self, quota: Quota) -> impl Iterator<Item = &Budget> {
+        let counting = self
+            .budgets
             .iter()
-            .filter(|(name, _)| Quota::of(name) == quota)
-            .map(|(_, budget)| budget.used(month))
-            .sum()
+            .filter(move |(name, _)| Quota::of(name) == quota);
+        counting.map(|(_, budget)| budget)
     }
 
     /// The budgets an endpoint has one rate with, its own among them.
@@ -343,9 +349,9 @@ impl Engine {
         let bytes_max = endpoint.map_or(desk.message_bytes_max, Endpoint::message_bytes_max);
         let draft = Draft {
             id,
-            // The time keeps the texts apart even where numbers are given twice: a digest sent while the store
-            // could not be written, and the next one of that number after a crash.
-            uuid_prefix: format!("{}-{id}-{:x}", self.instance, self.now.time.0),
+            // The number alone would be given again: to the digest after a crash, when the store could not take in
+            // what was sent before it.
+            uuid_prefix: format!("{}-{id}", self.run),
             receiver: name.clone(),
             endpoint: carrier.endpoint.clone(),
             composed_at: self.now.time,
@@ -683,9 +689,8 @@ impl Engine {
         if !matches!(outcome, Outcome::Delivered | Outcome::Unknown) {
             return;
         }
-        budget.count(month);
+        budget.count(month, self.now.tick);
         let quota = Quota::of(endpoint);
-        self.counted_at.insert(quota, self.now.tick);
         let used = self.used(quota, month);
         let Some(allowed) = self.plan.dingtalk.quota(quota) else {
             return;

@@ -176,7 +176,7 @@ impl Disk {
 
     fn saved(&self) -> Saved {
         Saved {
-            instance: "test".to_owned(),
+            run: "test".to_owned(),
             next_alert: self.next_alert,
             next_digest: self.next_digest,
             alerts: self.alerts.clone().into_iter().collect(),

@@ -65,7 +65,6 @@ pub struct SqliteStore {
     file: Place,
     /// Device and inode of its open log.
     log: (u64, u64),
-    instance: String,
     names: Names,
     next: Next,
 }
@@ -108,13 +107,12 @@ impl SqliteStore {
         }
         configure(&connection).map_err(failed)?;
         schema::migrate(&mut connection, migrations).map_err(failed)?;
-        let (instance, next) = connection
-            .query_row("SELECT instance, next_alert, next_digest FROM meta", [], |row| {
-                let next = Next {
-                    alert: row.get(1)?,
-                    digest: row.get(2)?,
-                };
-                Ok((row.get(0)?, next))
+        let next = connection
+            .query_row("SELECT next_alert, next_digest FROM meta", [], |row| {
+                Ok(Next {
+                    alert: row.get(0)?,
+                    digest: row.get(1)?,
+                })
             })
             .map_err(failed)?;
         Ok(Self {
@@ -122,7 +120,6 @@ impl SqliteStore {
             file: Place::of(&path).map_err(|error| failure::of_system(&path, &error))?,
             log: log_of(&path).map_err(|error| failure::of_system(&path, &error))?,
             connection,
-            instance,
             next,
             path,
         })
@@ -228,7 +225,7 @@ impl Store for SqliteStore {
     fn load_others(&mut self) -> Result<Saved, StoreError> {
         let reader = self.reader();
         Ok(Saved {
-            instance: self.instance.clone(),
+            run: reader.run()?,
             next_alert: self.next.alert,
             next_digest: self.next.digest,
             alerts: Vec::new(),

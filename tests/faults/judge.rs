@@ -225,10 +225,11 @@ fn confront(evidence: &Evidence, mut chat: Chat, judgement: &mut Judgement) {
     let mut missed = Vec::new();
     for (node, posted) in &evidence.postings.alerts {
         let heard = chat.alerts.get(node).unwrap_or(&nothing);
-        if heard.begins > posted.begun {
+        if heard.begins > posted.begins_max() {
             judgement.wrongs.push(Wrong::Untrue(format!(
                 "{} episodes of {node}, which had {}",
-                heard.begins, posted.begun
+                heard.begins,
+                posted.begins_max()
             )));
             continue;
         }
@@ -274,7 +275,7 @@ fn too_many(evidence: &Evidence, chat: &Chat, wrongs: &mut Vec<Wrong>) {
         let (mut told, mut were) = (counted, 0);
         for (node, posted) in &evidence.postings.alerts {
             if posted.receiver == receiver {
-                were += posted.begun as usize;
+                were += posted.begins_max() as usize;
                 told += chat.alerts.get(node).map_or(0, |heard| heard.begins as usize);
             }
         }
@@ -414,6 +415,7 @@ mod tests {
             begun: 1,
             promised: true,
             over: true,
+            stray_begins: 0,
         };
         let twice = Posted {
             begun: 2,
@@ -498,9 +500,13 @@ mod tests {
         calls.push(call(4, 6, &["new a"]));
         calls.push(call(5, 8, &["resolved a"]));
         finds(
-            &evidence(calls),
+            &evidence(calls.clone()),
             &Wrong::Untrue("2 episodes of a, which had 1".to_owned()),
         );
+        // What a source without times said in a request it gave up may come after the end it said since.
+        let mut strayed = evidence(calls.clone());
+        strayed.postings.alerts.get_mut("a").unwrap().stray_begins = 1;
+        assert_eq!(judge(&strayed).wrongs, []);
         let mut calls = honest().calls;
         calls.push(call(4, 6, &["expired a", "passed c"]));
         let forged = evidence(calls);

@@ -22,6 +22,16 @@ pub(crate) struct Posted {
     pub(crate) promised: bool,
     /// Whether a 2xx confirmed that its last episode is over.
     pub(crate) over: bool,
+    /// How often it was said to fire, by a source that names no times, in a request that was given up. The daemon may
+    /// take such a request in after its successors, and nothing in it says that it is older.
+    pub(crate) stray_begins: u32,
+}
+
+impl Posted {
+    /// Of how many episodes the chat may be told.
+    pub(crate) fn begins_max(&self) -> u32 {
+        self.begun + self.stray_begins
+    }
 }
 
 /// The producer's ledger.

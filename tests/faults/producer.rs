@@ -131,6 +131,16 @@ struct Item {
     ends_confirmed: u32,
 }
 
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Posting {
+    Answered(u16),
+    /// Nobody heard it, or the connection broke.
+    Broken,
+    /// No answer came in time. The request stands where it was put.
+    GivenUp,
+}
+
 struct Group {
     format: Format,
     prefix: String,
@@ -169,8 +179,14 @@ impl Group {
                 let copies = 1 + u8::from(self.dice.percent(25));
                 for _ in 0..copies {
                     self.note_begins();
-                    let status = self.post(body.clone()).await;
-                    self.note_answer(status);
+                    match self.post(body.clone()).await {
+                        Posting::Answered(status) => self.note_answer(status),
+                        Posting::Broken => self.note_answer(0),
+                        Posting::GivenUp => {
+                            self.note_answer(0);
+                            self.note_stray();
+                        }
+                    }
                 }
                 self.items.retain(|item| item.ends_confirmed < ENDS_CONFIRMED);
             }
@@ -259,17 +275,22 @@ impl Group {
         }
     }
 
-    async fn post(&self, body: String) -> u16 {
+    async fn post(&self, body: String) -> Posting {
         let request = self
             .http
             .post(&self.url)
             .header("content-type", "application/json");
-        let Ok(response) = request.body(body).send().await else {
-            return 0;
+        let answer = async {
+            let response = request.body(body).send().await?;
+            let status = response.status().as_u16();
+            // An answer counts when all of it has arrived.
+            response.bytes().await.map(|_| status)
         };
-        let status = response.status().as_u16();
-        // An answer counts when all of it has arrived.
-        response.bytes().await.map_or(0, |_| status)
+        match answer.await {
+            Ok(status) => Posting::Answered(status),
+            Err(error) if error.is_timeout() => Posting::GivenUp,
+            Err(_) => Posting::Broken,
+        }
     }
 
     fn note_begins(&self) {
@@ -280,6 +301,19 @@ impl Group {
             if posted.begun < item.episodes {
                 posted.begun = item.episodes;
                 posted.over = false;
+            }
+        }
+    }
+
+    /// A request was given up that may still be taken in.
+    fn note_stray(&self) {
+        if self.format != Format::Events {
+            return;
+        }
+        let mut postings = lock(&self.postings);
+        for item in self.items.iter().filter(|item| item.ends_at.is_none()) {
+            if let Some(posted) = postings.alerts.get_mut(&item.node) {
+                posted.stray_begins += 1;
             }
         }
     }

@@ -25,7 +25,7 @@ enum Row {
     Alert(u64, Option<u8>),
     Told(u8, u64, Option<u8>),
     InFlight(u64, u8, Option<u8>),
-    Bot(u8, u8),
+    Endpoint(u8, u8),
     Served(u8, u8),
     Digest(u64, u8),
     Message(u64, u8, u8),
@@ -49,7 +49,7 @@ fn row() -> impl Strategy<Value = Row> {
         (no.clone(), kept()).prop_map(|(no, row)| Row::Alert(no, row)),
         (name.clone(), no, kept()).prop_map(|(name, no, row)| Row::Told(name, no, row)),
         (digest.clone(), part.clone(), kept()).prop_map(|(id, part, row)| Row::InFlight(id, part, row)),
-        (name.clone(), any::<u8>()).prop_map(|(name, row)| Row::Bot(name, row)),
+        (name.clone(), any::<u8>()).prop_map(|(name, row)| Row::Endpoint(name, row)),
         (name, any::<u8>()).prop_map(|(name, row)| Row::Served(name, row)),
         (digest.clone(), any::<u8>()).prop_map(|(id, row)| Row::Digest(id, row)),
         (digest.clone(), part.clone(), any::<u8>()).prop_map(|(id, part, row)| Row::Message(id, part, row)),
@@ -75,8 +75,8 @@ fn receiver(name: u8) -> ReceiverName {
     format!("receiver {name}").into()
 }
 
-fn bot(name: u8) -> EndpointName {
-    format!("bot {name}").into()
+fn endpoint(name: u8) -> EndpointName {
+    format!("endpoint {name}").into()
 }
 
 /// A text that needs care, or none.
@@ -129,7 +129,7 @@ fn alert_row(variant: u8) -> AlertRow {
 fn in_flight_row(variant: u8) -> InFlightRow {
     InFlightRow {
         receiver: receiver(variant % 3),
-        endpoint: (!variant.is_multiple_of(4)).then(|| bot(variant % 4)),
+        endpoint: (!variant.is_multiple_of(4)).then(|| endpoint(variant % 4)),
         parts: variant % 3 + 1,
         urgent: variant.is_multiple_of(2),
         body: Arc::from(text(variant).into_bytes()),
@@ -146,12 +146,13 @@ fn in_flight_row(variant: u8) -> InFlightRow {
     }
 }
 
-fn bot_row(variant: u8) -> EndpointRow {
+fn endpoint_row(variant: u8) -> EndpointRow {
     EndpointRow {
         sent: (0..variant % 6).map(time).collect(),
         pause: (variant.is_multiple_of(2)).then(|| (time(variant), text(variant))),
         month: 24_315 + i32::from(variant),
         used: u64::from(variant) << 32,
+        counted_at: (!variant.is_multiple_of(3)).then(|| time(variant)),
     }
 }
 
@@ -182,7 +183,7 @@ fn changes(rows: &[Row]) -> Changes {
                     .in_flight
                     .insert(message(id, part), row.map(in_flight_row));
             }
-            Row::Bot(name, row) => drop(changes.endpoints.insert(bot(name), bot_row(row))),
+            Row::Endpoint(name, row) => drop(changes.endpoints.insert(endpoint(name), endpoint_row(row))),
             Row::Served(name, at) => drop(changes.served.insert(receiver(name), time(at))),
             Row::Digest(id, variant) => {
                 let row = DigestRow {
@@ -196,7 +197,7 @@ fn changes(rows: &[Row]) -> Changes {
             }
             Row::Message(id, part, variant) => {
                 let row = MessageRow {
-                    endpoint: (!variant.is_multiple_of(4)).then(|| bot(variant % 4)),
+                    endpoint: (!variant.is_multiple_of(4)).then(|| endpoint(variant % 4)),
                     sent_at: None,
                     attempts: 0,
                     errcode: None,
@@ -219,10 +220,10 @@ fn changes(rows: &[Row]) -> Changes {
     changes
 }
 
-/// What a store would start an engine from, in one order; every database has a name of its own.
+/// What a store would start an engine from, in one order; every reading has a name of its own.
 fn loaded(store: &mut dyn Store) -> Saved {
     let mut saved = store.load().expect("the store can be read");
-    saved.instance.clear();
+    saved.run.clear();
     saved.told.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     saved.endpoints.sort_by(|a, b| a.0.cmp(&b.0));
     saved.served.sort_by(|a, b| a.0.cmp(&b.0));

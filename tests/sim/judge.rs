@@ -588,7 +588,7 @@ impl<'a> Judge<'a> {
         time: Timestamp,
     ) -> Result<(), Violation> {
         let quota = self.setting().text.quota;
-        let Some((since, pace)) = self.month.pace(quota, time).filter(|_| !draft.urgent) else {
+        let Some((since, pace)) = self.month.pace(quota, time, now).filter(|_| !draft.urgent) else {
             return Ok(());
         };
         if now >= since + pace && rendered.messages.len() == 1 {

@@ -7,6 +7,16 @@ const STRETCHED_FROM: u64 = 80;
 /// The end of March, and of April, in milliseconds since the epoch: scripts begin in March.
 const ENDS: [i64; 2] = [1_775_001_600_000, 1_777_593_600_000];
 
+/// When a message was counted.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    at: u64,
+    /// How far the clock was from the true time.
+    ahead: i64,
+    /// Known only from the disk, that is by the clock.
+    read: bool,
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Month {
@@ -17,8 +27,15 @@ pub(crate) struct Month {
     open: u64,
     /// Messages that count, whether the product still knows or not.
     all: u64,
-    /// When this process last counted one.
-    last: Option<u64>,
+    /// When one was last counted, as far as the product knows, and as far as is on disk.
+    last: Option<Counted>,
+    last_committing: Option<Counted>,
+    last_durable: Option<Counted>,
+}
+
+/// How far a clock is from the true time, but for what is the same at all times.
+fn ahead(time: Timestamp, now: u64) -> i64 {
+    time.0 - i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 impl Month {
@@ -38,31 +55,46 @@ impl Month {
         }
         self.open += 1;
         self.all += 1;
-        self.last = Some(now);
+        self.last = Some(Counted {
+            at: now,
+            ahead: ahead(time, now),
+            read: false,
+        });
     }
 
     pub(crate) fn commit_begins(&mut self) {
         self.committing += std::mem::take(&mut self.open);
+        self.last_committing = self.last;
     }
 
     pub(crate) fn committed(&mut self) {
         self.durable += std::mem::take(&mut self.committing);
+        self.last_durable = self.last_committing;
     }
 
     /// The process ended, or was put back to what is on disk.
     pub(crate) fn forgotten(&mut self) {
-        (self.committing, self.open, self.last) = (0, 0, None);
+        (self.committing, self.open) = (0, 0);
+        self.last = self.last_durable.map(|counted| Counted {
+            read: true,
+            ..counted
+        });
+        self.last_committing = self.last;
     }
 
-    /// When the last message was counted and how long the next one must wait after it, in milliseconds, when it must.
-    pub(crate) fn pace(&self, quota: u64, time: Timestamp) -> Option<(u64, u64)> {
+    /// When the last message was counted and how long the next one must wait after it, in milliseconds, when it must:
+    /// not if all that is known of it is what a clock said that has been set since.
+    pub(crate) fn pace(&self, quota: u64, time: Timestamp, now: u64) -> Option<(u64, u64)> {
         let ends_at = Self::end_of(time);
         let used = self.durable + self.committing + self.open;
         if quota == 0 || ends_at != self.ends_at || used * 100 < quota * STRETCHED_FROM {
             return None;
         }
         let left = u64::try_from(ends_at - time.0).unwrap_or(0);
-        Some((self.last?, left / quota.saturating_sub(used).max(1)))
+        let last = self
+            .last
+            .filter(|last| !last.read || last.ahead == ahead(time, now))?;
+        Some((last.at, left / quota.saturating_sub(used).max(1)))
     }
 
     /// Whether changes that are not urgent may be made to wait.

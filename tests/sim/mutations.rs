@@ -93,8 +93,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a msgUuid is used again",
         file: "src/engine/delivery.rs",
-        text: "uuid_prefix: format!(\"{}-{id}-{:x}\", self.instance, self.now.time.0),",
-        replacement: "uuid_prefix: format!(\"{}-{}\", self.instance, name),",
+        text: "uuid_prefix: format!(\"{}-{id}\", self.run),",
+        replacement: "uuid_prefix: format!(\"{}-{}\", self.run, name),",
         caught_by: Invariant::UuidIsNew,
     },
     Mutation {
@@ -163,8 +163,15 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a quota that is nearly used is used on",
         file: "src/engine/delivery.rs",
-        text: "        Some(self.counted_at.get(&quota)?.plus(pace))",
-        replacement: "        Some(self.counted_at.get(&quota)?.plus(Span(pace.0 / 2)))",
+        text: "        Some(counted_at?.plus(pace))",
+        replacement: "        Some(counted_at?.plus(Span(pace.0 / 2)))",
+        caught_by: Invariant::QuotaLasts,
+    },
+    Mutation {
+        name: "a start forgets when the quota was used",
+        file: "src/engine/budget.rs",
+        text: "counted_at: row.counted_at.as_ref().map(age).map(tick_of),",
+        replacement: "counted_at: row.counted_at.as_ref().map(age).map(tick_of).filter(|_| false),",
         caught_by: Invariant::QuotaLasts,
     },
     Mutation {

@@ -82,9 +82,10 @@ impl MemoryStore {
         );
     }
 
+    /// What an engine goes on from, but for the name of the process.
     pub(crate) fn saved(&self) -> Saved {
         Saved {
-            instance: "sim".to_owned(),
+            run: String::new(),
             next_alert: AlertNo(self.last_alert.max(1)),
             next_digest: DigestId(self.last_digest.max(1)),
             alerts: self.alerts.clone().into_iter().collect(),

@@ -17,7 +17,7 @@ use dingest::dingtalk::{errcode, sign};
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::{Answer, Outcome, Send};
 use dingest::plan::Way;
-use dingest::store::{Changes, StoreError};
+use dingest::store::{Changes, Saved, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use crate::invariant::{Invariant, Violation, violation};
@@ -124,6 +124,8 @@ pub(crate) struct World<'a> {
     queued: u64,
     process: Option<Process<'a>>,
     lives: u64,
+    /// How often the disk was read.
+    readings: u64,
     setting: &'a Setting,
     store: MemoryStore,
     disk: Disk,
@@ -159,6 +161,7 @@ impl<'a> World<'a> {
             queued: 0,
             process: None,
             lives: 0,
+            readings: 0,
             setting,
             store: MemoryStore::default(),
             disk: Disk::Well,
@@ -340,7 +343,7 @@ impl<'a> World<'a> {
         };
         self.store.check_models();
         self.judge.started(&self.store, self.setting, self.now);
-        let saved = self.store.saved();
+        let saved = self.load();
         self.process = Some(Process {
             life: self.lives,
             started_at: self.now,
@@ -471,6 +474,15 @@ impl<'a> World<'a> {
         self.input(|steering, now| steering.commit_failed(full(), changes, now))
     }
 
+    /// What the disk has; every reading has a name of its own, as the real one's.
+    fn load(&mut self) -> Saved {
+        self.readings += 1;
+        Saved {
+            run: format!("r{}", self.readings),
+            ..self.store.saved()
+        }
+    }
+
     fn loaded(&mut self) -> Result<(), Violation> {
         if let Some(process) = &mut self.process {
             process.reading_until = None;
@@ -480,7 +492,7 @@ impl<'a> World<'a> {
         } else {
             self.store.check_models();
             self.judge.put_back(&self.store, self.now);
-            Ok(self.store.saved())
+            Ok(self.load())
         };
         self.input(|steering, now| steering.loaded(loaded, now))
     }

@@ -177,7 +177,7 @@ fn saved(disk: &Changes) -> Saved {
     }
     let digest = disk.digests.keys().last().map_or(1, |id| id.0 + 1);
     Saved {
-        instance: "test".to_owned(),
+        run: "test".to_owned(),
         next_alert: crate::alert::AlertNo(disk.alerts.keys().last().map_or(1, |no| no.0 + 1)),
         next_digest: DigestId(digest),
         alerts: rows(&disk.alerts).collect(),

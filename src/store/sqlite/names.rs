@@ -1,4 +1,4 @@
-//! Names of sources, receivers and bots, each kept once and referred to by a small number.
+//! Names of sources, receivers and endpoints, each kept once and referred to by a small number.
 //!
 //! A name stays for good: there are as many as were ever configured. **Invariant:** what is held here is what
 //! the table holds, plus what the transaction under way adds; [`Names::forget`] takes that back when it fails.

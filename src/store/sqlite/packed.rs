@@ -101,7 +101,7 @@ const fn state_code(state: State) -> u8 {
     }
 }
 
-/// A list of times: the column `bot.sent`.
+/// A list of times: the column `endpoint.sent`.
 pub(super) struct Times(pub(super) Vec<Timestamp>);
 
 impl Times {

@@ -26,6 +26,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// A name nobody had who went on from here before.
+    pub(super) fn run(&self) -> Result<String, StoreError> {
+        self.connection
+            .query_row("SELECT lower(hex(randomblob(8)))", [], |row| row.get(0))
+            .map_err(|error| failure::of_sqlite(self.path, &error))
+    }
+
     pub(super) fn alerts(&self, take: &mut dyn FnMut(AlertNo, AlertRow)) -> Result<(), StoreError> {
         let models: BTreeMap<ModelNo, Arc<Model>> = self.models()?.into_iter().collect();
         self.each(
@@ -110,7 +117,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn endpoints(&self) -> Result<Vec<(EndpointName, EndpointRow)>, StoreError> {
-        let mut all = self.all("bot", "SELECT * FROM bot", [], |row| {
+        let mut all = self.all("endpoint", "SELECT * FROM endpoint", [], |row| {
             let until: Option<Timestamp> = row.get(2)?;
             let reason: Option<String> = row.get(3)?;
             let endpoint = EndpointRow {
@@ -118,6 +125,7 @@ impl Reader<'_> {
                 pause: until.zip(reason),
                 month: row.get(4)?,
                 used: row.get::<_, i64>(5)?.cast_unsigned(),
+                counted_at: row.get(6)?,
             };
             Ok((self.name(row, 0)?, endpoint))
         })?;

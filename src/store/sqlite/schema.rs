@@ -1,6 +1,6 @@
 //! The tables, and how a file of an older version becomes one of this version.
 //!
-//! Rows are keyed by numbers that only grow (alerts, digests, messages) or by small numbers (receivers, bots),
+//! Rows are keyed by numbers that only grow (alerts, digests, messages) or by small numbers (receivers, endpoints),
 //! so that a batch of new rows is appended to the end of a table. **Invariant:** no table that grows with the
 //! number of alerts has an index on anything random: it would cost more than the table itself.
 
@@ -12,18 +12,17 @@ pub(super) const APPLICATION_ID: i64 = 0x6469_6e67;
 /// What makes a file of schema `n` one of schema `n + 1`, at place `n`. Steps that were released never change.
 pub(super) const MIGRATIONS: [&str; 1] = [V1];
 
-/// Names are kept once and referred to by number: `model.source`, `told.receiver`, `in_flight.bot`, ….
+/// Names are kept once and referred to by number: `model.source`, `told.receiver`, `in_flight.endpoint`, ….
 /// Messages are numbered `digest * 256 + part`. Times are milliseconds since the Unix epoch. Blobs other than
 /// bodies are the module `packed`'s. What an alert says is its difference from a model, as of `alert::words`: a text,
 /// but of any characters, also those at which tools for SQLite take a text to end.
 const V1: &str = "
 CREATE TABLE meta (
     id          INTEGER PRIMARY KEY CHECK (id = 0),
-    instance    TEXT NOT NULL,
     next_alert  INTEGER NOT NULL,
     next_digest INTEGER NOT NULL
 ) STRICT;
-INSERT INTO meta VALUES (0, lower(hex(randomblob(8))), 1, 1);
+INSERT INTO meta VALUES (0, 1, 1);
 
 CREATE TABLE name (
     id   INTEGER PRIMARY KEY,
@@ -60,7 +59,7 @@ CREATE TABLE told (
 CREATE TABLE in_flight (
     id       INTEGER PRIMARY KEY,
     receiver INTEGER NOT NULL,
-    bot      INTEGER,
+    endpoint INTEGER,
     parts    INTEGER NOT NULL,
     urgent   INTEGER NOT NULL,
     body     BLOB NOT NULL,
@@ -68,13 +67,14 @@ CREATE TABLE in_flight (
     attempts INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE bot (
+CREATE TABLE endpoint (
     name         INTEGER PRIMARY KEY,
     sent         BLOB NOT NULL,
     paused_until INTEGER,
     pause_reason TEXT,
     month        INTEGER NOT NULL,
-    used         INTEGER NOT NULL
+    used         INTEGER NOT NULL,
+    counted_at   INTEGER
 ) STRICT;
 
 CREATE TABLE served (
@@ -95,7 +95,7 @@ CREATE INDEX digest_by_time ON digest (composed_at);
 
 CREATE TABLE message (
     id       INTEGER PRIMARY KEY,
-    bot      INTEGER,
+    endpoint INTEGER,
     sent_at  INTEGER,
     attempts INTEGER NOT NULL,
     errcode  INTEGER,

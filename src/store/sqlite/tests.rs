@@ -32,6 +32,14 @@ fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path).expect("a store that opens")
 }
 
+/// What is saved, whoever goes on from it.
+fn rows(store: &mut SqliteStore) -> Saved {
+    Saved {
+        run: String::new(),
+        ..store.load().expect("a store that can be read")
+    }
+}
+
 fn texts(summary: &str) -> Texts {
     Texts {
         labels: Labels::from_pairs([("alertname", "DiskFull"), ("host", "db-1")]),
@@ -142,13 +150,13 @@ impl Naive {
         self.rows.in_flight.retain(|_, row| row.is_some());
     }
 
-    fn saved(&self, instance: &str) -> Saved {
+    fn saved(&self) -> Saved {
         fn living<K: Clone, V: Clone>(rows: &BTreeMap<K, Option<V>>) -> impl Iterator<Item = (K, V)> {
             rows.iter()
                 .filter_map(|(key, row)| Some((key.clone(), row.clone()?)))
         }
         Saved {
-            instance: instance.to_owned(),
+            run: String::new(),
             next_alert: AlertNo(self.next_alert),
             next_digest: DigestId(self.next_digest),
             alerts: living(&self.rows.alerts).collect(),
@@ -264,22 +272,23 @@ prop_compose! {
 
 prop_compose! {
     fn in_flight_row()(
-        (receiver, bot, parts, urgent) in (name(), option::of(name()), any::<u8>(), any::<bool>()),
+        (receiver, endpoint, parts, urgent) in (name(), option::of(name()), any::<u8>(), any::<bool>()),
         (body, attempts) in any::<(Vec<u8>, u32)>(),
         covers in vec((any::<u64>(), said(), any::<u32>()), 0..5),
     ) -> InFlightRow {
         let covers = covers.into_iter().map(|(no, said, episodes)| (AlertNo(no), said, episodes)).collect();
-        InFlightRow { receiver, endpoint: bot, parts, urgent, body: body.into(), covers, attempts }
+        InFlightRow { receiver, endpoint, parts, urgent, body: body.into(), covers, attempts }
     }
 }
 
 prop_compose! {
-    fn bot_row()(
+    fn endpoint_row()(
         sent in vec(time(), 0..5),
         pause in option::of((time(), any::<String>())),
         (month, used) in any::<(i32, u64)>(),
+        counted_at in option::of(time()),
     ) -> EndpointRow {
-        EndpointRow { sent, pause, month, used }
+        EndpointRow { sent, pause, month, used, counted_at }
     }
 }
 
@@ -295,11 +304,11 @@ prop_compose! {
 
 prop_compose! {
     fn message_row()(
-        (bot, sent_at) in (option::of(name()), option::of(time())),
+        (endpoint, sent_at) in (option::of(name()), option::of(time())),
         (attempts, errcode) in any::<(u32, Option<i64>)>(),
         (title, text) in any::<(String, String)>(),
     ) -> MessageRow {
-        MessageRow { endpoint: bot, sent_at, attempts, errcode, title, text }
+        MessageRow { endpoint, sent_at, attempts, errcode, title, text }
     }
 }
 
@@ -308,7 +317,7 @@ prop_compose! {
         alerts in btree_map(key().prop_map(AlertNo), option::of(alert_row()), 0..4),
         told in btree_map((name(), key().prop_map(AlertNo)), option::of(told_row()), 0..4),
         in_flight in btree_map(message_id(), option::of(in_flight_row()), 0..3),
-        bots in btree_map(name(), bot_row(), 0..3),
+        endpoints in btree_map(name(), endpoint_row(), 0..3),
         served in btree_map(name(), time(), 0..3),
         digests in btree_map(key().prop_map(DigestId), digest_row(), 0..3),
         messages in btree_map(message_id(), message_row(), 0..3),
@@ -316,7 +325,7 @@ prop_compose! {
         Changes {
             told,
             in_flight,
-            endpoints: bots,
+            endpoints,
             served,
             digests,
             messages,
@@ -342,8 +351,7 @@ proptest! {
                 drop(store);
                 store = open(&file(&directory));
             }
-            let instance = store.instance.clone();
-            prop_assert_eq!(store.load().unwrap(), model.saved(&instance));
+            prop_assert_eq!(rows(&mut store), model.saved());
             prop_assert_eq!(store.digests(None, usize::MAX).unwrap(), model.history());
         }
     }
@@ -372,12 +380,11 @@ fn numbers_do_not_go_back_when_every_row_is_deleted() {
 }
 
 #[test]
-fn the_instance_is_made_once_with_the_file_and_differs_from_file_to_file() {
-    let (one, other) = (directory(), directory());
-    let first = open(&file(&one)).load().unwrap().instance;
+fn who_goes_on_from_what_is_saved_has_a_name_of_its_own() {
+    let mut store = open(&file(&directory()));
+    let first = store.load().unwrap().run;
     assert_eq!((first.len(), u64::from_str_radix(&first, 16).is_ok()), (16, true));
-    assert_eq!(open(&file(&one)).load().unwrap().instance, first);
-    assert_ne!(open(&file(&other)).load().unwrap().instance, first);
+    assert_ne!(store.load().unwrap().run, first);
 }
 
 // ---- history --------------------------------------------------------------------------------------------------
@@ -659,8 +666,8 @@ fn a_row_that_cannot_be_read_is_named() {
             "table `alert`, row 7, column `facts`: not the facts of an alert",
         ),
         (
-            "INSERT INTO bot VALUES (0, x'80', NULL, NULL, 0, 0)",
-            "table `bot`, row 0, column `sent`: not a list of times",
+            "INSERT INTO endpoint VALUES (0, x'80', NULL, NULL, 0, 0, NULL)",
+            "table `endpoint`, row 0, column `sent`: not a list of times",
         ),
         (
             "INSERT INTO served VALUES (70, 1)",
@@ -702,7 +709,7 @@ fn an_older_file_is_brought_up_to_date_with_its_rows() {
     let path = file(&directory);
     let mut store = SqliteStore::open_with(&path, &STEPS[..1]).unwrap();
     store.commit(&one_alert(7, 10)).unwrap();
-    let before = store.load().unwrap();
+    let before = rows(&mut store);
     drop(store);
 
     let mut store = SqliteStore::open_with(&path, &STEPS).unwrap();
@@ -710,7 +717,7 @@ fn an_older_file_is_brought_up_to_date_with_its_rows() {
         .connection
         .execute_batch("INSERT INTO refused VALUES (1, 0, 0, '', x'', 6)")
         .unwrap();
-    assert_eq!(store.load().unwrap(), before);
+    assert_eq!(rows(&mut store), before);
     drop(store);
     let error = SqliteStore::open_with(&path, &STEPS[..1]).unwrap_err();
     assert!(
@@ -750,7 +757,7 @@ fn check_obstacle(obstacle: &str, expected: fn(&StoreError) -> bool, removed: &s
     let directory = directory();
     let mut store = open(&file(&directory));
     store.commit(&one_alert(1, 10)).unwrap();
-    let before = store.load().unwrap();
+    let before = rows(&mut store);
     let mut large = one_alert(2, 100_000);
     large
         .served
@@ -760,17 +767,17 @@ fn check_obstacle(obstacle: &str, expected: fn(&StoreError) -> bool, removed: &s
     for _ in 0..3 {
         let error = store.commit(&large).unwrap_err();
         assert!(expected(&error), "{error}");
-        assert_eq!(store.load().unwrap(), before);
+        assert_eq!(rows(&mut store), before);
     }
     store.connection.execute_batch(removed).unwrap();
     store.commit(&large).unwrap();
-    let after = store.load().unwrap();
+    let after = rows(&mut store);
     assert_eq!(
         (after.alerts.len(), after.served.len(), after.next_alert),
         (2, 1, AlertNo(3))
     );
     drop(store);
-    assert_eq!(open(&file(&directory)).load().unwrap(), after);
+    assert_eq!(rows(&mut open(&file(&directory))), after);
 }
 
 #[test]
@@ -788,7 +795,7 @@ fn after_a_crash(directory: &TempDir) -> Saved {
     for name in ["dingest.db", "dingest.db-wal"] {
         fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
     }
-    open(&file(&copy)).load().unwrap()
+    rows(&mut open(&file(&copy)))
 }
 
 #[test]
@@ -800,7 +807,7 @@ fn a_log_that_was_deleted_is_written_anew_and_takes_nothing_with_it() {
     store.commit(&one_alert(2, 10)).unwrap();
     let saved = after_a_crash(&directory);
     assert_eq!(saved.alerts.len(), 2);
-    assert_eq!(saved, store.load().unwrap());
+    assert_eq!(saved, rows(&mut store));
     // Another file in its place is as bad as none.
     fs::rename(
         directory.path().join("dingest.db-wal"),
@@ -1001,7 +1008,7 @@ fn a_store_that_another_process_has_is_refused_until_that_is_gone() {
 #[track_caller]
 fn check_whole(path: &Path, last_confirmed: u64) {
     let mut store = open(path);
-    let found = store.load().unwrap();
+    let found = rows(&mut store);
     // The commit under way at the kill may be there, but then it is whole.
     let last = found.next_digest.0 - 1;
     assert!(
@@ -1014,9 +1021,6 @@ fn check_whole(path: &Path, last_confirmed: u64) {
     }
     let mut model = Naive::default();
     model.apply(&all);
-    assert!(
-        found == model.saved(&found.instance),
-        "rows are missing or left over"
-    );
+    assert!(found == model.saved(), "rows are missing or left over");
     assert_eq!(store.digests(None, usize::MAX).unwrap(), model.history());
 }

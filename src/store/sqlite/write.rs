@@ -168,8 +168,8 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put =
-            (self.connection).prepare_cached("INSERT OR REPLACE INTO bot VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut put = (self.connection)
+            .prepare_cached("INSERT OR REPLACE INTO endpoint VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
         for (name, row) in rows {
             put.execute(params![
                 self.names.intern(self.connection, name.as_str())?,
@@ -178,6 +178,7 @@ impl Writer<'_> {
                 row.pause.as_ref().map(|(_, reason)| reason),
                 row.month,
                 row.used.cast_signed(),
+                row.counted_at,
             ])?;
         }
         Ok(())
