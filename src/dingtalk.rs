@@ -27,6 +27,12 @@ pub(crate) const TOKEN_PATH: &str = "/v1.0/oauth2/accessToken";
 /// The path of the call with which an app's bot sends to a group.
 pub(crate) const GROUP_SEND_PATH: &str = "/v1.0/robot/groupMessages/send";
 
+/// The path of the call with which an app's bot sends to people one-to-one.
+pub(crate) const PEOPLE_SEND_PATH: &str = "/v1.0/robot/oToMessages/batchSend";
+
+/// Most people that one such call may name.
+pub const PEOPLE_PER_CALL_MAX: usize = 20;
+
 /// The header of an app's access token.
 pub(crate) const TOKEN_HEADER: &str = "x-acs-dingtalk-access-token";
 

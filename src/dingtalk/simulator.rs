@@ -3,10 +3,10 @@
 //! It is stricter than the original wherever that is not documented, so that what passes here passes there:
 //! signatures, clock, keyword, size, 20 calls a minute with a penalty, `msgUuid` folding; for apps the life of a token,
 //! members of groups, size, 20 calls a second. Faults are made to order. Everything that arrives is in a bounded
-//! ledger, and the group chats are shown as a web page.
+//! ledger, and the chats of groups and people are shown as a web page.
 //!
 //! - [`rules`] decides: a plain value, told the time, without any I/O
-//! - [`apps`] decides about apps
+//! - [`apps`] knows the apps and their tokens, `robot` what their bots say, [`people`] to whom
 //! - [`content`] reads the five message types
 //! - [`fault`] says what can be made to go wrong
 //! - `http` carries requests to it and answers, or what is left of them, back
@@ -16,7 +16,8 @@
 //! | `POST /robot/send` | the webhook |
 //! | `POST /v1.0/oauth2/accessToken` | an app's access token |
 //! | `POST /v1.0/robot/groupMessages/send` | an app's message to a group |
-//! | `GET /` | the group chats; `/#GROUP` opens one |
+//! | `POST /v1.0/robot/oToMessages/batchSend` | an app's message to people |
+//! | `GET /` | the chats; `/#GROUP` opens that of a group, `/#@USER_ID` that of a person |
 //! | `GET`, `DELETE /_sim/messages` | every call, with `?after=NUMBER` the later ones; empties the groups |
 //! | `GET /_sim/stats` | the numbers of each bot and app: most calls in a window, penalties, … |
 //! | `POST`, `GET`, `DELETE /_sim/faults` | orders an [`Injection`] or a list of them; those to come; none any more |
@@ -28,6 +29,8 @@ pub mod apps;
 pub mod content;
 pub mod fault;
 mod http;
+pub mod people;
+mod robot;
 pub mod rules;
 
 use std::num::NonZeroU32;
@@ -42,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alert::{Now, Tick, Timestamp};
 use crate::clock;
 use crate::dingtalk::simulator::fault::Injection;
+use crate::dingtalk::simulator::people::Fate;
 use crate::dingtalk::simulator::rules::{Call, Reaction, Request, Rules, Stats};
 use crate::secret::Secret;
 
@@ -54,8 +58,10 @@ pub struct SimulatorSettings {
     pub apps: Vec<SimulatedApp>,
     /// The groups that bots of apps are in.
     pub groups: Vec<SimulatedGroup>,
-    /// Is every other token taken for an unsigned bot of a group of its own, every other key for an app, and every
-    /// other conversation for a group all apps are in?
+    /// The people of the organisation.
+    pub people: Vec<SimulatedPerson>,
+    /// Is every other token taken for an unsigned bot of a group of its own, every other key for an app, every other
+    /// conversation for a group all apps are in, and every other `userId` for somebody's?
     pub accept_any_token: bool,
     /// How many times faster than the clock the rate window and the penalty pass: at 60 the ten minutes are
     /// ten seconds. Signatures live for an hour of the clock all the same.
@@ -106,7 +112,10 @@ pub struct SimulatorArgs {
     /// A group the bot of an app is in, may be repeated
     #[arg(long = "group", value_name = "APP@GROUP:CONVERSATION")]
     pub groups: Vec<SimulatedGroup>,
-    /// Accept other tokens, apps and conversations besides the named ones
+    /// A person that apps can write to, may be repeated
+    #[arg(long = "person", value_name = "NAME:USER_ID[:MOBILE[:UNION_ID]]")]
+    pub people: Vec<SimulatedPerson>,
+    /// Accept other tokens, apps, conversations and people besides the named ones
     #[arg(long)]
     pub accept_any_token: bool,
     /// How many times faster the rate window and the penalty pass
@@ -125,6 +134,7 @@ impl SimulatorArgs {
             bots: self.bots,
             apps: self.apps,
             groups: self.groups,
+            people: self.people,
             time_scale: self.time_scale,
             wording: self.wording,
         }
@@ -137,6 +147,7 @@ impl Default for SimulatorSettings {
             bots: Vec::new(),
             apps: Vec::new(),
             groups: Vec::new(),
+            people: Vec::new(),
             accept_any_token: true,
             time_scale: NonZeroU32::MIN,
             wording: Wording::default(),
@@ -244,6 +255,40 @@ impl FromStr for SimulatedGroup {
     }
 }
 
+/// A person of the stand-in's organisation, written `NAME:USER_ID[:MOBILE[:UNION_ID]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedPerson {
+    /// Shown above the chat.
+    pub name: String,
+    /// The `userId`, which calls name.
+    pub user_id: String,
+    /// The mobile number.
+    pub mobile: Option<String>,
+    /// The `unionId`.
+    pub union_id: Option<String>,
+}
+
+/// A person that is not written as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a person is written `NAME:USER_ID[:MOBILE[:UNION_ID]]`, with a name and a user id at least")]
+pub struct SimulatedPersonError;
+
+impl FromStr for SimulatedPerson {
+    type Err = SimulatedPersonError;
+
+    fn from_str(text: &str) -> Result<Self, SimulatedPersonError> {
+        let mut fields = text.split(':');
+        let mut field = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
+        let person = Self {
+            name: field().ok_or(SimulatedPersonError)?,
+            user_id: field().ok_or(SimulatedPersonError)?,
+            mobile: field(),
+            union_id: field(),
+        };
+        fields.next().map_or(Ok(person), |_| Err(SimulatedPersonError))
+    }
+}
+
 /// A running stand-in; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Simulator {
@@ -325,6 +370,15 @@ impl Simulator {
             .filter(|call| call.shown)
             .cloned()
             .collect()
+    }
+
+    /// What the chat of a person shows, oldest first.
+    pub fn chat(&self, user_id: &str) -> Vec<Call> {
+        let is_told = |call: &&Call| {
+            let mut people = call.people.iter();
+            people.any(|person| person.user_id == user_id && person.fate == Fate::Told)
+        };
+        self.desk.rules().calls(0).filter(is_told).cloned().collect()
     }
 
     /// Each bot's numbers.
@@ -417,6 +471,20 @@ mod tests {
                 Err(SimulatedGroupError),
                 "{wrong}"
             );
+        }
+    }
+
+    #[test]
+    fn a_person_is_written_in_one_word() {
+        let read = |text: &str| text.parse::<SimulatedPerson>();
+        let full = read("王芳:u1:13800000000:un1").unwrap();
+        assert_eq!((full.name.as_str(), full.user_id.as_str()), ("王芳", "u1"));
+        assert_eq!(full.mobile.as_deref(), Some("13800000000"));
+        assert_eq!(full.union_id.as_deref(), Some("un1"));
+        let short = read("Ann:u2::un2").unwrap();
+        assert_eq!((short.mobile, short.union_id.as_deref()), (None, Some("un2")));
+        for wrong in ["", "Ann", "Ann:", ":u1", "Ann:u1:1:2:3"] {
+            assert_eq!(read(wrong), Err(SimulatedPersonError), "{wrong}");
         }
     }
 

@@ -810,7 +810,10 @@ impl<'a> World<'a> {
                 self.disk_slow = slow;
                 self.judge.slow_disk(slow > 100, self.now);
             }
-            Step::Fault(bot, fault, times) => self.dingtalk.inject(Injection { fault, times, bot }),
+            Step::Fault(bot, fault, times) => self.dingtalk.inject(Injection {
+                bot,
+                ..Injection::times(times, fault)
+            }),
             Step::Network(network) => {
                 self.network = network;
                 self.judge.slow_network(network != Network::Well, self.now);

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dingtalk::PEOPLE_SEND_PATH;
+
 /// One way to go wrong. As JSON a word (`"html"`) or an object of one member (`{"http_status": 502}`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -53,6 +55,12 @@ pub enum Fault {
     Cut,
     /// Follows the rules and answers with the code as a text.
     StringErrcode,
+    /// Follows the rules, but has nobody of these `userId`s; of none at all when the list is empty. Only for calls that
+    /// name people.
+    InvalidStaff(Vec<String>),
+    /// Follows the rules, but holds the message to these people back because they get too many; to all of them when
+    /// the list is empty. Only for calls that name people.
+    FlowControlledStaff(Vec<String>),
 }
 
 impl Fault {
@@ -74,13 +82,21 @@ impl Fault {
             Self::Slow(_) => "slow",
             Self::Cut => "cut",
             Self::StringErrcode => "string_errcode",
+            Self::InvalidStaff(_) => "invalid_staff",
+            Self::FlowControlledStaff(_) => "flow_controlled_staff",
         }
     }
 
     /// Whether the rules still decide what becomes of the message.
     pub const fn follows_rules(&self) -> bool {
         match self {
-            Self::AcceptDrop | Self::AcceptHang(_) | Self::Slow(_) | Self::Cut | Self::StringErrcode => true,
+            Self::AcceptDrop
+            | Self::AcceptHang(_)
+            | Self::Slow(_)
+            | Self::Cut
+            | Self::StringErrcode
+            | Self::InvalidStaff(_)
+            | Self::FlowControlledStaff(_) => true,
             Self::Errcode { .. }
             | Self::Code { .. }
             | Self::Html
@@ -91,6 +107,28 @@ impl Fault {
             | Self::Empty
             | Self::Hang(_)
             | Self::Drop => false,
+        }
+    }
+
+    /// Whether it can happen to a call of this path.
+    fn fits(&self, path: &str) -> bool {
+        match self {
+            Self::InvalidStaff(_) | Self::FlowControlledStaff(_) => path == PEOPLE_SEND_PATH,
+            Self::Errcode { .. }
+            | Self::Code { .. }
+            | Self::Html
+            | Self::Punish
+            | Self::Mixed
+            | Self::HttpStatus(_)
+            | Self::RedirectTo(_)
+            | Self::Empty
+            | Self::Hang(_)
+            | Self::Drop
+            | Self::AcceptDrop
+            | Self::AcceptHang(_)
+            | Self::Slow(_)
+            | Self::Cut
+            | Self::StringErrcode => true,
         }
     }
 }
@@ -107,6 +145,9 @@ pub struct Injection {
     /// For the bot or app of this name only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bot: Option<String>,
+    /// For calls of this path only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 const fn once() -> u32 {
@@ -125,6 +166,7 @@ impl Injection {
             fault,
             times,
             bot: None,
+            path: None,
         }
     }
 }
@@ -150,11 +192,13 @@ impl Faults {
     }
 
     /// The fault of this call of `bot`.
-    pub fn take(&mut self, bot: &str) -> Option<Fault> {
-        let index = self
-            .0
-            .iter()
-            .position(|injection| injection.bot.as_deref().is_none_or(|name| name == bot))?;
+    pub fn take(&mut self, bot: &str, path: &str) -> Option<Fault> {
+        let concerns = |injection: &Injection| {
+            injection.bot.as_deref().is_none_or(|name| name == bot)
+                && injection.path.as_deref().is_none_or(|other| other == path)
+                && injection.fault.fits(path)
+        };
+        let index = self.0.iter().position(concerns)?;
         let injection = &mut self.0[index];
         if injection.times == 1 {
             return Some(self.0.remove(index).fault);
@@ -182,6 +226,7 @@ mod tests {
                 },
                 times: 0,
                 bot: Some("ops".to_owned()),
+                path: None,
             }
         );
         assert_eq!(
@@ -218,6 +263,8 @@ mod tests {
             Fault::Slow(1),
             Fault::Cut,
             Fault::StringErrcode,
+            Fault::InvalidStaff(Vec::new()),
+            Fault::FlowControlledStaff(Vec::new()),
         ] {
             let json = serde_json::to_value(&fault).unwrap();
             let name = json
@@ -237,9 +284,22 @@ mod tests {
         faults.push(Injection::times(2, Fault::Html));
         faults.push(Injection::times(0, Fault::Drop));
         let taken: Vec<_> = ["a", "a", "b", "a", "a"]
-            .map(|bot| faults.take(bot).unwrap().as_str())
+            .map(|bot| faults.take(bot, "/").unwrap().as_str())
             .into();
         assert_eq!(taken, ["html", "html", "empty", "drop", "drop"]);
         assert_eq!(faults.pending(), [Injection::times(0, Fault::Drop)]);
+    }
+
+    #[test]
+    fn a_fault_waits_for_a_call_it_can_happen_to() {
+        let mut faults = Faults::default();
+        faults.push(Injection::next(Fault::InvalidStaff(Vec::new())));
+        faults.push(Injection {
+            path: Some("/a".to_owned()),
+            ..Injection::next(Fault::Drop)
+        });
+        let taken = ["/a", "/a", PEOPLE_SEND_PATH, PEOPLE_SEND_PATH]
+            .map(|path| faults.take("ops", path).map(|fault| fault.as_str()));
+        assert_eq!(taken, [Some("drop"), None, Some("invalid_staff"), None]);
     }
 }

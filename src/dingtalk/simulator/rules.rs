@@ -16,8 +16,12 @@ use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::dingtalk::simulator::apps::{AppStats, Apps, Refusal};
 use crate::dingtalk::simulator::content::{Content, Malformed};
 use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
+use crate::dingtalk::simulator::people::{Fate, Recipient};
+use crate::dingtalk::simulator::robot::{Audience, Robots};
 use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
-use crate::dingtalk::{BODY_BYTES_MAX, GROUP_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign};
+use crate::dingtalk::{
+    BODY_BYTES_MAX, GROUP_SEND_PATH, PEOPLE_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign,
+};
 use crate::secret::Secret;
 
 /// Most calls of a bot in a window.
@@ -92,8 +96,11 @@ pub struct Call {
     pub at: i64,
     /// The name of the bot or app; empty when the token is not known.
     pub bot: String,
-    /// The group's name; empty when the token is not known.
+    /// The group's name; empty when the token is not known, and for people.
     pub group: String,
+    /// The people it is for, and what became of it for each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Recipient>,
     /// What it says, as far as it could be read.
     #[serde(flatten)]
     pub content: Content,
@@ -108,7 +115,7 @@ pub struct Call {
     pub duplicate_of: Option<u64>,
     /// Whether the duplicate had the same bytes as that call.
     pub same_bytes: Option<bool>,
-    /// Accepted for the first time, hence in the group.
+    /// Accepted for the first time, hence in the group, or in the chat of somebody.
     pub shown: bool,
     /// What went wrong to order.
     pub fault: Option<&'static str>,
@@ -236,6 +243,7 @@ pub struct Rules {
     /// By token.
     bots: BTreeMap<String, BotState>,
     apps: Apps,
+    robots: Robots,
     accept_any_token: bool,
     time_scale: u64,
     wording: Wording,
@@ -262,6 +270,7 @@ impl Rules {
     pub fn new(settings: SimulatorSettings) -> Self {
         Self {
             apps: Apps::new(&settings),
+            robots: Robots::new(&settings),
             bots: settings
                 .bots
                 .into_iter()
@@ -286,37 +295,41 @@ impl Rules {
                 Ok(token) => Reply::json(200, &token).whole(),
                 Err(refusal) => refusal.reply().whole(),
             },
-            GROUP_SEND_PATH => self.receive_group_message(request, now),
+            GROUP_SEND_PATH => self.receive_robot_message(request, now, Audience::Group),
+            PEOPLE_SEND_PATH => self.receive_robot_message(request, now, Audience::People),
             _ if request.path.starts_with("/v1.0/") => Refusal::no_such_path().reply().whole(),
             _ => code(&Code(404, "请求的URI地址不存在".to_owned())).whole(),
         }
     }
 
-    /// A call of an app that sends to a group.
-    fn receive_group_message(&mut self, request: &Request<'_>, now: Now) -> Reaction {
+    /// A call of an app whose bot says something.
+    fn receive_robot_message(&mut self, request: &Request<'_>, now: Now, audience: Audience) -> Reaction {
         let mut call = self.enter(request, now.time);
         let key = match self.apps.admit(request, now) {
             Ok(key) => key,
             Err(refusal) => return self.close(call, refusal.reply().whole()),
         };
         call.bot = self.apps.name(&key);
-        let fault = self.faults.take(&call.bot);
+        let fault = self.faults.take(&call.bot, request.path);
         call.fault = fault.as_ref().map(Fault::as_str);
-        let mut decision = self.apps.hurry(&key, now);
+        let hurried = self.apps.hurry(&key, request.path, now);
         // What it says is worth showing whatever becomes of it.
-        let read = self.apps.read(&key, request);
-        if let Ok((group, content)) = &read {
-            (call.group, call.content) = (group.clone(), content.clone());
-        }
-        if fault.as_ref().is_none_or(Fault::follows_rules) {
-            decision = decision.and_then(|()| read.map(drop));
-            if decision.is_ok() {
-                call.shown = true;
-                self.apps.sent(&key);
+        let read = self.robots.read(audience, &self.apps, &key, request);
+        let read = read.map(|message| {
+            (call.group, call.people, call.content) = (message.group, message.people, message.content);
+        });
+        let reply = match hurried.and(read) {
+            Ok(()) if fault.as_ref().is_none_or(Fault::follows_rules) => {
+                let query_key = format!("q{}", call.number);
+                let answer = (self.robots).tell(audience, &mut call.people, fault.as_ref(), &query_key);
+                let told = |person: &Recipient| person.fate == Fate::Told;
+                call.shown = call.people.is_empty() || call.people.iter().any(told);
+                if call.shown {
+                    self.apps.sent(&key);
+                }
+                Reply::json(200, &answer)
             }
-        }
-        let reply = match decision {
-            Ok(()) => Reply::json(200, &json!({"processQueryKey": format!("q{}", call.number)})),
+            Ok(()) => Reply::json(200, &json!({})),
             Err(refusal) => refusal.reply(),
         };
         let reaction = match fault {
@@ -343,7 +356,8 @@ impl Rules {
             };
             call.bot.clone_from(&state.bot.name);
             call.group.clone_from(&state.bot.group);
-            (state.hurry(now.tick, time_scale), self.faults.take(&call.bot))
+            let fault = self.faults.take(&call.bot, request.path);
+            (state.hurry(now.tick, time_scale), fault)
         };
         call.fault = fault.as_ref().map(Fault::as_str);
         // What it says is worth showing whatever becomes of it.
@@ -381,6 +395,7 @@ impl Rules {
             at: time.0,
             bot: String::new(),
             group: String::new(),
+            people: Vec::new(),
             content: Content::default(),
             msg_uuid: None,
             body_sha256: hex(&Sha256::digest(request.body)),
@@ -703,6 +718,7 @@ fn spoil(fault: Fault, answer: Reply) -> Reaction {
             nothing.brought(Manner::CloseAfter(Duration::from_millis(ms)))
         }
         Fault::Drop | Fault::AcceptDrop => nothing.brought(Manner::CloseAfter(Duration::ZERO)),
+        Fault::InvalidStaff(_) | Fault::FlowControlledStaff(_) => answer.whole(),
         Fault::Slow(ms) => answer.brought(Manner::After(Duration::from_millis(ms))),
         Fault::Cut => answer.brought(Manner::Cut),
         Fault::StringErrcode => {

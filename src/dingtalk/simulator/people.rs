@@ -1,0 +1,83 @@
+//! The people of the stand-in's organisation, and what becomes of a message to each of them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::dingtalk::simulator::fault::Fault;
+use crate::dingtalk::simulator::{SimulatedPerson, SimulatorSettings};
+
+/// One of those a message is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recipient {
+    /// The `userId` of the request.
+    pub user_id: String,
+    /// The person's name; the `userId` again when nobody has it.
+    pub name: String,
+    /// What became of the message.
+    pub fate: Fate,
+}
+
+/// What became of a message to one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is in the person's chat.
+    Told,
+    /// Nobody has this `userId`.
+    Unknown,
+    /// Held back because the person gets too many.
+    FlowControlled,
+    /// The whole call was refused.
+    Refused,
+}
+
+/// All people.
+pub(super) struct People {
+    /// By `userId`.
+    known: BTreeMap<String, SimulatedPerson>,
+    accept_any: bool,
+}
+
+impl People {
+    pub(super) fn new(settings: &SimulatorSettings) -> Self {
+        let by_id = |person: &SimulatedPerson| (person.user_id.clone(), person.clone());
+        Self {
+            known: settings.people.iter().map(by_id).collect(),
+            accept_any: settings.accept_any_token,
+        }
+    }
+
+    /// Somebody who has not been told yet.
+    pub(super) fn recipient(&self, user_id: &str) -> Recipient {
+        let name = (self.known.get(user_id)).map_or(user_id, |person| person.name.as_str());
+        Recipient {
+            user_id: user_id.to_owned(),
+            name: name.to_owned(),
+            fate: Fate::Refused,
+        }
+    }
+
+    /// Gives each of them the message, unless there is no such person or a fault names them.
+    pub(super) fn tell(&self, recipients: &mut [Recipient], fault: Option<&Fault>) {
+        for recipient in recipients {
+            let id = &recipient.user_id;
+            let named = |ids: &[String]| ids.is_empty() || ids.contains(id);
+            let is_known = self.accept_any || self.known.contains_key(id);
+            recipient.fate = match fault {
+                Some(Fault::InvalidStaff(ids)) if named(ids) => Fate::Unknown,
+                _ if !is_known => Fate::Unknown,
+                Some(Fault::FlowControlledStaff(ids)) if named(ids) => Fate::FlowControlled,
+                _ => Fate::Told,
+            };
+        }
+    }
+}
+
+/// Those among them who met this fate.
+pub(super) fn with_fate(recipients: &[Recipient], fate: Fate) -> Vec<&str> {
+    (recipients.iter())
+        .filter(|recipient| recipient.fate == fate)
+        .map(|recipient| recipient.user_id.as_str())
+        .collect()
+}
