@@ -566,7 +566,7 @@ impl Engine {
                 .desks
                 .get(receiver)
                 .and_then(|desk| desk.told.get(&no))
-                .is_some_and(|told| matches!(told.said, Said::Firing | Said::Flapping))
+                .is_some_and(|told| told.said.owes_an_end())
     }
 
     /// Keeps the numbers of firing alerts right after a record changed.
@@ -627,8 +627,10 @@ impl Engine {
             .get(&concern.receiver)
             .and_then(|desk| desk.told.get(&no));
         let change = told::difference(record, told, self.plan.routes.get(concern.route), self.now.time)?;
-        let closes = matches!(change, Change::Resolved | Change::Expired);
-        (!concern.former || (closes && told.is_some())).then_some(change)
+        // Who is no longer concerned hears of the end of what was told, and of nothing that came after it.
+        let closes = matches!(change, Change::Resolved | Change::Expired)
+            && told.is_some_and(|told| told.said.owes_an_end());
+        (!concern.former || closes).then_some(change)
     }
 
     /// Files an alert under the time at which its age will matter. Whole seconds keep the files few. An alert
@@ -852,10 +854,7 @@ impl Engine {
             if !self.plan.receivers.contains_key(receiver) {
                 continue;
             }
-            let owing = desk
-                .told
-                .iter()
-                .filter(|(_, told)| matches!(told.said, Said::Firing | Said::Flapping));
+            let owing = desk.told.iter().filter(|(_, told)| told.said.owes_an_end());
             for (no, _) in owing {
                 if let Some(record) = self.truth.get_mut(*no) {
                     record.concern_as_former(receiver);

@@ -109,6 +109,11 @@ impl Said {
             Self::Expired => "expired",
         }
     }
+
+    /// Whether whoever heard it is owed word of the end.
+    pub const fn owes_an_end(self) -> bool {
+        matches!(self, Self::Firing | Self::Flapping)
+    }
 }
 
 /// A message that is to be sent, or whose outcome is not known.

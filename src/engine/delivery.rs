@@ -779,7 +779,7 @@ impl Engine {
         self.save_in_flight(message, None);
         for (no, said, _) in row.covers {
             self.dirty.told.insert((name.clone(), no));
-            if matches!(said, Said::Firing | Said::Flapping)
+            if said.owes_an_end()
                 && self.plan.receivers.contains_key(name)
                 && let Some(record) = self.truth.get_mut(no)
             {

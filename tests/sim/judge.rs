@@ -177,6 +177,7 @@ impl<'a> Judge<'a> {
     /// The engine was put back to what is durable.
     pub(crate) fn put_back(&mut self, store: &MemoryStore, now: u64) {
         self.forget(true, now);
+        self.timing.put_back(now);
         self.doubt_what_is_in_flight(store, now);
     }
 
@@ -841,6 +842,10 @@ impl<'a> Judge<'a> {
             };
             self.sent_within(bot, 3 * MINUTE, now) * 2 > most
         };
+        let held_by = self.timing.held_by(&telling.receiver, alert, heard.seq);
+        if held_by.is_some_and(half_used) {
+            return Ok(());
+        }
         bots.retain(|bot| !half_used(bot));
         let paced = text.quota > 0 && !words.has("urgent");
         let prints = text.receivers[&telling.receiver].has("console");

@@ -7,7 +7,6 @@ use dingest::alert::{Now, Timestamp};
 use dingest::digest::Change;
 use dingest::engine::Engine;
 use dingest::engine::view::{AlertQuery, AlertView, Counts};
-use dingest::store::Said;
 
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::Judge;
@@ -247,9 +246,7 @@ fn facts(alert: &AlertView) -> String {
         .filter_map(|receiver| {
             // A reminder may be due at this very moment; who was told that it is over need not be remembered.
             let change = receiver.change.filter(|change| *change != Change::Reminder);
-            let told = receiver
-                .told
-                .filter(|(said, _, _)| matches!(said, Said::Firing | Said::Flapping));
+            let told = receiver.told.filter(|(said, _, _)| said.owes_an_end());
             (change.is_some() || told.is_some()).then(|| format!("{} {told:?} {change:?}", receiver.name))
         })
         .collect();

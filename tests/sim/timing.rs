@@ -17,6 +17,8 @@ pub(crate) struct Timing {
     all_until: u64,
     /// Of each receiver, for what is urgent and for the rest.
     receivers: BTreeMap<String, (u64, u64)>,
+    /// The bot through which each receiver was last told what may have arrived, and until when that was open.
+    doubts: BTreeMap<String, (String, u64)>,
     /// Of each bot: until when it may be silent.
     bots: BTreeMap<String, u64>,
     disk_is_slow: bool,
@@ -35,9 +37,15 @@ impl Timing {
         self.planned_at = now;
     }
 
-    /// A new process: pauses are kept by the wall clock, which may have been set meanwhile, but for an hour at most.
+    /// A new process.
     pub(crate) fn restarted(&mut self, now: u64) {
         self.trouble_for_all(now + 1000);
+        self.put_back(now);
+    }
+
+    /// Pauses are read from disk: they are kept there by the wall clock, which may have been set meanwhile, but for an
+    /// hour at most.
+    pub(crate) fn put_back(&mut self, now: u64) {
         for until in self.bots.values_mut().filter(|until| **until > now) {
             *until = (*until).max(now + 60 * 60_000);
         }
@@ -68,6 +76,12 @@ impl Timing {
             }
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => 0,
         };
+        if outcome == Outcome::Unknown {
+            let open = (bot.to_owned(), u64::MAX);
+            self.doubts.insert(receiver.to_owned(), open);
+        } else if let Some((_, until)) = self.doubts.get_mut(receiver) {
+            *until = now.min(*until);
+        }
         let bot = self.bots.entry(bot.to_owned()).or_default();
         *bot = (*bot).max(now + silent);
         let (urgent, other) = match outcome {
@@ -88,6 +102,13 @@ impl Timing {
     /// Whether a bot may have had to be silent at a moment, or since.
     pub(crate) fn may_be_silent(&self, bot: &str, since: u64) -> bool {
         self.bots.get(bot).is_some_and(|until| since <= *until) || since <= self.all_until
+    }
+
+    /// The bot through which what may have arrived was to go out again before a receiver is told of an alert, if so.
+    pub(crate) fn held_by(&self, receiver: &str, alert: &str, seq: u64) -> Option<&String> {
+        let acknowledged = self.acknowledged.get(&(alert.to_owned(), seq))?;
+        let (bot, until) = self.doubts.get(receiver)?;
+        (until >= acknowledged).then_some(bot)
     }
 
     /// Since when nothing has been in the way of telling a receiver of an alert; `None` while something is, or may
