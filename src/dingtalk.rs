@@ -33,6 +33,18 @@ pub(crate) const PEOPLE_SEND_PATH: &str = "/v1.0/robot/oToMessages/batchSend";
 /// Most people that one such call may name.
 pub const PEOPLE_PER_CALL_MAX: usize = 20;
 
+/// The path of the call that says who has read a message to people.
+pub(crate) const PEOPLE_READ_PATH: &str = "/v1.0/robot/oToMessages/readStatus";
+
+/// The path of the call that takes messages to people back. It is spelled unlike the others.
+pub(crate) const PEOPLE_RECALL_PATH: &str = "/v1.0/robot/otoMessages/batchRecall";
+
+/// The path of the call that says who has read a message to a group.
+pub(crate) const GROUP_READ_PATH: &str = "/v1.0/robot/groupMessages/query";
+
+/// The path of the call that takes messages to a group back.
+pub(crate) const GROUP_RECALL_PATH: &str = "/v1.0/robot/groupMessages/recall";
+
 /// The header of an app's access token.
 pub(crate) const TOKEN_HEADER: &str = "x-acs-dingtalk-access-token";
 

@@ -6,7 +6,8 @@
 //! ledger, and the chats of groups and people are shown as a web page.
 //!
 //! - [`rules`] decides: a plain value, told the time, without any I/O
-//! - [`apps`] knows the apps and their tokens, `robot` what their bots say, [`people`] to whom
+//! - [`apps`] knows the apps and their tokens, `robot` what their bots say, [`people`] to whom, `receipts` who has
+//!   read it and what was recalled
 //! - [`content`] reads the five message types
 //! - [`fault`] says what can be made to go wrong
 //! - `http` carries requests to it and answers, or what is left of them, back
@@ -17,10 +18,18 @@
 //! | `POST /v1.0/oauth2/accessToken` | an app's access token |
 //! | `POST /v1.0/robot/groupMessages/send` | an app's message to a group |
 //! | `POST /v1.0/robot/oToMessages/batchSend` | an app's message to people |
+//! | `GET /v1.0/robot/oToMessages/readStatus` | who has read a message to people |
+//! | `POST /v1.0/robot/groupMessages/query` | who has read a message to a group |
+//! | `POST /v1.0/robot/otoMessages/batchRecall` | takes messages to people back |
+//! | `POST /v1.0/robot/groupMessages/recall` | takes messages to a group back |
 //! | `GET /` | the chats; `/#GROUP` opens that of a group, `/#@USER_ID` that of a person |
-//! | `GET`, `DELETE /_sim/messages` | every call, with `?after=NUMBER` the later ones; empties the groups |
+//! | `GET`, `DELETE /_sim/messages` | every message, with `?after=NUMBER` the later ones; empties the chats |
+//! | `POST /_sim/read` | `{"person": "USER_ID"}` reads the own chat, with `"group": "NAME"` that of a group |
 //! | `GET /_sim/stats` | the numbers of each bot and app: most calls in a window, penalties, … |
 //! | `POST`, `GET`, `DELETE /_sim/faults` | orders an [`Injection`] or a list of them; those to come; none any more |
+//!
+//! Opening the chat of a person on the page reads it, too. An answer of `/_sim/messages` says how many `marks` there
+//! were; with `&marks=NUMBER` it holds as well what was read or recalled since.
 //!
 //! Tokens and secrets are compared and never shown; a bot that was not configured goes by the last four
 //! characters of its token.
@@ -30,6 +39,7 @@ pub mod content;
 pub mod fault;
 mod http;
 pub mod people;
+mod receipts;
 mod robot;
 pub mod rules;
 
@@ -362,12 +372,12 @@ impl Simulator {
         self.desk.rules().calls(0).cloned().collect()
     }
 
-    /// What the groups show, oldest first.
+    /// What the chats show, oldest first.
     pub fn messages(&self) -> Vec<Call> {
         self.desk
             .rules()
             .calls(0)
-            .filter(|call| call.shown)
+            .filter(|call| call.shown && !call.recalled)
             .cloned()
             .collect()
     }
@@ -376,9 +386,14 @@ impl Simulator {
     pub fn chat(&self, user_id: &str) -> Vec<Call> {
         let is_told = |call: &&Call| {
             let mut people = call.people.iter();
-            people.any(|person| person.user_id == user_id && person.fate == Fate::Told)
+            !call.recalled && people.any(|person| person.user_id == user_id && person.fate == Fate::Told)
         };
         self.desk.rules().calls(0).filter(is_told).cloned().collect()
+    }
+
+    /// Lets a person read everything apps have said in a group, or in the own chats; says how much was new.
+    pub fn read(&self, user_id: &str, group: Option<&str>) -> usize {
+        self.desk.rules().read(user_id, group, clock::now())
     }
 
     /// Each bot's numbers.
@@ -538,6 +553,16 @@ mod tests {
             read(http.get(at("/_sim/stats"))).await.1["bots"][0]["messages"],
             2
         );
+
+        // A custom bot's messages cannot be asked about, so nobody is seen to read them.
+        let (_, read_now) = read(
+            http.post(at("/_sim/read"))
+                .body(r#"{"person":"u1","group":"abcd"}"#),
+        )
+        .await;
+        assert_eq!(read_now, json!({"read": 0}));
+        let (status, _) = read(http.post(at("/_sim/read")).body(r#"{"group":"abcd"}"#)).await;
+        assert_eq!(status, 400);
 
         let epoch = ledger["epoch"].clone();
         read(http.delete(at("/_sim/messages"))).await;

@@ -28,8 +28,8 @@ pub struct AppStats {
     pub app: String,
     /// Tokens handed out, each asking counted.
     pub token_calls: u64,
-    /// Calls that send.
-    pub calls: u64,
+    /// Calls with its token, by path.
+    pub calls: BTreeMap<String, u64>,
     /// Those shown to a group or to people.
     pub messages: u64,
     /// Most calls of one API in any window, refused ones included.
@@ -188,12 +188,12 @@ impl Apps {
         Ok(answer)
     }
 
-    /// The key of the app whose token a request shows.
-    pub(super) fn admit(&self, request: &Request<'_>, now: Now) -> Result<String, Refusal> {
-        if request.method != "POST" {
+    /// The key of the app whose token a request of this method shows.
+    pub(super) fn admit(&self, method: &str, request: &Request<'_>, now: Now) -> Result<String, Refusal> {
+        if request.method != method {
             return Err(Refusal::no_such_path());
         }
-        if !is_json(request) {
+        if method == "POST" && !is_json(request) {
             return Err(Refusal::new(
                 415,
                 "UnsupportedMediaType",
@@ -260,7 +260,9 @@ impl Apps {
             .map(|state| AppStats {
                 app: state.app.name.clone(),
                 token_calls: state.token_calls.total,
-                calls: state.calls.values().map(|calls| calls.total).sum(),
+                calls: (state.calls.iter())
+                    .map(|(path, calls)| (path.clone(), calls.total))
+                    .collect(),
                 messages: state.messages,
                 calls_per_window_max: state.calls.values().map(|calls| calls.most).max().unwrap_or(0),
             })

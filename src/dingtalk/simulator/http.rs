@@ -19,6 +19,7 @@ use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
 use hyper::service::service_fn;
 use hyper::{Method, Response};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -89,6 +90,7 @@ async fn answer(
         (&Method::GET, "/_sim/stats") => {
             return response(Reply::json(200, &json!(desk.rules().stats(desk.now()))));
         }
+        (&Method::POST, "/_sim/read") => return response(read(&desk, &body)),
         (&Method::POST, "/_sim/faults") => return response(inject(&desk, &body)),
         (&Method::GET, "/_sim/faults") => {
             return response(Reply::json(200, &json!({"faults": desk.rules().faults()})));
@@ -138,15 +140,41 @@ fn response(reply: Reply) -> Result<Response<Answer>, io::Error> {
     builder.body(Answer::new(reply.body)).map_err(io::Error::other)
 }
 
-/// `GET /_sim/messages?after=NUMBER`: the ledger.
+/// `GET /_sim/messages?after=NUMBER&marks=NUMBER`: the ledger.
 fn messages(desk: &Desk, query: &str) -> Reply {
-    let after = form_urlencoded::parse(query.as_bytes())
-        .find(|(name, _)| name == "after")
-        .and_then(|(_, value)| value.parse().ok())
-        .unwrap_or(0);
+    let number = |wanted: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        let (_, value) = pairs.find(|(name, _)| name == wanted)?;
+        value.parse().ok()
+    };
+    let after = number("after").unwrap_or(0);
     let rules = desk.rules();
-    let calls: Vec<&Call> = rules.calls(after).collect();
-    Reply::json(200, &json!({"epoch": desk.epoch(&rules), "messages": calls}))
+    let marked: Vec<&Call> =
+        number("marks").map_or_else(Vec::new, |marks| rules.marked(after, marks).collect());
+    let calls: Vec<&Call> = marked.into_iter().chain(rules.calls(after)).collect();
+    Reply::json(
+        200,
+        &json!({"epoch": desk.epoch(&rules), "marks": rules.marks(), "messages": calls}),
+    )
+}
+
+/// Who reads, and where.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reading {
+    person: String,
+    group: Option<String>,
+}
+
+/// `POST /_sim/read`: a person reads what is in a group or in the own chats.
+fn read(desk: &Desk, body: &[u8]) -> Reply {
+    match serde_json::from_slice::<Reading>(body) {
+        Ok(Reading { person, group }) => {
+            let news = desk.rules().read(&person, group.as_deref(), desk.now().time);
+            Reply::json(200, &json!({"read": news}))
+        }
+        Err(error) => Reply::json(400, &json!({"error": format!("not who reads: {error}")})),
+    }
 }
 
 /// `POST /_sim/faults`: one order or a list of them.

@@ -27,6 +27,10 @@ pub(super) enum Audience {
 /// A call that could be read.
 #[derive(Debug)]
 pub(super) struct Message {
+    /// Whom it is for.
+    pub(super) audience: Audience,
+    /// The group's `openConversationId`, for a group.
+    pub(super) conversation: String,
     /// The group's name, for a group.
     pub(super) group: String,
     /// The people, for people.
@@ -79,15 +83,18 @@ impl Robots {
     ) -> Result<Message, Refusal> {
         let body = object(request)?;
         check_robot(audience, apps, key, member(&body, "robotCode"))?;
-        let (group, people) = match audience {
+        let (conversation, group, people) = match audience {
             Audience::Group => {
                 let conversation = member(&body, "openConversationId")
                     .ok_or_else(|| wrong("miss.openConversationId", "openConversationId is missing"))?;
-                (self.group(&apps.name(key), conversation)?, Vec::new())
+                let group = self.group(&apps.name(key), conversation)?;
+                (conversation.to_owned(), group, Vec::new())
             }
-            Audience::People => (String::new(), self.recipients(&body)?),
+            Audience::People => (String::new(), String::new(), self.recipients(&body)?),
         };
         Ok(Message {
+            audience,
+            conversation,
             group,
             people,
             content: content(&body)?,
@@ -127,29 +134,33 @@ impl Robots {
     }
 
     /// Tells them, and says what is answered.
-    pub(super) fn tell(
-        &self,
-        audience: Audience,
-        people: &mut [Recipient],
-        fault: Option<&Fault>,
-        key: &str,
-    ) -> Value {
-        match audience {
-            Audience::Group => json!({"processQueryKey": key}),
+    pub(super) fn tell(&self, message: &mut Message, fault: Option<&Fault>, query_key: &str) -> Value {
+        match message.audience {
+            Audience::Group => json!({"processQueryKey": query_key}),
             Audience::People => {
-                self.people.tell(people, fault);
+                self.people.tell(&mut message.people, fault);
                 json!({
-                    "processQueryKey": key,
-                    "invalidStaffIdList": with_fate(people, Fate::Unknown),
-                    "flowControlledStaffIdList": with_fate(people, Fate::FlowControlled),
+                    "processQueryKey": query_key,
+                    "invalidStaffIdList": with_fate(&message.people, Fate::Unknown),
+                    "flowControlledStaffIdList": with_fate(&message.people, Fate::FlowControlled),
                 })
             }
         }
     }
 }
 
+impl Message {
+    /// Whether anybody sees it.
+    pub(super) fn is_shown(&self) -> bool {
+        match self.audience {
+            Audience::Group => true,
+            Audience::People => self.people.iter().any(|person| person.fate == Fate::Told),
+        }
+    }
+}
+
 /// A member that is a text and not empty.
-fn member<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+pub(super) fn member<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     let text = body.get(name).and_then(Value::as_str);
     text.filter(|text| !text.is_empty())
 }
@@ -339,7 +350,8 @@ mod tests {
         let mut rules = rules();
         let token = token(&mut rules, at(0));
         let (status, answer) = post(&mut rules, GROUP_SEND_PATH, Some(&token), &hello("### hi"), at(1));
-        assert_eq!((status, answer), (200, json!({"processQueryKey": "q1"})));
+        assert_eq!(status, 200);
+        let key = answer["processQueryKey"].as_str().unwrap();
         // No key makes a repetition known as one.
         post(&mut rules, GROUP_SEND_PATH, Some(&token), &hello("### hi"), at(2));
         let shown: Vec<_> = rules.calls(0).filter(|call| call.shown).collect();
@@ -348,6 +360,8 @@ mod tests {
             (shown[0].bot.as_str(), shown[0].group.as_str()),
             ("ops", "on call")
         );
+        assert_eq!(shown[0].query_key.as_deref(), Some(key));
+        assert_ne!(shown[1].query_key.as_deref(), Some(key));
         assert_eq!(
             (shown[0].content.msgtype.as_str(), shown[0].content.text.as_str()),
             ("markdown", "### hi")

@@ -16,11 +16,13 @@ use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::dingtalk::simulator::apps::{AppStats, Apps, Refusal};
 use crate::dingtalk::simulator::content::{Content, Malformed};
 use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
-use crate::dingtalk::simulator::people::{Fate, Recipient};
+use crate::dingtalk::simulator::people::Recipient;
+use crate::dingtalk::simulator::receipts::{Question, Receipts, query_key};
 use crate::dingtalk::simulator::robot::{Audience, Robots};
 use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
 use crate::dingtalk::{
-    BODY_BYTES_MAX, GROUP_SEND_PATH, PEOPLE_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign,
+    BODY_BYTES_MAX, GROUP_READ_PATH, GROUP_RECALL_PATH, GROUP_SEND_PATH, PEOPLE_READ_PATH,
+    PEOPLE_RECALL_PATH, PEOPLE_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign,
 };
 use crate::secret::Secret;
 
@@ -117,6 +119,18 @@ pub struct Call {
     pub same_bytes: Option<bool>,
     /// Accepted for the first time, hence in the group, or in the chat of somebody.
     pub shown: bool,
+    /// The `processQueryKey` answered, if any.
+    #[serde(rename = "processQueryKey", skip_serializing_if = "Option::is_none")]
+    pub query_key: Option<String>,
+    /// Who has read it since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_by: Vec<String>,
+    /// Taken back since, hence shown no longer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recalled: bool,
+    /// When it was marked last, counted over all marks; 0 is never.
+    #[serde(skip)]
+    pub marked: u64,
     /// What went wrong to order.
     pub fault: Option<&'static str>,
     /// The status answered.
@@ -244,6 +258,7 @@ pub struct Rules {
     bots: BTreeMap<String, BotState>,
     apps: Apps,
     robots: Robots,
+    receipts: Receipts,
     accept_any_token: bool,
     time_scale: u64,
     wording: Wording,
@@ -251,6 +266,8 @@ pub struct Rules {
     calls: VecDeque<Call>,
     calls_total: u64,
     calls_forgotten: u64,
+    /// How often calls in the ledger were marked as read or recalled.
+    marks: u64,
     /// Changes whenever the ledger is emptied, so that a page can tell.
     epoch: u64,
 }
@@ -271,6 +288,7 @@ impl Rules {
         Self {
             apps: Apps::new(&settings),
             robots: Robots::new(&settings),
+            receipts: Receipts::new(&settings),
             bots: settings
                 .bots
                 .into_iter()
@@ -283,6 +301,7 @@ impl Rules {
             calls: VecDeque::new(),
             calls_total: 0,
             calls_forgotten: 0,
+            marks: 0,
             epoch: 0,
         }
     }
@@ -297,6 +316,10 @@ impl Rules {
             },
             GROUP_SEND_PATH => self.receive_robot_message(request, now, Audience::Group),
             PEOPLE_SEND_PATH => self.receive_robot_message(request, now, Audience::People),
+            GROUP_READ_PATH => self.receive_question(request, now, Question::Read(Audience::Group)),
+            PEOPLE_READ_PATH => self.receive_question(request, now, Question::Read(Audience::People)),
+            GROUP_RECALL_PATH => self.receive_question(request, now, Question::Recall(Audience::Group)),
+            PEOPLE_RECALL_PATH => self.receive_question(request, now, Question::Recall(Audience::People)),
             _ if request.path.starts_with("/v1.0/") => Refusal::no_such_path().reply().whole(),
             _ => code(&Code(404, "请求的URI地址不存在".to_owned())).whole(),
         }
@@ -305,7 +328,7 @@ impl Rules {
     /// A call of an app whose bot says something.
     fn receive_robot_message(&mut self, request: &Request<'_>, now: Now, audience: Audience) -> Reaction {
         let mut call = self.enter(request, now.time);
-        let key = match self.apps.admit(request, now) {
+        let key = match self.apps.admit("POST", request, now) {
             Ok(key) => key,
             Err(refusal) => return self.close(call, refusal.reply().whole()),
         };
@@ -314,29 +337,81 @@ impl Rules {
         call.fault = fault.as_ref().map(Fault::as_str);
         let hurried = self.apps.hurry(&key, request.path, now);
         // What it says is worth showing whatever becomes of it.
-        let read = self.robots.read(audience, &self.apps, &key, request);
-        let read = read.map(|message| {
-            (call.group, call.people, call.content) = (message.group, message.people, message.content);
-        });
-        let reply = match hurried.and(read) {
-            Ok(()) if fault.as_ref().is_none_or(Fault::follows_rules) => {
-                let query_key = format!("q{}", call.number);
-                let answer = (self.robots).tell(audience, &mut call.people, fault.as_ref(), &query_key);
-                let told = |person: &Recipient| person.fate == Fate::Told;
-                call.shown = call.people.is_empty() || call.people.iter().any(told);
+        let mut read = self.robots.read(audience, &self.apps, &key, request);
+        let reply = match (hurried, &mut read) {
+            (Ok(()), Ok(message)) if fault.as_ref().is_none_or(Fault::follows_rules) => {
+                let query_key = query_key(call.number);
+                let answer = self.robots.tell(message, fault.as_ref(), &query_key);
+                call.shown = message.is_shown();
+                call.query_key = Some(query_key);
+                self.receipts.record(call.number, &key, message, now.tick);
                 if call.shown {
                     self.apps.sent(&key);
                 }
                 Reply::json(200, &answer)
             }
-            Ok(()) => Reply::json(200, &json!({})),
-            Err(refusal) => refusal.reply(),
+            (Ok(()), Ok(_)) => Reply::json(200, &json!({})),
+            (Err(refusal), _) => refusal.reply(),
+            (Ok(()), Err(refusal)) => refusal.reply(),
         };
+        if let Ok(message) = read {
+            (call.group, call.people, call.content) = (message.group, message.people, message.content);
+        }
         let reaction = match fault {
             Some(fault) => spoil(fault, reply),
             None => reply.whole(),
         };
         self.close(call, reaction)
+    }
+
+    /// A call of an app that asks about its messages, or takes them back. It is counted, and not in the ledger.
+    fn receive_question(&mut self, request: &Request<'_>, now: Now, question: Question) -> Reaction {
+        let method = match question {
+            Question::Read(Audience::People) => "GET",
+            Question::Read(Audience::Group) | Question::Recall(_) => "POST",
+        };
+        let key = match self.apps.admit(method, request, now) {
+            Ok(key) => key,
+            Err(refusal) => return refusal.reply().whole(),
+        };
+        let fault = self.faults.take(&self.apps.name(&key), request.path);
+        let mut answer = self.apps.hurry(&key, request.path, now).map(|()| json!({}));
+        if fault.as_ref().is_none_or(Fault::follows_rules) {
+            answer = answer
+                .and_then(|_| self.receipts.answer(question, &self.apps, &key, request, now))
+                .map(|(answer, gone)| {
+                    self.mark(&gone, |call| call.recalled = true);
+                    answer
+                });
+        }
+        let reply = match answer {
+            Ok(answer) => Reply::json(200, &answer),
+            Err(refusal) => refusal.reply(),
+        };
+        match fault {
+            Some(fault) => spoil(fault, reply),
+            None => reply.whole(),
+        }
+    }
+
+    /// A person reads everything apps have said in a group, or in the own chats; says how much was new.
+    pub fn read(&mut self, person: &str, group: Option<&str>, now: Timestamp) -> usize {
+        let news = self.receipts.read(person, group, now);
+        self.mark(&news, |call| call.read_by.push(person.to_owned()));
+        news.len()
+    }
+
+    /// Marks calls in the ledger.
+    fn mark(&mut self, numbers: &[u64], how: impl Fn(&mut Call)) {
+        for call in self
+            .calls
+            .iter_mut()
+            .filter(|call| numbers.contains(&call.number))
+        {
+            self.marks += 1;
+            call.marked = self.marks;
+            how(call);
+        }
     }
 
     /// A call of a custom bot.
@@ -403,6 +478,10 @@ impl Rules {
             duplicate_of: None,
             same_bytes: None,
             shown: false,
+            query_key: None,
+            read_by: Vec::new(),
+            recalled: false,
+            marked: 0,
             fault: None,
             http_status: 0,
             errcode: None,
@@ -505,6 +584,17 @@ impl Rules {
     /// The ledger after the call of this number, oldest first.
     pub fn calls(&self, after: u64) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(move |call| call.number > after)
+    }
+
+    /// Those up to the call of this number that were marked after this mark.
+    pub fn marked(&self, up_to: u64, after: u64) -> impl Iterator<Item = &Call> {
+        let is_news = move |call: &&Call| call.number <= up_to && call.marked > after;
+        self.calls.iter().filter(is_news)
+    }
+
+    /// How often calls were marked as read or recalled.
+    pub const fn marks(&self) -> u64 {
+        self.marks
     }
 
     /// Changes whenever the ledger is emptied.
