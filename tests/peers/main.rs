@@ -1,5 +1,5 @@
 //! The whole way with real peers: Debian's Prometheus and Alertmanager, the built daemon, and the stand-in for
-//! DingTalk inside the test.
+//! DingTalk inside the test. The stand-in itself meets clients for DingTalk that others wrote.
 //!
 //! Ignored by plain `cargo test`, since the peers may not be installed; with `--ignored` a missing one is a failure.
 //! Every process listens on loopback, works in a directory of its own and ends with its test. Events are awaited,
@@ -10,6 +10,7 @@
 )]
 
 mod alertmanager;
+mod clients;
 mod daemon;
 mod examples;
 mod exporter;
