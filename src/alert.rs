@@ -141,14 +141,51 @@ macro_rules! names {
 names! {
     /// The name of a configured way in.
     SourceName
-    /// The name of a receiver.
+    /// The name of a receiver: the configured one, followed by how it is told unless that is through bots or on the
+    /// console, and by whom: `ops`, `ops/group`, `ops/direct/PERSON`.
     ReceiverName
-    /// The name of what messages are sent through: that of a custom bot, or `group/RECEIVER`.
+    /// The name of what messages are sent through: that of a custom bot, `group/RECEIVER` or
+    /// `direct/RECEIVER/PERSON`.
     EndpointName
     /// The name of an app.
     AppName
     /// The name of a set of time intervals.
     IntervalName
+}
+
+impl ReceiverName {
+    /// The receiver of the configuration that it is one of.
+    pub fn configured(&self) -> &str {
+        self.as_str().split('/').next().unwrap_or_default()
+    }
+
+    /// Without the person: what people of one receiver have in common.
+    pub fn without_person(&self) -> &str {
+        two_words(self.as_str())
+    }
+
+    /// Whether it is one person.
+    pub fn is_person(&self) -> bool {
+        self.without_person() != self.as_str()
+    }
+
+    /// Whether it is the other, or one of those that the other stands for.
+    pub fn is_of(&self, other: &str) -> bool {
+        (self.as_str().strip_prefix(other)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl EndpointName {
+    /// Without the person: what people of one receiver have in common.
+    pub fn without_person(&self) -> &str {
+        two_words(self.as_str())
+    }
+}
+
+/// A name without what comes after its second word.
+fn two_words(name: &str) -> &str {
+    let end = name.match_indices('/').nth(1);
+    end.map_or(name, |(at, _)| name.split_at(at).0)
 }
 
 /// Defines a number that counts one kind of thing and cannot be mixed up with another.
@@ -494,6 +531,30 @@ pub struct Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_says_which_receiver_it_is_of_and_whether_it_is_a_person() {
+        let name = |text: &str| ReceiverName::from(text);
+        for (text, configured, without_person) in [
+            ("ops", "ops", "ops"),
+            ("ops/group", "ops", "ops/group"),
+            ("ops/direct/zhang", "ops", "ops/direct"),
+        ] {
+            let name = name(text);
+            assert_eq!(
+                (name.configured(), name.without_person()),
+                (configured, without_person)
+            );
+            assert_eq!(name.is_person(), text != without_person);
+            for other in [text, configured, without_person] {
+                assert!(name.is_of(other), "{text} is of {other}");
+            }
+        }
+        assert!(!name("ops-2").is_of("ops") && !name("ops").is_of("ops/group"));
+        let endpoint = |text: &str| EndpointName::from(text).without_person().to_owned();
+        assert_eq!(endpoint("direct/ops/zhang"), "direct/ops");
+        assert_eq!(endpoint("group/ops"), "group/ops");
+    }
 
     /// As a stock Alertmanager sent them, and as the tests of `grafana/alerting` have them
     /// (`receivers/webhook/v1/webhook_test.go`).

@@ -100,6 +100,8 @@ pub struct Draft {
     pub uuid_prefix: String,
     /// Who is told.
     pub receiver: ReceiverName,
+    /// Who reads the same messages, each by a digest of their own.
+    pub others: Vec<(DigestId, ReceiverName)>,
     /// The endpoint it goes through; `None` prints it.
     pub endpoint: Option<EndpointName>,
     /// When it was composed.
@@ -173,8 +175,8 @@ pub enum Notice {
         endpoint: EndpointName,
         /// Why: the name of the pause's reason.
         reason: &'static str,
-        /// Until when.
-        until: Timestamp,
+        /// Until when; `None` is until the configuration changes.
+        until: Option<Timestamp>,
     },
     /// DingTalk refused the content of the digest before.
     ContentRefused {

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::{Alert, DigestId, ReceiverName, RequestId, SourceName};
+use crate::alert::{Alert, DigestId, ReceiverName, RequestId, SourceName, Timestamp};
 use crate::clock::Clock;
 use crate::digest::Rendered;
 use crate::dingtalk::client::Client;
@@ -32,7 +32,7 @@ use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
 use crate::engine::{Answer, Event, Outcome, Send, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Endpoint, Person, Plan};
 use crate::render::Renderer;
 use crate::store::{RefusedBody, Store, StoreError, Told};
 use crate::telemetry::Metrics;
@@ -338,8 +338,7 @@ enum Ended {
         rendered: Rendered,
     },
     Sent {
-        send: Send,
-        answer: Answer,
+        answers: Vec<(Send, Answer)>,
         took: Duration,
     },
 }
@@ -429,7 +428,7 @@ impl Driver {
                     let history = self.prepared.plan.store.history;
                     let now = self.clock.now().time;
                     self.writer
-                        .prune(crate::alert::Timestamp(now.0.saturating_sub_unsigned(history.0)));
+                        .prune(Timestamp(now.0.saturating_sub_unsigned(history.0)));
                 }
             }
             self.take_waiting(&mut inbox);
@@ -479,7 +478,7 @@ impl Driver {
                 self.drafts.add(*draft);
                 self.render();
             }
-            Action::Send(send) => self.send(send),
+            Action::Send(sends) => self.send(sends),
             Action::Answer { request, accepted } => {
                 if let Some(reply) = self.replies.remove(&request) {
                     answer(reply, accepted);
@@ -500,26 +499,15 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, send: Send) {
+    fn send(&mut self, sends: Vec<Send>) {
         let plan = Arc::clone(&self.prepared.plan);
         let client = self.client.clone();
         let now = self.clock.now().time;
         self.tasks.spawn(async move {
             let begun = Instant::now();
-            let answer = match &send.endpoint {
-                None => print(Arc::clone(&send.body)).await,
-                Some(name) => match plan.endpoints.get(name) {
-                    Some(endpoint) => {
-                        client
-                            .send(&plan.dingtalk, endpoint, Arc::clone(&send.body), now)
-                            .await
-                    }
-                    None => Answer::no_such_endpoint(name),
-                },
-            };
+            let answers = attempt(&client, &plan, &sends, now).await;
             Ended::Sent {
-                send,
-                answer,
+                answers: sends.into_iter().zip(answers).collect(),
                 took: begun.elapsed(),
             }
         });
@@ -533,9 +521,12 @@ impl Driver {
                 self.render();
                 self.steering.rendered(digest, rendered, now);
             }
-            Ended::Sent { send, answer, took } => {
-                self.metrics.message(send.endpoint.as_ref(), answer.outcome, took);
-                self.steering.sent(send.message, answer, now);
+            Ended::Sent { answers, took } => {
+                for (send, answer) in &answers {
+                    self.metrics.message(send.endpoint.as_ref(), answer.outcome, took);
+                }
+                let answers = answers.into_iter().map(|(send, answer)| (send.message, answer));
+                self.steering.sent(answers.collect(), now);
             }
         }
     }
@@ -620,6 +611,27 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// Sends one message, or several equal ones to people by one call, and says what came of each.
+async fn attempt(client: &Client, plan: &Plan, sends: &[Send], now: Timestamp) -> Vec<Answer> {
+    let endpoint = |send: &Send| plan.endpoints.get(send.endpoint.as_ref()?);
+    let people: Vec<&Person> = (sends.iter().filter_map(endpoint).filter_map(Endpoint::person)).collect();
+    if let ([first, ..], true) = (sends, people.len() == sends.len()) {
+        return client.send_to_people(&people, &first.body, now).await;
+    }
+    let mut answers = Vec::new();
+    for send in sends {
+        answers.push(match (&send.endpoint, endpoint(send)) {
+            (None, _) => print(Arc::clone(&send.body)).await,
+            (Some(_), Some(endpoint)) => {
+                let body = Arc::clone(&send.body);
+                client.send(&plan.dingtalk, endpoint, body, now).await
+            }
+            (Some(name), None) => Answer::no_such_endpoint(name),
+        });
+    }
+    answers
 }
 
 /// Prints a digest: the console's way of sending.

@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod budget;
+mod company;
 mod delivery;
 mod desk;
 pub mod limits;
@@ -24,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::alert::{
-    Alert, AlertNo, DigestId, EndpointName, Labels, MessageId, Now, ReceiverName, RequestId, Severity,
-    SourceName, Span, Tick, Timestamp,
+    Alert, AlertNo, AppName, DigestId, EndpointName, Labels, MessageId, Now, ReceiverName, RequestId,
+    Severity, SourceName, Span, Tick, Timestamp,
 };
 use crate::digest::{Change, Detail, Draft, Rendered};
 use crate::engine::budget::Budget;
@@ -55,13 +56,8 @@ pub enum Input {
         /// Into what.
         rendered: Rendered,
     },
-    /// A message was tried.
-    Outcome {
-        /// Which.
-        message: MessageId,
-        /// What came of it.
-        answer: Answer,
-    },
+    /// A message was tried, or several that are equal by one call: what came of each.
+    Outcome(Vec<(MessageId, Answer)>),
     /// The configuration changed.
     Plan(Arc<Plan>),
     /// The deadline has come.
@@ -233,6 +229,8 @@ pub struct Engine {
     truth: Truth,
     desks: BTreeMap<ReceiverName, Desk>,
     budgets: BTreeMap<EndpointName, Budget>,
+    /// The endpoints of each app, which have one rate between them.
+    of_apps: BTreeMap<AppName, Vec<EndpointName>>,
     /// When alerts are to be looked at because of their age.
     ageing: BTreeMap<Tick, Vec<AlertNo>>,
     /// When told alerts are to be looked at for a reminder.
@@ -313,6 +311,7 @@ impl Engine {
             truth: restored.truth,
             desks: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            of_apps: BTreeMap::new(),
             ageing: BTreeMap::new(),
             reminders: BTreeMap::new(),
             agenda: Agenda::default(),
@@ -381,7 +380,7 @@ impl Engine {
                 alerts,
             } => self.accept(request, &source, alerts),
             Input::Rendered { digest, rendered } => self.rendered(digest, &rendered),
-            Input::Outcome { message, answer } => self.answered(message, &answer),
+            Input::Outcome(answers) => self.answered(&answers),
             Input::Plan(plan) => {
                 self.plan = plan;
                 for budget in self.budgets.values_mut() {
@@ -727,7 +726,9 @@ impl Engine {
     fn forget(&mut self, no: AlertNo) {
         let Some(record) = self.truth.get(no) else { return };
         let mut concerns = record.concerns.iter();
-        let owed = concerns.any(|concern| self.change_for(no, concern).is_some());
+        let owed = concerns.any(|concern| {
+            self.change_for(no, concern).is_some() && !self.is_out_of_reach(&concern.receiver)
+        });
         // Whoever is being told of it, also by an older plan, is to hear of its end.
         if owed || self.desks.values().any(|desk| desk.is_under_way(no)) {
             let later = self.now.tick.plus(limits::LATE_MAX);
@@ -740,10 +741,19 @@ impl Engine {
         self.truth.remove(no);
         self.dirty.alerts.insert(no);
         for (receiver, desk) in &mut self.desks {
+            desk.settle(no);
             if desk.told.remove(&no).is_some() {
                 self.dirty.told.insert((receiver.clone(), no));
             }
         }
+    }
+
+    /// Whether a receiver will not be told anything until the configuration is loaded again, not even by way of its
+    /// fallback.
+    fn is_out_of_reach(&self, name: &ReceiverName) -> bool {
+        self.plan.receivers.get(name).is_some_and(|receiver| {
+            self.is_gone(receiver) && !(receiver.fallback.is_some() && self.speaks_for_all(receiver, false))
+        })
     }
 
     /// Looks at told alerts whose reminder may be due.
@@ -794,14 +804,18 @@ impl Engine {
         self.compare_all(&waited);
     }
 
-    /// A desk for each receiver, a budget for each bot.
+    /// A desk for each receiver, a budget for each endpoint.
     fn set_up_desks(&mut self) {
         let plan = Arc::clone(&self.plan);
         for receiver in plan.receivers.keys() {
             self.desk(receiver);
         }
-        for endpoint in plan.endpoints.keys() {
-            self.budgets.entry(endpoint.clone()).or_default();
+        self.of_apps.clear();
+        for (name, endpoint) in &plan.endpoints {
+            self.budgets.entry(name.clone()).or_default();
+            if let Some(app) = endpoint.app() {
+                self.of_apps.entry(app.clone()).or_default().push(name.clone());
+            }
         }
     }
 

@@ -9,6 +9,7 @@ pub mod matcher;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,9 +38,9 @@ pub struct Plan {
     pub dingtalk: DingTalk,
     /// The apps of the organisation.
     pub apps: BTreeMap<AppName, Arc<App>>,
-    /// What messages are sent through: custom bots, and apps in their groups.
+    /// What messages are sent through: custom bots, apps in their groups, and apps to people.
     pub endpoints: BTreeMap<EndpointName, Endpoint>,
-    /// Who is told.
+    /// Who is told: one for each kind of way that a configured receiver lists, and one for each person.
     pub receivers: BTreeMap<ReceiverName, Receiver>,
     /// The routing tree.
     pub routes: Routes,
@@ -176,7 +177,7 @@ pub struct DingTalk {
 /// follows from its way.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Its name: that of the bot, or `group/RECEIVER`.
+    /// Its name: that of the bot, `group/RECEIVER`, or `direct/RECEIVER/PERSON`.
     pub name: EndpointName,
     /// How it sends.
     pub way: Way,
@@ -189,6 +190,8 @@ pub enum Way {
     Bot(Bot),
     /// Through an app's bot, into one group.
     Group(Group),
+    /// Through an app's bot, to one person.
+    Direct(Person),
 }
 
 impl Way {
@@ -197,6 +200,15 @@ impl Way {
         match self {
             Self::Bot(_) => "bot",
             Self::Group(_) => "group",
+            Self::Direct(_) => "direct",
+        }
+    }
+
+    /// The app that sends.
+    fn app(&self) -> Option<&Arc<App>> {
+        match self {
+            Self::Bot(_) => None,
+            Self::Group(Group { app, .. }) | Self::Direct(Person { app, .. }) => Some(app),
         }
     }
 }
@@ -225,7 +237,10 @@ impl Quota {
 
     /// What the messages of an endpoint of this name count against, configured or not.
     pub fn of(endpoint: &EndpointName) -> Self {
-        if endpoint.as_str().starts_with(Group::PREFIX) {
+        if [Group::PREFIX, Person::PREFIX]
+            .iter()
+            .any(|prefix| endpoint.as_str().starts_with(prefix))
+        {
             Self::Api
         } else {
             Self::Webhook
@@ -259,8 +274,8 @@ impl Endpoint {
                 messages: bot.per_minute,
                 window: Span::minutes(1),
             },
-            Way::Group(group) => Rate {
-                messages: group.app.per_second,
+            Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => Rate {
+                messages: app.per_second,
                 window: Span::seconds(1),
             },
         }
@@ -269,9 +284,14 @@ impl Endpoint {
     /// The app that sends. Its endpoints have one [`Rate`] between them, and are refused together when it is the
     /// app that is refused.
     pub fn app(&self) -> Option<&AppName> {
+        self.way.app().map(|app| &app.name)
+    }
+
+    /// The person it reaches, when it is one.
+    pub const fn person(&self) -> Option<&Person> {
         match &self.way {
-            Way::Bot(_) => None,
-            Way::Group(group) => Some(&group.app.name),
+            Way::Bot(_) | Way::Group(_) => None,
+            Way::Direct(person) => Some(person),
         }
     }
 
@@ -279,7 +299,7 @@ impl Endpoint {
     pub const fn folds_repeats(&self) -> bool {
         match self.way {
             Way::Bot(_) => true,
-            Way::Group(_) => false,
+            Way::Group(_) | Way::Direct(_) => false,
         }
     }
 
@@ -287,7 +307,8 @@ impl Endpoint {
     pub const fn message_bytes_max(&self) -> usize {
         match self.way {
             Way::Bot(_) => 18_000,
-            Way::Group(_) => 13_500,
+            // For people there is no figure; the bot is the same.
+            Way::Group(_) | Way::Direct(_) => 13_500,
         }
     }
 
@@ -295,7 +316,7 @@ impl Endpoint {
     pub const fn mentions(&self) -> bool {
         match self.way {
             Way::Bot(_) => true,
-            Way::Group(_) => false,
+            Way::Group(_) | Way::Direct(_) => false,
         }
     }
 
@@ -303,7 +324,7 @@ impl Endpoint {
     pub fn keyword(&self) -> Option<&str> {
         match &self.way {
             Way::Bot(bot) => bot.keyword.as_deref().filter(|keyword| !keyword.is_empty()),
-            Way::Group(_) => None,
+            Way::Group(_) | Way::Direct(_) => None,
         }
     }
 
@@ -311,7 +332,7 @@ impl Endpoint {
     pub fn base_url<'a>(&'a self, dingtalk: &'a DingTalk) -> &'a str {
         match &self.way {
             Way::Bot(bot) => bot.base_url.as_deref().unwrap_or(&dingtalk.base_url),
-            Way::Group(group) => &group.app.base_url,
+            Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => &app.base_url,
         }
     }
 
@@ -319,7 +340,7 @@ impl Endpoint {
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let (first, second) = match &self.way {
             Way::Bot(bot) => (&bot.access_token, bot.secret.as_ref()),
-            Way::Group(group) => (&group.app.secret, None),
+            Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => (&app.secret, None),
         };
         std::iter::once(first).chain(second)
     }
@@ -364,9 +385,41 @@ impl Group {
     /// How the names of these endpoints begin, and those of no bot.
     pub const PREFIX: &'static str = "group/";
 
-    /// The name of the endpoint of a receiver's group.
-    pub fn endpoint_name(receiver: &ReceiverName) -> EndpointName {
-        EndpointName::from(format!("{}{receiver}", Self::PREFIX))
+    /// The name of the endpoint of a configured receiver's group.
+    pub fn endpoint_name(configured: &str) -> EndpointName {
+        EndpointName::from(format!("{}{configured}", Self::PREFIX))
+    }
+
+    /// The name of the receiver that is this group.
+    pub fn receiver_name(configured: &str) -> ReceiverName {
+        ReceiverName::from(format!("{configured}/group"))
+    }
+}
+
+/// One of `direct:` of a receiver: a person whom an app's bot writes to.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The app.
+    pub app: Arc<App>,
+    /// The person's `userId` in the organisation.
+    pub user: String,
+}
+
+impl Person {
+    /// How the names of these endpoints begin, and those of no bot.
+    pub const PREFIX: &'static str = "direct/";
+
+    /// Most people who can be sent the same message by one call.
+    pub const PER_CALL_MAX: usize = 20;
+
+    /// The name of the endpoint of a person of a configured receiver.
+    pub fn endpoint_name(configured: &str, user: &str) -> EndpointName {
+        EndpointName::from(format!("{}{configured}/{user}", Self::PREFIX))
+    }
+
+    /// The name of the receiver that is this person.
+    pub fn receiver_name(configured: &str, user: &str) -> ReceiverName {
+        ReceiverName::from(format!("{configured}/{}{user}", Self::PREFIX))
     }
 }
 
@@ -402,7 +455,8 @@ pub struct Bot {
     pub per_minute: u32,
 }
 
-/// `receivers:`, somebody who is told.
+/// One of `receivers:`, somebody who is told. What is configured once is one of these for each kind of way it lists,
+/// and one for each person: each has heard what it has heard, whatever became of the others.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     /// Its name.
@@ -419,7 +473,7 @@ pub struct Receiver {
     pub mention: Mention,
     /// Most messages one digest may take.
     pub max_messages: NonZeroU8,
-    /// Who is told instead while every endpoint of this receiver is refused.
+    /// The configured receiver that is told instead while every endpoint of every kind is refused.
     pub fallback: Option<ReceiverName>,
 }
 
@@ -520,7 +574,7 @@ pub struct Routes(Vec<Route>);
 /// One node of the routing tree with every inherited setting filled in.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Who is told.
+    /// The configured receiver that is told.
     pub receiver: ReceiverName,
     /// All must match; the root has none.
     pub matchers: Vec<Matcher>,
@@ -709,6 +763,18 @@ impl Plan {
         let of_apps = self.apps.values().map(|app| &app.secret);
         let of_endpoints = self.endpoints.values().flat_map(Endpoint::secrets);
         of_sources.chain(of_apps).chain(of_endpoints)
+    }
+
+    /// All that a configured receiver stands for: groups before people.
+    pub fn members<'a>(&'a self, configured: &'a str) -> impl Iterator<Item = &'a Receiver> {
+        let of = move |people: bool| {
+            self.receivers
+                .range::<str, _>((Bound::Included(configured), Bound::Unbounded))
+                .take_while(move |(name, _)| name.as_str().starts_with(configured))
+                .filter(move |(name, _)| name.is_of(configured) && name.is_person() == people)
+                .map(|(_, receiver)| receiver)
+        };
+        of(false).chain(of(true))
     }
 
     /// What a start without configuration uses, and what each section of a configuration is when it is absent:

@@ -49,6 +49,7 @@ pub(crate) fn millis(directory: &Path, changes: u64, rounds: usize) -> Outcome<f
 fn draft(plan: &Plan, changes: u64) -> Draft {
     let now = Timestamp(1_768_464_765_123);
     Draft {
+        others: Vec::new(),
         id: DigestId(1),
         uuid_prefix: "bench-1-".to_owned(),
         receiver: "console".into(),

@@ -1,8 +1,11 @@
 //! `dingest check`: says everything that is wrong with a configuration.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, complain_of_config, say};
+use crate::alert::ReceiverName;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -21,11 +24,12 @@ pub(super) fn run(args: CheckArgs) -> Result<Exit, Failure> {
         complain_of_config(&loaded.warnings);
     }
     let plan = &loaded.plan;
+    let receivers: BTreeSet<&str> = plan.receivers.keys().map(ReceiverName::configured).collect();
     say(format!(
         "{file}: valid; sources {}, endpoints {}, receivers {}, routes {}",
         plan.sources.len(),
         plan.endpoints.len(),
-        plan.receivers.len(),
+        receivers.len(),
         plan.routes.iter().count(),
     ));
     Ok(Exit::Done)

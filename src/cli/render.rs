@@ -159,13 +159,8 @@ impl<'a> Preview<'a> {
                         errcode: None,
                         detail: String::new(),
                     };
-                    self.engine.handle(
-                        Input::Outcome {
-                            message: send.message,
-                            answer,
-                        },
-                        self.now,
-                    );
+                    let answers = vec![(send.message, answer)];
+                    self.engine.handle(Input::Outcome(answers), self.now);
                 }
                 Effect::Reply { .. } | Effect::Event(_) => {}
             }
@@ -175,8 +170,10 @@ impl<'a> Preview<'a> {
 
 fn show(draft: &Draft, rendered: &Rendered) {
     for message in &rendered.messages {
-        let (receiver, detail, bytes) = (&draft.receiver, rendered.detail.as_str(), message.body.len());
-        say(format!("--- to {receiver}, {detail}, {bytes} bytes"));
+        let (detail, bytes) = (rendered.detail.as_str(), message.body.len());
+        let others = draft.others.iter().map(|(_, name)| name.as_str());
+        let readers: Vec<&str> = std::iter::once(draft.receiver.as_str()).chain(others).collect();
+        say(format!("--- to {}, {detail}, {bytes} bytes", readers.join(", ")));
         say(format!("title: {}\n\n{}\n", message.title, message.text));
         let links = pressed(&message.body);
         if !links.is_empty() {

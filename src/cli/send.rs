@@ -1,5 +1,7 @@
 //! `dingest send`: a test message through every endpoint of a receiver, without the daemon.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, say};
@@ -24,23 +26,22 @@ pub(super) struct SendArgs {
 
 pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
     let plan = args.config.load()?.plan;
-    let receiver = plan.receivers.get(args.receiver.as_str()).ok_or_else(|| {
-        let known: Vec<&str> = plan.receivers.keys().map(ReceiverName::as_str).collect();
-        format!(
-            "there is no receiver `{}`; there are `{}`",
-            args.receiver,
-            known.join("`, `")
-        )
-    })?;
-    let Channel::Endpoints(endpoints) = &receiver.channel else {
-        say(&args.text);
-        return Ok(Exit::Done);
-    };
+    let mut members = plan.members(&args.receiver).peekable();
+    if members.peek().is_none() {
+        let known: BTreeSet<&str> = plan.receivers.keys().map(ReceiverName::configured).collect();
+        let known = Vec::from_iter(known).join("`, `");
+        return Err(format!("there is no receiver `{}`; there are `{known}`", args.receiver).into());
+    }
     let client = Client::new();
     let mut exit = Exit::Done;
-    for endpoint in endpoints.iter().filter_map(|name| plan.endpoints.get(name)) {
-        if !send(&client, &plan, receiver, endpoint, &args.text).await {
-            exit = Exit::Failed;
+    for receiver in members {
+        if receiver.channel == Channel::Console {
+            say(&args.text);
+        }
+        for endpoint in (receiver.endpoints().iter()).filter_map(|name| plan.endpoints.get(name)) {
+            if !send(&client, &plan, receiver, endpoint, &args.text).await {
+                exit = Exit::Failed;
+            }
         }
     }
     Ok(exit)
@@ -66,6 +67,7 @@ async fn send(client: &Client, plan: &Plan, receiver: &Receiver, endpoint: &Endp
             message::webhook(&content, &At::default(), &uuid)
         }
         Way::Group(group) => message::group(&content, &group.app.robot_code, &group.conversation).0,
+        Way::Direct(person) => message::direct(&content, &person.app.robot_code).0,
     };
     let answer = client.send(&plan.dingtalk, endpoint, body.into(), now()).await;
     let delivered = answer.outcome == Outcome::Delivered;

@@ -82,7 +82,7 @@ mapping! {
         [optional] dingtalk: DingTalk,
         /// Custom bots of group chats.
         [optional] bots: Vec<Bot>,
-        /// Apps of the organisation, whose bots can be in group chats.
+        /// Apps of the organisation, whose bots can be in group chats and write to people.
         [optional] apps: Vec<App>,
         /// Who is told. Absent: one named terminal that prints digests.
         [optional] receivers: Vec<Receiver>,
@@ -243,28 +243,39 @@ mapping! {
         [required] conversation: String,
     }
 
-    /// Somebody who is told: through bots, through an app, or on the console.
+    /// People whom the bot of an app writes to, each in a chat of their own.
+    "`direct`" Direct {
+        /// The app.
+        [required] app: String,
+        /// Their user ids in the organisation.
+        [required] users: Vec<At<Word>>,
+    }
+
+    /// Somebody who is told: through bots, in a group of an app, one by one, each of which may be listed; or on the
+    /// console.
     "a receiver" Receiver {
-        /// Its name.
+        /// Its name, without a slash.
         [required] name: String,
         /// Bots of one group; any of them may be used.
         [optional] bots: Vec<At<String>>,
-        /// A group that the bot of an app is in, instead of bots.
+        /// A group that the bot of an app is in.
         [optional] group: Group,
+        /// People whom the bot of an app writes to.
+        [optional] direct: Direct,
         /// Print digests instead: {}.
         [optional] console: Console,
         /// Name of its template. Default: digest.
         [optional] template: String,
         /// Type of its messages. link, action_card and feed_card need server.external_url; link and feed_card cannot
-        /// mention. Default: markdown.
+        /// mention; an app has no feed_card. Default: markdown.
         [optional] message: MessageType,
         /// Web address, or media id, of the picture in a link or feed_card. feed_card needs one.
         [optional] picture: String,
-        /// Whose phones ring.
+        /// Whose phones ring. Needs bots: an app cannot mention.
         [optional] mention: Mention,
         /// Most messages one digest may take. Default: 3.
         [optional] max_messages: Number<1, 10>,
-        /// Receiver to be told while every way to this one is refused.
+        /// Receiver to be told while every way to this one, of every kind, is refused.
         [optional] fallback: String,
     }
 

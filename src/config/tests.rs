@@ -338,17 +338,7 @@ fn outline(loaded: &Loaded) -> String {
         .values()
         .for_each(|source| outline_source(source, &mut text));
     plan.apps.values().for_each(|app| outline_app(app, &mut text));
-    for endpoint in plan.endpoints.values() {
-        match &endpoint.way {
-            Way::Bot(bot) => outline_bot(bot, &mut text),
-            Way::Group(group) => writeln!(
-                text,
-                "{} app={} conversation={}",
-                endpoint.name, group.app.name, group.conversation
-            )
-            .unwrap(),
-        }
-    }
+    outline_endpoints(plan, &mut text);
     outline_receivers(plan, &mut text);
     outline_route(plan, RouteId(0), 0, &mut text);
     for (name, intervals) in &plan.intervals {
@@ -430,6 +420,22 @@ fn outline_bot(bot: &Bot, text: &mut String) {
         bot.per_minute
     )
     .unwrap();
+}
+
+fn outline_endpoints(plan: &Plan, text: &mut String) {
+    for endpoint in plan.endpoints.values() {
+        let name = &endpoint.name;
+        match &endpoint.way {
+            Way::Bot(bot) => outline_bot(bot, text),
+            Way::Group(group) => {
+                let (app, conversation) = (&group.app.name, &group.conversation);
+                writeln!(text, "{name} app={app} conversation={conversation}").unwrap();
+            }
+            Way::Direct(person) => {
+                writeln!(text, "{name} app={} user={}", person.app.name, person.user).unwrap();
+            }
+        }
+    }
 }
 
 fn outline_receivers(plan: &Plan, text: &mut String) {

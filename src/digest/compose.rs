@@ -209,7 +209,7 @@ impl<'a> Outline<'a> {
         };
         Digest {
             id: draft.id.0,
-            receiver: draft.receiver.to_string(),
+            receiver: draft.receiver.configured().to_owned(),
             composed_at: rfc3339(draft.composed_at, &settings.timezone),
             urgent: draft.urgent,
             detail: view.detail.as_str(),
@@ -218,7 +218,7 @@ impl<'a> Outline<'a> {
             url: settings
                 .external_url
                 .as_ref()
-                .map(|base| alerts_url(base, draft.receiver.as_str())),
+                .map(|base| alerts_url(base, draft.receiver.configured())),
             counts: self.counts,
             begun: self.begun,
             firing: by_severity(draft.firing),
@@ -1029,7 +1029,7 @@ fn notice_value(notice: &Notice, timezone: &TimeZone) -> NoticeValue {
             through: through.to_string(),
             endpoint: endpoint.to_string(),
             reason,
-            until: rfc3339(*until, timezone),
+            until: until.map(|until| rfc3339(until, timezone)),
         },
         Notice::ContentRefused { errcode } => NoticeValue::ContentRefused { errcode: *errcode },
     }

@@ -290,8 +290,8 @@ pub enum NoticeValue {
         endpoint: String,
         /// Why.
         reason: &'static str,
-        /// Until when.
-        until: String,
+        /// Until when; absent when nobody knows.
+        until: Option<String>,
     },
     /// DingTalk refused the content before.
     ContentRefused {

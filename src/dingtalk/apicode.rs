@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::errcode::{
     ADDRESS_BLOCK, Evidence, GATEWAY_PAUSE, PENALTY, QPS_PAUSE, answer, is_html, is_punishment, one_line,
 };
+use crate::alert::Span;
 use crate::engine::outcome::{Refused, Rejected};
 use crate::engine::{Answer, Outcome};
 
@@ -35,11 +36,25 @@ pub struct Reading {
     pub answer: Answer,
     /// Whether it was the access token that was refused: a fresh one may be taken.
     pub token_refused: bool,
+    /// Whether it was one of several people that was refused: the others may be told by another call.
+    pub person_refused: bool,
+}
+
+impl Reading {
+    /// An answer that leaves nothing to be tried.
+    pub const fn of(answer: Answer) -> Self {
+        Self {
+            answer,
+            token_refused: false,
+            person_refused: false,
+        }
+    }
 }
 
 const TOKEN: Outcome = Outcome::Refused(Refused::Token);
 const PERMISSION: Outcome = Outcome::Refused(Refused::Permission);
 const TARGET: Outcome = Outcome::Refused(Refused::Target);
+const PERSON: Outcome = Outcome::Refused(Refused::Person);
 const ADDRESS: Outcome = Outcome::Refused(Refused::Address);
 const ELSEWHERE: Outcome = Outcome::Refused(Refused::Other);
 const CONTENT: Outcome = Outcome::Rejected(Rejected::Content);
@@ -128,7 +143,7 @@ pub const TABLE: &[ApiCode] = {
         code("robot.oto.notExist", TARGET, Documented, "the bot has no chat with this person", CHECK_BOT),
         code("session.notExisted", TARGET, Documented, "the conversation is not known", CHECK_GROUP),
         code("session.expired", TARGET, Documented, "the conversation has expired", CHECK_GROUP),
-        code("staffId.notExisted", TARGET, Documented, "the person is not known", CHECK_PERSON),
+        code("staffId.notExisted", PERSON, Documented, "the person is not known", CHECK_PERSON),
         code("miss.openConversationId", TARGET, Documented, "the group's id is missing", CHECK_GROUP),
         code("invalid.openConversationId", TARGET, Documented, "the group's id is wrong", CHECK_GROUP),
         code("group.disbanded", TARGET, Documented, "the group was dissolved", CHECK_GROUP),
@@ -187,6 +202,12 @@ const TOKEN_CODES: [&str; 3] = [
     "token.notExisted",
 ];
 
+/// The codes that refuse a whole call for one of the people in it.
+const PERSON_CODES: [&str; 3] = ["staffId.notExisted", "robot.oto.notExist", "illegal.receivers"];
+
+/// How long a person is left alone whom DingTalk says it would not pass so much on to.
+const THROTTLE_PAUSE: Span = GATEWAY_PAUSE;
+
 /// What is known of a code, by itself or by its family.
 pub fn lookup(code: &str) -> Option<&'static ApiCode> {
     TABLE
@@ -202,7 +223,7 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8], wante
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let object = json.as_ref().and_then(Value::as_object);
     if object.is_some_and(is_punishment) {
-        return settled(answer(
+        return Reading::of(answer(
             Outcome::Blocked(ADDRESS_BLOCK),
             None,
             "DingTalk blocks this machine's egress address for too many calls; a shared address may be to blame",
@@ -214,9 +235,36 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8], wante
     let succeeded = (200..300).contains(&http_status)
         && object.is_some_and(|object| object.get(wanted).is_some_and(|value| !value.is_null()));
     if succeeded {
-        return settled(answer(Outcome::Delivered, None, "ok"));
+        return Reading::of(answer(Outcome::Delivered, None, "ok"));
     }
     by_status(http_status, is_html(content_type, body), body.is_empty())
+}
+
+/// What the answer to a call means for each of the people it was for: a success names those who got nothing.
+pub fn for_each(answer: &Answer, body: &[u8], users: &[&str]) -> Vec<Answer> {
+    let lists: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
+    let named = |list, user: &str| {
+        let list = lists.as_ref().and_then(|lists| member(lists, list)?.as_array());
+        list.is_some_and(|ids| ids.iter().any(|id| id.as_str() == Some(user)))
+    };
+    let of = |user: &&str| {
+        // An error has no lists, whatever it echoes.
+        if !matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown) {
+            return answer.clone();
+        }
+        let (outcome, detail) = if named("invalidStaffIdList", user) {
+            let detail =
+                format!("DingTalk knows no person `{user}` in the app's organisation; {CHECK_PERSON}");
+            (PERSON, detail)
+        } else if named("flowControlledStaffIdList", user) {
+            let detail = format!("DingTalk passes no more on to `{user}` for the moment");
+            (Outcome::Throttled(THROTTLE_PAUSE), detail)
+        } else {
+            return answer.clone();
+        };
+        self::answer(outcome, None, detail)
+    };
+    users.iter().map(of).collect()
 }
 
 fn by_code(http_status: u16, object: &Map<String, Value>, code: &str) -> Reading {
@@ -252,6 +300,7 @@ fn by_code(http_status: u16, object: &Map<String, Value>, code: &str) -> Reading
     Reading {
         answer: answer(outcome, None, detail),
         token_refused,
+        person_refused: PERSON_CODES.contains(&code.as_str()),
     }
 }
 
@@ -285,18 +334,11 @@ fn by_status(http_status: u16, html: bool, empty: bool) -> Reading {
     };
     Reading {
         token_refused: http_status == 401,
-        ..settled(answer(
+        ..Reading::of(answer(
             outcome,
             None,
             format!("HTTP {http_status} with {shape}: {why}"),
         ))
-    }
-}
-
-const fn settled(answer: Answer) -> Reading {
-    Reading {
-        answer,
-        token_refused: false,
     }
 }
 
@@ -332,7 +374,7 @@ mod tests {
 
     fn shown(outcome: Outcome) -> String {
         match outcome {
-            Outcome::Limited(span) | Outcome::Blocked(span) => {
+            Outcome::Limited(span) | Outcome::Throttled(span) | Outcome::Blocked(span) => {
                 format!("{} for {} s", outcome.as_str(), span.0 / 1000)
             }
             Outcome::Delivered
@@ -492,7 +534,6 @@ mod tests {
                 "robot.oto.notExist",
                 "session.notExisted",
                 "session.expired",
-                "staffId.notExisted",
                 "miss.openConversationId",
                 "invalid.openConversationId",
                 "group.disbanded",
@@ -504,6 +545,36 @@ mod tests {
                 "illegal.excludes",
             ],
         );
+    }
+
+    #[test]
+    fn a_call_that_is_refused_for_one_person_may_be_made_again_for_the_others() {
+        check_codes(400, "refused_person", &["staffId.notExisted"]);
+        for code in PERSON_CODES {
+            assert!(lookup(code).is_some() && read(400, &format!(r#"{{"code":"{code}"}}"#)).person_refused);
+        }
+        assert!(!read(400, r#"{"code":"chatbotId.notAllow.sendOTO"}"#).person_refused);
+    }
+
+    #[test]
+    fn a_success_is_one_for_those_whom_no_list_names() {
+        let each = |status, body: &str| -> Vec<String> {
+            let answers = for_each(&read(status, body).answer, body.as_bytes(), &["a", "b", "c"]);
+            answers.into_iter().map(|answer| shown(answer.outcome)).collect()
+        };
+        let some =
+            r#"{"processQueryKey":"k","invalidStaffIdList":["b","x"],"flowControlledStaffIdList":["c"]}"#;
+        assert_eq!(
+            each(200, some),
+            ["delivered", "refused_person", "throttled for 60 s"]
+        );
+        let all = r#"{"processQueryKey":"k","invalidStaffIdList":[],"flowControlledStaffIdList":null}"#;
+        assert_eq!(each(200, all), ["delivered"; 3]);
+        // Without a key nobody can tell of those that are not named.
+        let none = r#"{"InvalidStaffIdList":["a","b"]}"#;
+        assert_eq!(each(200, none), ["refused_person", "refused_person", "unknown"]);
+        let refused = r#"{"code":"unauthorized","invalidStaffIdList":["a"]}"#;
+        assert_eq!(each(403, refused), ["refused_permission"; 3]);
     }
 
     #[test]

@@ -16,10 +16,12 @@ use tokio::sync::OnceCell;
 use crate::alert::{Span, Timestamp};
 use crate::dingtalk::apicode::{self, Reading};
 use crate::dingtalk::token::{Token, Tokens};
-use crate::dingtalk::{GROUP_SEND_PATH, TOKEN_HEADER, TOKEN_PATH, errcode, sign};
+use crate::dingtalk::{
+    GROUP_SEND_PATH, PEOPLE_PER_CALL_MAX, PEOPLE_SEND_PATH, TOKEN_HEADER, TOKEN_PATH, errcode, message, sign,
+};
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
-use crate::plan::{self, App, Way};
+use crate::plan::{self, App, Person, Way};
 use crate::secret::Secret;
 
 /// From looking up the name to the end of the TLS handshake.
@@ -30,6 +32,8 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most bytes of an answer that are read; DingTalk's own have some hundred.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(Person::PER_CALL_MAX <= PEOPLE_PER_CALL_MAX);
 
 /// The one way to DingTalk. Cheap to clone.
 ///
@@ -114,8 +118,38 @@ impl Client {
         let base_url = endpoint.base_url(dingtalk);
         match &endpoint.way {
             Way::Bot(bot) => self.send_signed(base_url, bot, body, now).await,
-            Way::Group(group) => self.send_as(&group.app, GROUP_SEND_PATH, body, now).await,
+            Way::Group(group) => {
+                let posted = self.send_as(&group.app, GROUP_SEND_PATH, body, now).await;
+                posted.reading.answer
+            }
+            Way::Direct(person) => {
+                let mut answers = self.send_to_people(&[person], &body, now).await;
+                answers
+                    .pop()
+                    .unwrap_or_else(|| Answer::no_such_endpoint(&endpoint.name))
+            }
         }
+    }
+
+    /// Sends one message to people of one app by one call, and says what came of it for each. A call that is refused
+    /// because of one of them is made again for fewer, so that nobody misses anything for another's sake.
+    pub async fn send_to_people(&self, people: &[&Person], message: &[u8], now: Timestamp) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        // Parts that are still to be tried, the first of them last.
+        let mut parts = vec![people];
+        while let Some(part) = parts.pop() {
+            let Some(first) = part.first() else { continue };
+            let users: Vec<&str> = part.iter().map(|person| person.user.as_str()).collect();
+            let body = Arc::from(message::addressed(message, &users));
+            let posted = self.send_as(&first.app, PEOPLE_SEND_PATH, body, now).await;
+            if posted.reading.person_refused && part.len() > 1 {
+                let (left, right) = part.split_at(part.len() / 2);
+                parts.extend([right, left]);
+                continue;
+            }
+            answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, &users));
+        }
+        answers
     }
 
     /// Posts to the webhook of a custom bot.
@@ -141,30 +175,30 @@ impl Client {
     }
 
     /// Posts to the API in the name of an app. A call that was refused for its token is made once more with another.
-    async fn send_as(&self, app: &App, path: &str, body: Arc<[u8]>, now: Timestamp) -> Answer {
+    async fn send_as(&self, app: &App, path: &str, body: Arc<[u8]>, now: Timestamp) -> Posted {
         let url = format!("{}{path}", app.base_url);
         let mut refused = None;
         loop {
             let token = match self.token(app, refused.as_ref(), now).await {
                 Ok(token) => token,
-                Err(failure) => return failure,
+                Err(failure) => return Posted::failed(failure),
             };
-            let posted = self.post(&url, Some(token.text()), Arc::clone(&body)).await;
-            let mut reading = match posted {
-                Ok(response) => response
-                    .read(|status, kind, body| apicode::classify(status, kind, body, "processQueryKey")),
-                Err(answer) => Reading {
-                    answer,
-                    token_refused: false,
+            let mut posted = match self.post(&url, Some(token.text()), Arc::clone(&body)).await {
+                Ok(response) => Posted {
+                    reading: response
+                        .read(|status, kind, body| apicode::classify(status, kind, body, "processQueryKey")),
+                    body: response.body,
                 },
+                Err(failure) => Posted::failed(failure),
             };
-            if reading.token_refused && refused.is_none() {
+            if posted.reading.token_refused && refused.is_none() {
                 refused = Some(token);
                 continue;
             }
             let credentials = [token.text(), &app.secret];
-            reading.answer.detail = without(reading.answer.detail, credentials.into_iter());
-            return reading.answer;
+            let detail = &mut posted.reading.answer.detail;
+            *detail = without(std::mem::take(detail), credentials.into_iter());
+            return posted;
         }
     }
 
@@ -196,6 +230,7 @@ impl Client {
             Outcome::Rejected(_) => Outcome::Refused(Refused::Other),
             outcome @ (Outcome::Retry
             | Outcome::Limited(_)
+            | Outcome::Throttled(_)
             | Outcome::Blocked(_)
             | Outcome::Quota
             | Outcome::Refused(_)) => outcome,
@@ -231,6 +266,22 @@ fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::
         builder
     };
     builder.build()
+}
+
+/// What came of a call in the name of an app.
+struct Posted {
+    reading: Reading,
+    /// What was answered, if anything was.
+    body: Vec<u8>,
+}
+
+impl Posted {
+    fn failed(answer: Answer) -> Self {
+        Self {
+            reading: Reading::of(answer),
+            body: Vec::new(),
+        }
+    }
 }
 
 /// What came back.

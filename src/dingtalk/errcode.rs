@@ -242,6 +242,7 @@ fn by_errcode(http_status: u16, object: &Map<String, Value>) -> Option<Answer> {
         Outcome::Delivered => !(200..300).contains(&http_status) || is_punishment(object),
         Outcome::Retry => http_status >= 500,
         Outcome::Limited(_)
+        | Outcome::Throttled(_)
         | Outcome::Blocked(_)
         | Outcome::Quota
         | Outcome::Refused(_)
@@ -402,7 +403,9 @@ mod tests {
 
     fn shown(outcome: Outcome) -> String {
         let pause = match outcome {
-            Outcome::Limited(span) | Outcome::Blocked(span) => format!(" for {} s", span.0 / 1000),
+            Outcome::Limited(span) | Outcome::Throttled(span) | Outcome::Blocked(span) => {
+                format!(" for {} s", span.0 / 1000)
+            }
             Outcome::Delivered
             | Outcome::Retry
             | Outcome::Quota

@@ -1,10 +1,10 @@
 //! What a message says, and the bodies of DingTalk's custom-bot webhook and of its app API, with exactly their field
 //! names.
 //!
-//! [`Content`] is what people see, whatever carries it; [`webhook`] and [`group`] are the ways to write it down. A body
-//! is raw UTF-8 JSON. For a webhook, `at` is a sibling of the message object; a mention rings only when `@id` also
-//! stands in the text, which is the renderer's business. For an app the message is a JSON document inside a text, all
-//! of whose members are texts, and nobody can be mentioned.
+//! [`Content`] is what people see, whatever carries it; [`webhook`], [`group`] and [`direct`] are the ways to write it
+//! down. A body is raw UTF-8 JSON. For a webhook, `at` is a sibling of the message object; a mention rings only when
+//! `@id` also stands in the text, which is the renderer's business. For an app the message is a JSON document inside a
+//! text, all of whose members are texts, and nobody can be mentioned.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -230,6 +230,15 @@ struct GroupBody<'a> {
     msg_param: &'a str,
 }
 
+/// A message of an app to people, whoever they are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DirectBody<'a> {
+    robot_code: &'a str,
+    msg_key: &'a str,
+    msg_param: &'a str,
+}
+
 /// The exact bytes of one request to `groupMessages/send`, and the length of its `msgParam`, which is what is limited.
 pub fn group(content: &Content<'_>, robot_code: &str, conversation: &str) -> (Vec<u8>, usize) {
     let (msg_key, param) = param(content);
@@ -242,6 +251,26 @@ pub fn group(content: &Content<'_>, robot_code: &str, conversation: &str) -> (Ve
         msg_param: &msg_param,
     };
     (serde_json::to_vec(&body).unwrap_or_default(), msg_param.len())
+}
+
+/// The exact bytes of a message to people, without who they are, and the length of its `msgParam`. Equal messages are
+/// equal bytes, and [`addressed`] makes one request of them.
+pub fn direct(content: &Content<'_>, robot_code: &str) -> (Vec<u8>, usize) {
+    let (msg_key, param) = param(content);
+    let msg_param = serde_json::to_string(&param).unwrap_or_default();
+    let body = DirectBody {
+        robot_code,
+        msg_key: &msg_key,
+        msg_param: &msg_param,
+    };
+    (serde_json::to_vec(&body).unwrap_or_default(), msg_param.len())
+}
+
+/// The exact bytes of one request to `oToMessages/batchSend`: what [`direct`] wrote, with whom it is for in front.
+pub fn addressed(message: &[u8], users: &[&str]) -> Vec<u8> {
+    let users = serde_json::to_vec(users).unwrap_or_default();
+    let members = message.strip_prefix(b"{").unwrap_or(message);
+    [b"{\"userIds\":", users.as_slice(), b",", members].concat()
 }
 
 /// The template of an app's message, and its members.
@@ -314,6 +343,24 @@ mod tests {
     fn check(content: &Content<'_>, at: &At, expected: &str) {
         let body = webhook(content, at, "d7-1");
         assert_eq!(String::from_utf8(body).expect("UTF-8"), expected);
+    }
+
+    #[test]
+    fn a_message_to_people_is_the_same_bytes_whoever_they_are() {
+        let content = Content::Text { text: "盘 \"满\"" };
+        let (body, bytes) = direct(&content, "ding1");
+        assert_eq!(bytes, r#"{"content":"盘 \"满\""}"#.len());
+        let request = addressed(&body, &["u1", "张\"三"]);
+        let request: serde_json::Value = serde_json::from_slice(&request).expect("JSON");
+        assert_eq!(
+            request,
+            serde_json::json!({
+                "userIds": ["u1", "张\"三"],
+                "robotCode": "ding1",
+                "msgKey": "sampleText",
+                "msgParam": r#"{"content":"盘 \"满\""}"#,
+            })
+        );
     }
 
     fn button(title: &str) -> Button {

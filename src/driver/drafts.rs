@@ -72,6 +72,7 @@ mod tests {
             id: DigestId(id),
             uuid_prefix: String::new(),
             receiver: "ops".into(),
+            others: Vec::new(),
             endpoint: None,
             composed_at: Timestamp(0),
             urgent,

@@ -17,7 +17,7 @@ use super::gate::Gate;
 use crate::alert::{Alert, DigestId, MessageId, Now, RequestId, SourceName, Span, Tick};
 use crate::digest::{Draft, Rendered};
 use crate::engine::{Answer, Effect, Engine, Event, Input, Restored, Send, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Endpoint, Person, Plan};
 use crate::store::{Changes, Saved, StoreError};
 
 /// Requests that may wait for their commit; while there are more, no further ones are taken.
@@ -42,8 +42,9 @@ pub enum Action {
     Load,
     /// Compose and render, then call [`Steering::rendered`].
     Render(Box<Draft>),
-    /// Send, then call [`Steering::sent`].
-    Send(Send),
+    /// Send, by one call when there are several of them, then call [`Steering::sent`]. Several are equal messages to
+    /// people of one app; there is always one at least.
+    Send(Vec<Send>),
     /// Answer a request.
     Answer {
         /// Which.
@@ -272,10 +273,12 @@ impl Steering {
         self.engine.handle(Input::Rendered { digest, rendered }, now);
     }
 
-    /// A message was tried.
-    pub fn sent(&mut self, message: MessageId, answer: Answer, now: Now) {
-        self.on_their_way.remove(&message);
-        self.engine.handle(Input::Outcome { message, answer }, now);
+    /// What was to be sent by one call was tried.
+    pub fn sent(&mut self, answers: Vec<(MessageId, Answer)>, now: Now) {
+        for (message, _) in &answers {
+            self.on_their_way.remove(message);
+        }
+        self.engine.handle(Input::Outcome(answers), now);
     }
 
     /// The configuration changed.
@@ -317,7 +320,41 @@ impl Steering {
     /// the disk is at work.
     pub fn poll(&mut self) -> Option<Action> {
         self.take_effects();
-        self.next_commit().or_else(|| self.actions.pop_front())
+        self.next_commit().or_else(|| match self.actions.pop_front()? {
+            Action::Send(sends) => Some(Action::Send(self.with_company(sends))),
+            action @ (Action::Commit(_)
+            | Action::Load
+            | Action::Render(_)
+            | Action::Answer { .. }
+            | Action::Report(_)) => Some(action),
+        })
+    }
+
+    /// Adds to a message to a person those to others that the same call can carry.
+    fn with_company(&mut self, mut sends: Vec<Send>) -> Vec<Send> {
+        let endpoint = |send: &Send| self.plan.endpoints.get(send.endpoint.as_ref()?);
+        let Some(first) = sends.first().cloned() else {
+            return sends;
+        };
+        let Some(app) = endpoint(&first)
+            .filter(|it| it.person().is_some())
+            .and_then(Endpoint::app)
+        else {
+            return sends;
+        };
+        let fits = |send: &Send| {
+            let endpoint = endpoint(send).filter(|it| it.person().is_some());
+            endpoint.and_then(Endpoint::app) == Some(app) && send.body == first.body
+        };
+        self.actions.retain_mut(|action| {
+            let Action::Send(others) = action else { return true };
+            if sends.len() + others.len() > Person::PER_CALL_MAX || !others.iter().all(fits) {
+                return true;
+            }
+            sends.append(others);
+            false
+        });
+        sends
     }
 
     fn take_effects(&mut self) {
@@ -331,7 +368,7 @@ impl Steering {
         let action = match effect {
             Effect::Digest(draft) => return self.perform(Action::Render(draft)),
             Effect::Event(event) => return self.report(Report::Event(event)),
-            Effect::Send(send) => Action::Send(send),
+            Effect::Send(send) => Action::Send(vec![send]),
             Effect::Reply { request, tally } => Action::Answer {
                 request,
                 accepted: Ok(tally),
@@ -350,7 +387,10 @@ impl Steering {
     fn perform(&mut self, action: Action) {
         let wanted = match &action {
             Action::Answer { request, .. } => self.waiting.remove(request),
-            Action::Send(send) => self.on_their_way.insert(send.message),
+            Action::Send(sends) => {
+                let new = |send: &Send| self.on_their_way.insert(send.message);
+                sends.iter().all(new)
+            }
             Action::Render(_) => {
                 self.rendering += 1;
                 true

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Outcome;
-use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
+use super::limits::{BUDGET_WINDOW, GONE_PAUSE, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
 use super::outcome::Refused;
 use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::plan::Rate;
@@ -38,6 +38,8 @@ pub(super) struct Pause {
 pub(super) enum PauseReason {
     /// Too many messages.
     Limited,
+    /// Too many messages for its target.
+    Throttled,
     /// The egress address is blocked.
     Blocked,
     /// The quota is used up.
@@ -51,6 +53,7 @@ impl PauseReason {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Limited => "limited",
+            Self::Throttled => "throttled",
             Self::Blocked => "blocked",
             Self::Quota => "quota",
             Self::Refused(what) => Outcome::Refused(what).as_str(),
@@ -59,7 +62,7 @@ impl PauseReason {
 
     /// The reason of that name, as the store kept it.
     fn named(name: &str) -> Self {
-        [Self::Limited, Self::Blocked, Self::Quota]
+        [Self::Limited, Self::Throttled, Self::Blocked, Self::Quota]
             .into_iter()
             .chain(Refused::ALL.map(Self::Refused))
             .find(|reason| reason.as_str() == name)
@@ -70,9 +73,17 @@ impl PauseReason {
     pub(super) const fn reaches(self) -> Reach {
         match self {
             Self::Blocked => Reach::Everybody,
-            Self::Refused(Refused::Target | Refused::Keyword | Refused::Other) => Reach::Endpoint,
+            Self::Throttled
+            | Self::Refused(Refused::Target | Refused::Person | Refused::Keyword | Refused::Other) => {
+                Reach::Endpoint
+            }
             Self::Limited | Self::Quota | Self::Refused(_) => Reach::App,
         }
+    }
+
+    /// Whether it lasts until the configuration is loaded again.
+    pub(super) const fn is_for_good(self) -> bool {
+        matches!(self, Self::Refused(Refused::Person))
     }
 
     /// Whether it will not pass by itself soon, so that everything goes to the fallback and not only the urgent.
@@ -125,10 +136,16 @@ impl Budget {
         let pause = row
             .pause
             .as_ref()
-            .map(|(until, reason)| Pause {
-                // It may have been saved by a clock that was far ahead.
-                until: now.tick.plus(until.since(now.time).min(RESTORED_PAUSE_MAX)),
-                reason: PauseReason::named(reason),
+            .map(|(until, reason)| {
+                let reason = PauseReason::named(reason);
+                let left = if reason.is_for_good() {
+                    GONE_PAUSE
+                } else {
+                    // It may have been saved by a clock that was far ahead.
+                    until.since(now.time).min(RESTORED_PAUSE_MAX)
+                };
+                let until = now.tick.plus(left);
+                Pause { until, reason }
             })
             .filter(|pause| pause.until > now.tick);
         Self {
@@ -176,9 +193,8 @@ impl Budget {
         self.open = self.open.saturating_sub(messages);
     }
 
-    /// An attempt has ended: its place stays taken for a minute from here.
+    /// A call was answered: it takes a place for a minute from here.
     pub(super) fn answered(&mut self, now: Tick) {
-        self.close(1);
         self.answered.push_back(now);
         while self
             .answered

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use super::budget::{Budget, Month, PauseReason, Reach, left, pace, room_at};
-use super::desk::{Desk, Sending, Stage, Telling, UnderWay};
+use super::budget::{Budget, Month, Pause, PauseReason, Reach, left, pace, room_at};
+use super::desk::{Composing, Desk, Places, Sending, Stage, Telling, UnderWay};
 use super::limits::{
-    BACKOFF_URGENT_MAX, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, UNFOLDED_ATTEMPTS_MAX,
-    backoff,
+    BACKOFF_URGENT_MAX, CLOCK_PAUSE, GONE_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE,
+    UNFOLDED_ATTEMPTS_MAX, backoff,
 };
 use super::outcome::{Refused, Rejected};
 use super::truth::Record;
@@ -20,7 +20,7 @@ use super::view::WaitsFor;
 use super::{Answer, Effect, Engine, Event, Outcome, Send, told};
 use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ReceiverName, Span, Status, Tick};
 use crate::digest::{Change, Detail, Draft, Entry, Fit, Notice, Rendered};
-use crate::plan::{Channel, Endpoint, Quota, Receiver, Route};
+use crate::plan::{Channel, Endpoint, Quota, Receiver, Route, RouteId};
 use crate::store::{AttemptRow, DigestRow, InFlightRow, MessageRow, Said, State, ToldRow};
 
 /// Whether a receiver can be told at this moment.
@@ -42,6 +42,8 @@ pub(super) enum Appointment {
     TakeOver { carrier: Carrier, urgent: bool },
     /// Yes.
     Ready { carrier: Carrier, urgent: bool },
+    /// Yes, together with others: it is to read just what a draft says that is handed out at this moment.
+    Joins { draft: DigestId },
 }
 
 /// Who carries a digest.
@@ -78,6 +80,10 @@ impl Engine {
                 }
                 Appointment::Ready { carrier, urgent } => {
                     self.serve(&receiver, carrier, urgent);
+                    None
+                }
+                Appointment::Joins { draft } => {
+                    self.join(&receiver, draft);
                     None
                 }
             };
@@ -136,6 +142,9 @@ impl Engine {
                 waits_for: WaitsFor::Quota,
             };
         }
+        if let Some(draft) = self.company(receiver, desk, due.urgent) {
+            return Appointment::Joins { draft };
+        }
         match self.carrier(receiver, due.urgent) {
             Ok(carrier) => Appointment::Ready {
                 carrier,
@@ -147,7 +156,7 @@ impl Engine {
 
     fn appointment_under_way(&self, name: &ReceiverName, desk: &Desk, under_way: &UnderWay) -> Appointment {
         let sending = match &under_way.stage {
-            Stage::Composing { .. } => {
+            Stage::Composing(_) => {
                 return Appointment::Waits {
                     until: None,
                     waits_for: WaitsFor::Composing,
@@ -238,21 +247,9 @@ impl Engine {
 
     /// The budgets an endpoint has one rate with, its own among them.
     pub(super) fn sharing(&self, endpoint: &Endpoint) -> Vec<&Budget> {
-        match endpoint.app() {
-            None => self.budgets.get(&endpoint.name).into_iter().collect(),
-            Some(_) => self
-                .budgets
-                .iter()
-                .filter(|(name, _)| self.is_of_app_of(name, endpoint))
-                .map(|(_, budget)| budget)
-                .collect(),
-        }
-    }
-
-    /// Whether an endpoint's messages come from the same app as another's.
-    fn is_of_app_of(&self, name: &EndpointName, other: &Endpoint) -> bool {
-        let app = self.plan.endpoints.get(name).and_then(Endpoint::app);
-        app.is_some() && app == other.app()
+        let of_app = endpoint.app().and_then(|app| self.of_apps.get(app));
+        let names = of_app.map_or(std::slice::from_ref(&endpoint.name), Vec::as_slice);
+        names.iter().filter_map(|name| self.budgets.get(name)).collect()
     }
 
     /// Who can carry a digest of this receiver at this moment; otherwise until when there is nobody, and why.
@@ -302,28 +299,54 @@ impl Engine {
             // Without a known time an answer frees the place; look again soon all the same.
             return Err((Some(at.unwrap_or(now.plus(Span::seconds(1)))), WaitsFor::Minute));
         }
-        let stuck = urgent || pauses.iter().all(|(pause, _)| pause.reason.needs_operator());
-        let fallback = receiver.fallback.as_ref().filter(|_| stuck && !pauses.is_empty());
-        if let (Some(fallback), Some((pause, endpoint))) = (
-            fallback.and_then(|name| self.plan.receivers.get(name)),
-            pauses.first(),
-        ) {
-            let carrier = self.carrier(fallback, urgent).map_err(|(until, _)| {
-                let own = pauses.iter().map(|(pause, _)| pause.until);
-                (own.chain(until).min(), WaitsFor::Pause)
-            })?;
+        let mut until = pauses.iter().map(|(pause, _)| pause.until).min();
+        let fallback = (receiver.fallback.as_ref()).filter(|_| self.speaks_for_all(receiver, urgent));
+        if let (Some(fallback), Some((pause, endpoint))) = (fallback, pauses.first()) {
             let notice = Notice::Fallback {
-                through: fallback.name.clone(),
+                through: fallback.clone(),
                 endpoint: (*endpoint).clone(),
                 reason: pause.reason.as_str(),
-                until: self.now.time.plus(pause.until.since(now)),
+                until: (!pause.reason.is_for_good()).then(|| self.now.time.plus(pause.until.since(now))),
             };
-            return Ok(Carrier {
-                notice: Some(notice),
-                ..carrier
-            });
+            for member in self.plan.members(fallback.as_str()) {
+                match self.carrier(member, urgent) {
+                    Ok(carrier) => {
+                        let notice = Some(notice);
+                        return Ok(Carrier { notice, ..carrier });
+                    }
+                    Err((at, _)) => until = until.into_iter().chain(at).min(),
+                }
+            }
         }
-        Err((pauses.iter().map(|(pause, _)| pause.until).min(), WaitsFor::Pause))
+        Err((until, WaitsFor::Pause))
+    }
+
+    /// Whether it is this one whose digests go to the fallback of its configured receiver: nobody of that receiver can
+    /// be told anything, and one of them speaks for all. So the fallback hears everything once; not from somebody who
+    /// has been gone for long and missed much, if that can be had.
+    pub(super) fn speaks_for_all(&self, receiver: &Receiver, urgent: bool) -> bool {
+        let members = || self.plan.members(receiver.name.configured());
+        let speaker = members()
+            .find(|member| !self.is_gone(member))
+            .or(members().next());
+        speaker.is_some_and(|speaker| speaker.name == receiver.name)
+            && members().all(|member| self.is_silenced(member, urgent))
+    }
+
+    /// Whether all its endpoints must be silent: for what is not urgent, in a way that does not pass by itself.
+    fn is_silenced(&self, receiver: &Receiver, urgent: bool) -> bool {
+        self.all_paused(receiver, |reason| urgent || reason.needs_operator())
+    }
+
+    /// Whether nobody is there to be told before the configuration is loaded again.
+    pub(super) fn is_gone(&self, receiver: &Receiver) -> bool {
+        self.all_paused(receiver, PauseReason::is_for_good)
+    }
+
+    fn all_paused(&self, receiver: &Receiver, counts: impl Fn(PauseReason) -> bool) -> bool {
+        let pause = |name| self.budgets.get(name)?.paused(self.now.tick);
+        let is_paused = |name| pause(name).is_some_and(|pause| counts(pause.reason));
+        !receiver.endpoints().is_empty() && receiver.endpoints().iter().all(is_paused)
     }
 
     /// Takes everything a receiver may be told at this moment and hands it out to be composed.
@@ -337,22 +360,24 @@ impl Engine {
         } else {
             messages_max
         };
-        let (entries, tells) = self.take_changes(name);
+        let entries = self.entries(name);
         if entries.is_empty() {
             return;
         }
-        let id = self.next_digest;
-        self.next_digest = DigestId(id.0 + 1);
+        let tells = self.take_changes(name);
+        let id = self.next_digest();
+        let message_bytes_max = (self.desks.get(name)).map_or(MESSAGE_BYTES_MIN, |desk| {
+            self.message_bytes_max(desk, carrier.endpoint.as_ref())
+        });
         let desk = self.desks.entry(name.clone()).or_default();
         let refused = desk.content_refused.clone();
-        let endpoint = (carrier.endpoint.as_ref()).and_then(|name| self.plan.endpoints.get(name));
-        let bytes_max = endpoint.map_or(desk.message_bytes_max, Endpoint::message_bytes_max);
         let draft = Draft {
             id,
             // The number alone would be given again: to the digest after a crash, when the store could not take in
             // what was sent before it.
             uuid_prefix: format!("{}-{id}", self.run),
             receiver: name.clone(),
+            others: Vec::new(),
             endpoint: carrier.endpoint.clone(),
             composed_at: self.now.time,
             urgent,
@@ -360,24 +385,21 @@ impl Engine {
             notices: carrier.notice.into_iter().chain(refused).collect(),
             fit: Fit {
                 messages_max: u8::try_from(messages_max).unwrap_or(u8::MAX),
-                message_bytes_max: desk.message_bytes_max.min(bytes_max),
+                message_bytes_max,
                 detail_max: desk.detail_max,
             },
             entries,
         };
-        let mut counts = BTreeMap::new();
-        for entry in &draft.entries {
-            *counts.entry(entry.change.as_str().to_owned()).or_insert(0) += 1;
-        }
         desk.under_way = Some(UnderWay {
             digest: id,
             endpoint: carrier.endpoint.clone(),
             tells,
-            stage: Stage::Composing {
+            stage: Stage::Composing(Composing {
+                draft: id,
                 places: messages_max,
                 urgent,
-                counts,
-            },
+                counts: counts(&draft),
+            }),
         });
         if let Some(budget) = carrier
             .endpoint
@@ -389,8 +411,41 @@ impl Engine {
         self.effects.push_back(Effect::Digest(Box::new(draft)));
     }
 
+    /// The number of a new digest.
+    pub(super) fn next_digest(&mut self) -> DigestId {
+        let id = self.next_digest;
+        self.next_digest = DigestId(id.0 + 1);
+        id
+    }
+
+    /// The changes of every lane of a desk that may speak, each with its route.
+    pub(super) fn changes_of<'a>(
+        &'a self,
+        desk: &'a Desk,
+        name: &'a ReceiverName,
+    ) -> impl Iterator<Item = (AlertNo, &'a Record, Change, &'a Route)> {
+        let speaks = |id: RouteId| self.plan.speaks(self.plan.routes.get(id), self.now.time);
+        let lanes = desk.lanes.iter().filter(move |(id, _)| speaks(**id));
+        lanes.flat_map(|(_, lane)| lane.numbers()).filter_map(|no| {
+            let record = self.truth.get(no)?;
+            let concern = record.concern(name)?;
+            let change = self.change_for(no, concern)?;
+            Some((no, record, change, self.plan.routes.get(concern.route)))
+        })
+    }
+
+    /// What a digest would be told about them.
+    fn entries(&self, name: &ReceiverName) -> Vec<Entry> {
+        let Some(desk) = self.desks.get(name) else {
+            return Vec::new();
+        };
+        self.changes_of(desk, name)
+            .map(|(no, record, change, route)| entry(no, record, change, desk.told.get(&no), route))
+            .collect()
+    }
+
     /// Takes the changes of every lane that may speak off a desk.
-    fn take_changes(&mut self, name: &ReceiverName) -> (Vec<Entry>, BTreeMap<AlertNo, Telling>) {
+    pub(super) fn take_changes(&mut self, name: &ReceiverName) -> BTreeMap<AlertNo, Telling> {
         let mut taken = Vec::new();
         if let Some(desk) = self.desks.get_mut(name) {
             for (id, lane) in &mut desk.lanes {
@@ -399,73 +454,54 @@ impl Engine {
                 }
             }
         }
-        let mut entries = Vec::with_capacity(taken.len());
-        let mut tells = BTreeMap::new();
-        for (no, since) in taken {
-            let Some(record) = self.truth.get(no) else {
-                continue;
+        let telling = |(no, since)| {
+            let record = self.truth.get(no)?;
+            let change = self.change_for(no, record.concern(name)?)?;
+            let telling = Telling {
+                said: told::said(change),
+                episodes: record.episodes,
+                since,
             };
-            let Some(concern) = record.concern(name) else {
-                continue;
-            };
-            let Some(change) = self.change_for(no, concern) else {
-                continue;
-            };
-            let told = self.desks.get(name).and_then(|desk| desk.told.get(&no));
-            entries.push(entry(
-                no,
-                record,
-                change,
-                told,
-                self.plan.routes.get(concern.route),
-            ));
-            tells.insert(
-                no,
-                Telling {
-                    said: told::said(change),
-                    episodes: record.episodes,
-                    since,
-                },
-            );
-        }
-        (entries, tells)
+            Some((no, telling))
+        };
+        taken.into_iter().filter_map(telling).collect()
     }
 
-    /// A digest came back as messages: they are saved, and the first one goes out after that.
-    pub(super) fn rendered(&mut self, digest: DigestId, rendered: &Rendered) {
-        let Some(name) = self.receiver_of(digest) else {
+    /// A draft came back as messages: they are saved for everybody it was made for, and the first ones go out after
+    /// that.
+    pub(super) fn rendered(&mut self, draft: DigestId, rendered: &Rendered) {
+        let awaits = |desk: &Desk| match &desk.under_way.as_ref()?.stage {
+            Stage::Composing(composing) => Some(composing.draft == draft),
+            Stage::Sending(_) => None,
+        };
+        let readers = self.desks.iter().filter(|(_, desk)| awaits(desk) == Some(true));
+        let readers: Vec<ReceiverName> = readers.map(|(name, _)| name.clone()).collect();
+        for name in readers {
+            self.take_rendered(&name, rendered);
+        }
+    }
+
+    fn take_rendered(&mut self, name: &ReceiverName, rendered: &Rendered) {
+        let Some(under_way) = self.desks.get_mut(name).and_then(|desk| desk.under_way.as_mut()) else {
             return;
         };
-        let Some(desk) = self.desks.get_mut(&name) else {
+        let Stage::Composing(composing) = &mut under_way.stage else {
             return;
         };
-        let Some(under_way) = &mut desk.under_way else {
-            return;
-        };
-        let Stage::Composing {
-            places,
-            urgent,
-            counts,
-        } = &mut under_way.stage
-        else {
-            return;
-        };
-        let (places, urgent, counts) = (*places, *urgent, std::mem::take(counts));
-        let endpoint = under_way.endpoint.clone();
+        let (places, urgent, counts) = (
+            composing.places,
+            composing.urgent,
+            std::mem::take(&mut composing.counts),
+        );
+        let (digest, endpoint) = (under_way.digest, under_way.endpoint.clone());
+        let in_company = composing.draft != digest;
         let parts = u8::try_from(rendered.messages.len()).unwrap_or(u8::MAX);
         let mut rows = BTreeMap::new();
         for (part, message) in (1..=parts).zip(&rendered.messages) {
-            let covers = message
-                .covers
-                .iter()
-                .filter_map(|no| {
-                    under_way
-                        .tells
-                        .get(no)
-                        .map(|telling| (*no, telling.said, telling.episodes))
-                })
+            let telling = |no: &AlertNo| Some((*no, under_way.tells.get(no)?));
+            let covers = (message.covers.iter().filter_map(telling))
+                .map(|(no, telling)| (no, telling.said, telling.episodes))
                 .collect();
-            let body = std::sync::Arc::clone(&message.body);
             rows.insert(
                 part,
                 InFlightRow {
@@ -473,7 +509,7 @@ impl Engine {
                     endpoint: endpoint.clone(),
                     parts,
                     urgent,
-                    body,
+                    body: std::sync::Arc::clone(&message.body),
                     covers,
                     attempts: 0,
                 },
@@ -486,22 +522,20 @@ impl Engine {
             parts: rows,
             doubtful: false,
             retry_at: None,
-            reserved: true,
+            places: if in_company { Places::Joined } else { Places::Kept },
         });
-        if let Some(budget) = endpoint
-            .as_ref()
-            .and_then(|endpoint| self.budgets.get_mut(endpoint))
-        {
+        if let Some(budget) = endpoint.as_ref().and_then(|name| self.budgets.get_mut(name)) {
             budget.close(places);
-            budget.open(u32::from(parts));
+            budget.open(if in_company { 0 } else { u32::from(parts) });
         }
-        self.record_composed(&name, digest, rendered, counts, changes);
+        self.record_composed(name, digest, rendered, counts, changes);
         if parts == 0 {
             // A renderer that renders nothing is a bug; the changes must not hang on it.
-            self.abandon(&name, "not_rendered");
-            self.fail(&name);
+            self.abandon(name, "not_rendered");
+            let jitter = self.random();
+            self.fail(name, jitter);
         } else {
-            self.send_next(&name);
+            self.send_next(name);
         }
     }
 
@@ -592,23 +626,46 @@ impl Engine {
             .map(|(name, _)| name.clone())
     }
 
-    /// A message was tried.
-    pub(super) fn answered(&mut self, message: MessageId, answer: &Answer) {
-        let Some(name) = self.receiver_of(message.digest) else {
-            return;
-        };
-        let Some(under_way) = self.desks.get(&name).and_then(|desk| desk.under_way.as_ref()) else {
-            return;
-        };
-        let endpoint = under_way.endpoint.clone();
-        let Stage::Sending(sending) = &under_way.stage else {
-            return;
-        };
-        if sending.parts.first_key_value().map(|(part, _)| *part) != Some(message.part) {
-            return;
+    /// A call was made, with one message or with several that are equal.
+    pub(super) fn answered(&mut self, answers: &[(MessageId, Answer)]) {
+        self.count_call(answers);
+        // What failed together is tried again together.
+        let all_well = answers
+            .iter()
+            .all(|(_, answer)| answer.outcome == Outcome::Delivered);
+        let jitter = if all_well { 0 } else { self.random() };
+        for (message, answer) in answers {
+            self.answer(*message, answer, jitter);
         }
+    }
+
+    /// The receiver and the endpoint of a message whose answer is awaited.
+    fn awaited(&self, message: MessageId) -> Option<(ReceiverName, Option<EndpointName>)> {
+        let name = self.receiver_of(message.digest)?;
+        let under_way = self.desks.get(&name)?.under_way.as_ref()?;
+        let Stage::Sending(sending) = &under_way.stage else {
+            return None;
+        };
+        let (part, _) = sending.parts.first_key_value()?;
+        (*part == message.part).then(|| (name, under_way.endpoint.clone()))
+    }
+
+    /// One message was tried.
+    fn answer(&mut self, message: MessageId, answer: &Answer, jitter: u64) {
+        let Some((name, endpoint)) = self.awaited(message) else {
+            return;
+        };
+        let Some(sending) = self.sending(&name) else {
+            return;
+        };
         let attempts = sending.parts.get(&message.part).map_or(0, |row| row.attempts);
-        self.count_attempt(endpoint.as_ref(), answer.outcome);
+        let has_place = sending.places != Places::Joined;
+        if let Some(endpoint) = &endpoint
+            && let Some(budget) = self.budgets.get_mut(endpoint)
+        {
+            budget.close(u32::from(has_place));
+            self.dirty.endpoints.insert(endpoint.clone());
+        }
         let attempt = AttemptRow {
             sent_at: Some(self.now.time),
             attempts,
@@ -624,34 +681,42 @@ impl Engine {
         if let Some(endpoint) = &endpoint {
             self.pause_after(endpoint, answer);
         }
-        self.settle_attempt(&name, message, answer);
+        self.settle_attempt(&name, message, answer, jitter);
         self.touched.insert(name);
     }
 
     /// What one answer means for the digest it belongs to.
-    fn settle_attempt(&mut self, name: &ReceiverName, message: MessageId, answer: &Answer) {
+    fn settle_attempt(&mut self, name: &ReceiverName, message: MessageId, answer: &Answer, jitter: u64) {
         let repeats = self.may_try(name);
         let doubtful = self.sending(name).is_some_and(|sending| sending.doubtful);
         match answer.outcome {
             Outcome::Delivered => self.delivered(name, message),
-            Outcome::Unknown if repeats => self.keep_trying(name, message),
+            Outcome::Unknown if repeats => self.keep_trying(name, message, jitter),
             // An earlier attempt may have arrived: only the same message may be sent again.
-            Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota
+            Outcome::Retry
+            | Outcome::Limited(_)
+            | Outcome::Throttled(_)
+            | Outcome::Blocked(_)
+            | Outcome::Quota
                 if doubtful && repeats =>
             {
-                self.keep_trying(name, message);
+                self.keep_trying(name, message, jitter);
             }
-            Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota | Outcome::Refused(_) => {
+            Outcome::Limited(_)
+            | Outcome::Throttled(_)
+            | Outcome::Blocked(_)
+            | Outcome::Quota
+            | Outcome::Refused(_) => {
                 // The pause makes it wait; another endpoint or a fallback may take over at once.
                 self.abandon(name, answer.outcome.as_str());
             }
             Outcome::Retry | Outcome::Unknown => {
                 self.abandon(name, answer.outcome.as_str());
-                self.fail(name);
+                self.fail(name, jitter);
             }
             Outcome::Rejected(why) => {
                 self.abandon(name, answer.outcome.as_str());
-                self.fail(name);
+                self.fail(name, jitter);
                 self.make_acceptable(name, why, answer.errcode);
             }
         }
@@ -673,24 +738,33 @@ impl Engine {
     fn sending(&mut self, name: &ReceiverName) -> Option<&mut Sending> {
         match &mut self.desks.get_mut(name)?.under_way.as_mut()?.stage {
             Stage::Sending(sending) => Some(sending),
-            Stage::Composing { .. } => None,
+            Stage::Composing(_) => None,
         }
     }
 
-    /// An attempt occupies its place of the endpoint's minute, and counts against the month if it may have arrived.
-    fn count_attempt(&mut self, endpoint: Option<&EndpointName>, outcome: Outcome) {
-        let Some(endpoint) = endpoint else { return };
+    /// A call occupies a place of the endpoint's minute, and counts against the month if anything of it may have
+    /// arrived; once, however many messages went along.
+    fn count_call(&mut self, answers: &[(MessageId, Answer)]) {
+        let arrived = |answer: &Answer| matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown);
+        let endpoint = |(message, _): &(MessageId, Answer)| self.awaited(*message)?.1;
+        let counted = answers
+            .iter()
+            .filter(|(_, answer)| arrived(answer))
+            .find_map(endpoint);
+        let Some(endpoint) = counted.clone().or_else(|| answers.iter().find_map(endpoint)) else {
+            return;
+        };
         let (month, _) = Month::of(self.now.time, &self.plan.timezone);
-        let Some(budget) = self.budgets.get_mut(endpoint) else {
+        let Some(budget) = self.budgets.get_mut(&endpoint) else {
             return;
         };
         budget.answered(self.now.tick);
         self.dirty.endpoints.insert(endpoint.clone());
-        if !matches!(outcome, Outcome::Delivered | Outcome::Unknown) {
+        if counted.is_none() {
             return;
         }
         budget.count(month, self.now.tick);
-        let quota = Quota::of(endpoint);
+        let quota = Quota::of(&endpoint);
         let used = self.used(quota, month);
         let Some(allowed) = self.plan.dingtalk.quota(quota) else {
             return;
@@ -707,19 +781,26 @@ impl Engine {
     fn pause_after(&mut self, endpoint: &EndpointName, answer: &Answer) {
         let (reason, span) = match answer.outcome {
             Outcome::Limited(span) => (PauseReason::Limited, span),
+            Outcome::Throttled(span) => (PauseReason::Throttled, span),
             Outcome::Blocked(span) => (PauseReason::Blocked, span),
             Outcome::Quota => (PauseReason::Quota, QUOTA_PAUSE),
             Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), CLOCK_PAUSE),
+            Outcome::Refused(Refused::Person) => (PauseReason::Refused(Refused::Person), GONE_PAUSE),
             Outcome::Refused(what) => (PauseReason::Refused(what), REFUSED_PAUSE),
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
         };
         let now = self.now.tick;
+        let until = now.plus(span);
+        if (self.budgets.get(endpoint)).is_some_and(|own| own.paused(now) == Some(Pause { until, reason })) {
+            // The answer to another message of the same call has said so.
+            return;
+        }
         let app = self.plan.endpoints.get(endpoint).and_then(Endpoint::app);
-        let of_app = |name| app.is_some() && app == self.plan.endpoints.get(name).and_then(Endpoint::app);
+        let of_app = app.and_then(|app| self.of_apps.get(app));
         for (name, budget) in &mut self.budgets {
             let reached = match reason.reaches() {
                 Reach::Endpoint => name == endpoint,
-                Reach::App => name == endpoint || of_app(name),
+                Reach::App => name == endpoint || of_app.is_some_and(|names| names.contains(name)),
                 Reach::Everybody => true,
             };
             if reached {
@@ -727,6 +808,13 @@ impl Engine {
                 self.dirty.endpoints.insert(name.clone());
             }
         }
+        // Somebody may be the last of a receiver to fall silent, so that its fallback is to speak.
+        let falls_back = self
+            .plan
+            .receivers
+            .values()
+            .filter(|other| other.fallback.is_some());
+        self.touched.extend(falls_back.map(|other| other.name.clone()));
         self.effects.push_back(Effect::Event(Event::Paused {
             endpoint: endpoint.clone(),
             reason: reason.as_str(),
@@ -752,11 +840,10 @@ impl Engine {
         };
         sending.doubtful = false;
         let done = sending.parts.is_empty();
-        if !done && !sending.reserved {
-            // The next part finds its place by itself.
+        let at_once = sending.places != Places::Sought;
+        if !done && !at_once {
             sending.retry_at = Some(self.now.tick);
         }
-        let at_once = sending.reserved;
         for (no, said, episodes) in &row.covers {
             under_way.tells.remove(no);
             desk.told.insert(
@@ -800,8 +887,7 @@ impl Engine {
     }
 
     /// The message may have arrived: the same bytes are tried again after a while.
-    fn keep_trying(&mut self, name: &ReceiverName, message: MessageId) {
-        let jitter = self.random();
+    fn keep_trying(&mut self, name: &ReceiverName, message: MessageId, jitter: u64) {
         let at = self.now.tick;
         let endpoint = self
             .desks
@@ -812,7 +898,7 @@ impl Engine {
         sending.doubtful = true;
         sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter).min(BACKOFF_URGENT_MAX)));
         let kept = sending.places_kept();
-        sending.reserved = false;
+        sending.places = Places::Sought;
         if let Some(budget) = endpoint.and_then(|endpoint| self.budgets.get_mut(&endpoint)) {
             budget.close(kept);
         }
@@ -864,8 +950,7 @@ impl Engine {
     }
 
     /// Makes a receiver wait after a failure.
-    fn fail(&mut self, name: &ReceiverName) {
-        let jitter = self.random();
+    fn fail(&mut self, name: &ReceiverName, jitter: u64) {
         let Some(desk) = self.desks.get_mut(name) else {
             return;
         };
@@ -904,7 +989,7 @@ impl Engine {
                     parts: BTreeMap::new(),
                     doubtful: true,
                     retry_at: Some(now),
-                    reserved: false,
+                    places: Places::Sought,
                 }),
             });
             for (no, said, episodes) in &row.covers {
@@ -929,17 +1014,27 @@ fn jittered(span: Span, random: u64) -> Span {
     Span(span.0 - fifth + random % (2 * fifth + 1))
 }
 
+/// How many changes of each kind a draft tells.
+pub(super) fn counts(draft: &Draft) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for entry in &draft.entries {
+        *counts.entry(entry.change.as_str().to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Episodes that a digest tells of.
+pub(super) fn episodes(record: &Record, change: Change, told: Option<&ToldRow>) -> u32 {
+    if change == Change::Flapping {
+        return u32::try_from(record.recent.len()).unwrap_or(u32::MAX);
+    }
+    let before = told.map_or(0, |told| told.episodes);
+    record.episodes.saturating_sub(before).max(1)
+}
+
 /// What a digest is told about one change.
 fn entry(no: AlertNo, record: &Record, change: Change, told: Option<&ToldRow>, route: &Route) -> Entry {
     let texts = record.words.texts();
-    let episodes = if change == Change::Flapping {
-        u32::try_from(record.recent.len()).unwrap_or(u32::MAX)
-    } else {
-        record
-            .episodes
-            .saturating_sub(told.map_or(0, |told| told.episodes))
-            .max(1)
-    };
     Entry {
         alert: no,
         change,
@@ -959,6 +1054,6 @@ fn entry(no: AlertNo, record: &Record, change: Change, told: Option<&ToldRow>, r
         values: texts.values,
         starts_at: record.starts_at,
         ends_at: record.ends_at,
-        episodes,
+        episodes: episodes(record, change, told),
     }
 }

@@ -92,6 +92,11 @@ impl Lane {
         self.waiting.len()
     }
 
+    /// What waits, in order.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = AlertNo> {
+        self.waiting.keys().copied()
+    }
+
     /// Takes everything out.
     pub(super) fn take(&mut self) -> BTreeMap<AlertNo, Tick> {
         self.since.clear();
@@ -121,14 +126,21 @@ pub(super) struct Telling {
 /// How far a digest has come.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Being composed and rendered; this many places of the endpoint's minute are kept for it.
-    Composing {
-        places: u32,
-        urgent: bool,
-        counts: BTreeMap<String, u64>,
-    },
+    /// Being composed and rendered.
+    Composing(Composing),
     /// Being sent, part by part in order.
     Sending(Sending),
+}
+
+/// A digest that is being composed and rendered.
+#[derive(Debug)]
+pub(super) struct Composing {
+    /// The draft it is rendered from: its own, or that of another digest that says the same.
+    pub(super) draft: DigestId,
+    /// So many places of the endpoint's minute are kept for it.
+    pub(super) places: u32,
+    pub(super) urgent: bool,
+    pub(super) counts: BTreeMap<String, u64>,
 }
 
 /// The parts of a digest that are not known to be delivered.
@@ -140,16 +152,29 @@ pub(super) struct Sending {
     pub(super) doubtful: bool,
     /// When it is tried again; `None` while an answer is awaited.
     pub(super) retry_at: Option<Tick>,
-    /// Are places of the endpoint's minute kept for the parts behind the first? Not while a part is tried again, so
-    /// that nobody waits for a place and keeps others.
-    pub(super) reserved: bool,
+    pub(super) places: Places,
+}
+
+/// What places of the endpoint's minute the parts of a digest have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Places {
+    /// Each has one.
+    Kept,
+    /// None: they go along in the calls of another digest's.
+    Joined,
+    /// Only the one on its way: one that is tried again, and each behind it, finds a place by itself, so that nobody
+    /// waits for a place and keeps others.
+    Sought,
 }
 
 impl Sending {
     /// Places of the endpoint's minute that are kept for parts not yet tried: all but the first.
     pub(super) fn places_kept(&self) -> u32 {
         let behind = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        if self.reserved { behind } else { 0 }
+        match self.places {
+            Places::Kept => behind,
+            Places::Joined | Places::Sought => 0,
+        }
     }
 }
 

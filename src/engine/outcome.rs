@@ -37,6 +37,8 @@ pub enum Outcome {
     Retry,
     /// The endpoint is too fast: it must be silent for this long.
     Limited(Span),
+    /// The target takes no more for the moment: nobody else is concerned.
+    Throttled(Span),
     /// The egress address is blocked: every endpoint must be silent for this long.
     Blocked(Span),
     /// The quota of calls is used up.
@@ -58,6 +60,8 @@ pub enum Refused {
     Permission,
     /// The group or person is unknown to the app, or has not let its bot in.
     Target,
+    /// There is no such person. Asking again would not change that.
+    Person,
     /// The signature does not match, or is missing.
     Signature,
     /// The timestamp is more than an hour off: the clock, or a stale URL.
@@ -72,10 +76,11 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Token,
         Self::Permission,
         Self::Target,
+        Self::Person,
         Self::Signature,
         Self::Clock,
         Self::Keyword,
@@ -102,11 +107,13 @@ impl Outcome {
             Self::Delivered => "delivered",
             Self::Retry => "retry",
             Self::Limited(_) => "limited",
+            Self::Throttled(_) => "throttled",
             Self::Blocked(_) => "blocked",
             Self::Quota => "quota",
             Self::Refused(Refused::Token) => "refused_token",
             Self::Refused(Refused::Permission) => "refused_permission",
             Self::Refused(Refused::Target) => "refused_target",
+            Self::Refused(Refused::Person) => "refused_person",
             Self::Refused(Refused::Signature) => "refused_signature",
             Self::Refused(Refused::Clock) => "refused_clock",
             Self::Refused(Refused::Keyword) => "refused_keyword",

@@ -1,16 +1,21 @@
 //! Answers to questions about the engine's state; nothing here changes it.
 
+use std::collections::BTreeMap;
+
 use super::Engine;
 use super::budget::{Month, left};
 use super::delivery::Appointment;
 use super::desk::Desk;
-use super::limits::QUERY_ALERTS_MAX;
+use super::limits::{GONE_PAUSE, QUERY_ALERTS_MAX};
 use super::truth::{Concern, Record};
 use super::view::{
     AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, ReceiverView, WaitsFor,
 };
-use crate::alert::{AlertNo, EndpointName, ReceiverName, Tick, Timestamp};
+use crate::alert::{AlertNo, AppName, EndpointName, ReceiverName, Tick, Timestamp};
 use crate::plan::Quota;
+
+/// What is left of the rate of each app, counted once however many endpoints it has.
+type Room = BTreeMap<AppName, u32>;
 
 impl Engine {
     /// The alerts that match, in the order in which they first came in.
@@ -78,7 +83,7 @@ impl Engine {
             Appointment::Idle => (None, None),
             Appointment::Waits { until, waits_for } => (until, Some(waits_for)),
             Appointment::Resend => (Some(self.now.tick), Some(WaitsFor::Answer)),
-            Appointment::TakeOver { .. } | Appointment::Ready { .. } => {
+            Appointment::TakeOver { .. } | Appointment::Ready { .. } | Appointment::Joins { .. } => {
                 (Some(self.now.tick), Some(WaitsFor::Composing))
             }
         }
@@ -86,6 +91,7 @@ impl Engine {
 
     /// Every receiver of the plan.
     pub fn receivers(&self) -> Vec<ReceiverView> {
+        let mut room = Room::new();
         self.plan
             .receivers
             .values()
@@ -96,13 +102,15 @@ impl Engine {
                     name: receiver.name.clone(),
                     changes: desk.map_or(0, |desk| desk.changes() as u64),
                     oldest_change_at: desk.and_then(Desk::oldest).map(|tick| self.time_of(tick)),
-                    due_at: due_at.map(|tick| self.time_of(tick)),
+                    due_at: due_at
+                        .filter(|tick| tick.since(self.now.tick).0 < GONE_PAUSE.0 / 2)
+                        .map(|tick| self.time_of(tick)),
                     waits_for,
                     last_digest_at: desk.and_then(|desk| desk.served).map(|tick| self.time_of(tick)),
                     endpoints: receiver
                         .endpoints()
                         .iter()
-                        .filter_map(|endpoint| self.endpoint_view(endpoint))
+                        .filter_map(|endpoint| self.endpoint_view(endpoint, &mut room))
                         .collect(),
                 }
             })
@@ -111,27 +119,30 @@ impl Engine {
 
     /// Every endpoint of the plan.
     pub fn endpoints(&self) -> Vec<EndpointView> {
+        let mut room = Room::new();
         self.plan
             .endpoints
             .keys()
-            .filter_map(|endpoint| self.endpoint_view(endpoint))
+            .filter_map(|endpoint| self.endpoint_view(endpoint, &mut room))
             .collect()
     }
 
-    fn endpoint_view(&self, name: &EndpointName) -> Option<EndpointView> {
+    fn endpoint_view(&self, name: &EndpointName, room: &mut Room) -> Option<EndpointView> {
         let (endpoint, budget) = (self.plan.endpoints.get(name)?, self.budgets.get(name)?);
         let now = self.now.tick;
         let pause = budget.paused(now);
         let (month, _) = Month::of(self.now.time, &self.plan.timezone);
+        let mut left = || match endpoint.app() {
+            None => left(&self.sharing(endpoint), endpoint.rate(), true, now),
+            Some(app) => *(room.entry(app.clone()))
+                .or_insert_with(|| left(&self.sharing(endpoint), endpoint.rate(), true, now)),
+        };
+        let passes = pause.filter(|pause| !pause.reason.is_for_good());
         Some(EndpointView {
             name: name.clone(),
             kind: endpoint.way.as_str(),
-            budget_left: if pause.is_some() {
-                0
-            } else {
-                left(&self.sharing(endpoint), endpoint.rate(), true, now)
-            },
-            paused_until: pause.map(|pause| self.time_of(pause.until)),
+            budget_left: if pause.is_some() { 0 } else { left() },
+            paused_until: passes.map(|pause| self.time_of(pause.until)),
             reason: pause.map(|pause| pause.reason.as_str()),
             used_this_month: budget.used(month),
         })
@@ -182,10 +193,10 @@ fn asked_for(query: &AlertQuery, record: &Record) -> bool {
         .as_ref()
         .is_none_or(|source| record.words.source() == source)
         && query.state.is_none_or(|state| record.state == state)
-        && query
-            .receiver
-            .as_ref()
-            .is_none_or(|receiver| record.concern(receiver).is_some())
+        && query.receiver.as_ref().is_none_or(|receiver| {
+            let mut concerned = record.concerns.iter();
+            concerned.any(|concern| concern.receiver.is_of(receiver.as_str()))
+        })
         && (query.matchers.is_empty() || {
             let labels = record.words.labels();
             query.matchers.iter().all(|matcher| matcher.matches(&labels))

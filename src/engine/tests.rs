@@ -3,7 +3,7 @@
 //! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
 //! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
 //! OUTCOME` sets what DingTalk says to that bot from here on; `silence BOT` and `speech BOT` whether it says anything;
-//! `plan NAME` changes the configuration; `restart` ends
+//! `plan NAME` changes the configuration and `reload` loads it again; `restart` ends
 //! the process and starts it again from what was committed; `clock SECONDS` sets the wall clock that much ahead of
 //! the script; `drain` shuts down; `run` lets time pass up to there.
 //! The transcript says what came of it: replies, digests, messages and their answers, in order.
@@ -19,6 +19,8 @@ use super::*;
 use crate::alert::{Fingerprint, Labels, Status};
 use crate::digest::{Entry, Message};
 use crate::plan::{Route, Routes};
+
+mod people;
 
 /// 2026-03-02 00:00:00 UTC, a Monday.
 const EPOCH: i64 = 1_772_409_600_000;
@@ -53,14 +55,16 @@ time_intervals:
 ";
 
 fn plan() -> Plan {
-    static COMPILED: LazyLock<Plan> = LazyLock::new(|| {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("dingest.yaml");
-        std::fs::write(&file, PLAN).unwrap();
-        let loaded = crate::config::load(Some(&file), directory.path());
-        Plan::clone(&loaded.unwrap_or_else(|report| panic!("{report}")).plan)
-    });
+    static COMPILED: LazyLock<Plan> = LazyLock::new(|| compiled(PLAN));
     COMPILED.clone()
+}
+
+fn compiled(text: &str) -> Plan {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("dingest.yaml");
+    std::fs::write(&file, text).unwrap();
+    let loaded = crate::config::load(Some(&file), directory.path());
+    Plan::clone(&loaded.unwrap_or_else(|report| panic!("{report}")).plan)
 }
 
 /// Plans by name, for the command `plan`.
@@ -258,9 +262,77 @@ impl Stage {
                 return;
             }
             self.disk.commit(changes);
+            let mut calls: Vec<Vec<Send>> = Vec::new();
             for effect in effects {
-                self.perform(effect);
+                match effect {
+                    Effect::Send(send) if self.is_to_a_person(&send) => {
+                        let fits = |call: &&mut Vec<Send>| call[0].body == send.body && call.len() < 20;
+                        match calls.iter_mut().find(fits) {
+                            Some(call) => call.push(send),
+                            None => calls.push(vec![send]),
+                        }
+                    }
+                    other @ (Effect::Reply { .. }
+                    | Effect::Digest(_)
+                    | Effect::Send(_)
+                    | Effect::Event(_)) => self.perform(other),
+                }
             }
+            for call in calls {
+                self.call(&call);
+            }
+        }
+    }
+
+    fn is_to_a_person(&self, send: &Send) -> bool {
+        let endpoint = send
+            .endpoint
+            .as_ref()
+            .and_then(|name| self.plan.endpoints.get(name));
+        endpoint.is_some_and(|endpoint| endpoint.person().is_some())
+    }
+
+    /// Equal messages to people, by one call.
+    fn call(&mut self, sends: &[Send]) {
+        let mut words = Vec::new();
+        let mut answers = Vec::new();
+        for send in sends {
+            let name = send.endpoint.as_ref().unwrap().as_str().to_owned();
+            let user = name.rsplit('/').next().unwrap();
+            if self.silent.contains(&name) {
+                words.push(format!("{user} no answer"));
+                continue;
+            }
+            let outcome = self.answers.get(&name).copied().unwrap_or(Outcome::Delivered);
+            words.push(if outcome == Outcome::Delivered {
+                user.to_owned()
+            } else {
+                format!("{user} {}", outcome.as_str())
+            });
+            answers.push((send.message, self.answered(send, outcome)));
+        }
+        self.say(&format!("  call {}", words.join(", ")));
+        if !answers.is_empty() {
+            self.engine.handle(Input::Outcome(answers), self.now);
+        }
+    }
+
+    /// What is answered to a message.
+    fn answered(&mut self, send: &Send, outcome: Outcome) -> Answer {
+        assert!(
+            self.disk.in_flight.contains_key(&send.message),
+            "nothing is sent before it is committed"
+        );
+        if outcome == Outcome::Delivered {
+            let (receiver, changes) = &self.drafts[&send.message.digest];
+            let changes = changes.iter();
+            self.arrived
+                .extend(changes.map(|(name, change)| (receiver.to_string(), name.clone(), *change)));
+        }
+        Answer {
+            outcome,
+            errcode: None,
+            detail: String::new(),
         }
     }
 
@@ -278,8 +350,11 @@ impl Stage {
                     let name = entry.labels.get("alertname").unwrap();
                     (name.to_owned(), entry.change)
                 });
-                self.drafts
-                    .insert(draft.id, (draft.receiver.clone(), changes.collect()));
+                let changes: Vec<_> = changes.collect();
+                let first = (draft.id, draft.receiver.clone());
+                for (id, receiver) in draft.others.iter().cloned().chain([first]) {
+                    self.drafts.insert(id, (receiver, changes.clone()));
+                }
                 let words = draft
                     .entries
                     .iter()
@@ -302,7 +377,9 @@ impl Stage {
                     .into_iter()
                     .filter(|word| !word.is_empty());
                 let told = told.collect::<Vec<_>>().join(" ");
-                self.say(&format!("{} <-{bot}- {told}{notices}", draft.receiver));
+                let others: Vec<_> = draft.others.iter().map(|(_, name)| format!(", {name}")).collect();
+                let others = others.concat();
+                self.say(&format!("{}{others} <-{bot}- {told}{notices}", draft.receiver));
                 let message = Message {
                     title: String::new(),
                     text: words,
@@ -328,10 +405,6 @@ impl Stage {
     }
 
     fn answer(&mut self, send: &Send) {
-        assert!(
-            self.disk.in_flight.contains_key(&send.message),
-            "nothing is sent before it is committed"
-        );
         let bot = send
             .endpoint
             .as_ref()
@@ -346,27 +419,13 @@ impl Stage {
             self.say(&format!("  {bot}: {body} no answer"));
             return;
         }
-        if outcome == Outcome::Delivered {
-            let (receiver, changes) = &self.drafts[&send.message.digest];
-            let changes = changes.iter();
-            self.arrived
-                .extend(changes.map(|(name, change)| (receiver.to_string(), name.clone(), *change)));
-        } else {
+        if outcome != Outcome::Delivered {
             let body = String::from_utf8_lossy(&send.body).into_owned();
             self.say(&format!("  {bot}: {body} {}", outcome.as_str()));
         }
-        let answer = Answer {
-            outcome,
-            errcode: None,
-            detail: String::new(),
-        };
-        self.engine.handle(
-            Input::Outcome {
-                message: send.message,
-                answer,
-            },
-            self.now,
-        );
+        let answer = self.answered(send, outcome);
+        self.engine
+            .handle(Input::Outcome(vec![(send.message, answer)]), self.now);
     }
 
     /// No bot may be used more often than its minute allows, whatever happens.
@@ -430,6 +489,11 @@ impl Stage {
             ["plan", name] => {
                 self.plan = Arc::new(plan_named(name));
                 self.handle(Input::Plan(Arc::clone(&self.plan)));
+            }
+            ["reload"] => self.handle(Input::Plan(Arc::clone(&self.plan))),
+            ["used"] => {
+                let used = self.engine.counts().used_this_month;
+                self.say(&format!("used {used:?}"));
             }
             ["restart"] => {
                 self.restarted_at = Span(self.elapsed());
@@ -527,6 +591,8 @@ fn outcome_named(name: &str) -> Outcome {
         "delivered" => Outcome::Delivered,
         "retry" => Outcome::Retry,
         "limited" => Outcome::Limited(Span::minutes(10)),
+        "throttled" => Outcome::Throttled(Span::minutes(1)),
+        "gone" => Outcome::Refused(Refused::Person),
         "blocked" => Outcome::Blocked(Span::minutes(5)),
         "quota" => Outcome::Quota,
         "refused" => Outcome::Refused(Refused::Token),
@@ -541,7 +607,13 @@ fn outcome_named(name: &str) -> Outcome {
 /// Runs a script and compares what came of it.
 #[track_caller]
 fn check(script: &str, expected: &str) {
-    let mut stage = Stage::new(plan());
+    check_by(plan(), script, expected);
+}
+
+/// The same by another plan; answers the stage as it was left.
+#[track_caller]
+fn check_by(plan: Plan, script: &str, expected: &str) -> Stage {
+    let mut stage = Stage::new(plan);
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (time, command) = line.split_once(' ').unwrap();
         stage.run_to(time.trim_end_matches('s').parse().unwrap());
@@ -560,6 +632,7 @@ fn check(script: &str, expected: &str) {
         "\n--- transcript ---\n{}",
         stage.transcript
     );
+    stage
 }
 
 #[test]
@@ -964,7 +1037,7 @@ fn a_receiver_whose_bots_are_all_refused_speaks_through_its_fallback() {
         "0s reply new=1
          10s db <-c- new disk
          10s   c: 0-1 refused_token
-         10s db <-a- new disk [Fallback { through: \"ops\", endpoint: \"c\", reason: \"refused_token\", until: Timestamp(1772413210000) }]",
+         10s db <-a- new disk [Fallback { through: \"ops\", endpoint: \"c\", reason: \"refused_token\", until: Some(Timestamp(1772413210000)) }]",
     );
 }
 
@@ -1003,7 +1076,7 @@ fn what_is_urgent_goes_to_the_fallback_though_a_message_is_in_doubt_at_a_silent_
          2s   c: 0-1 limited
          30s db waits for pause until 602s, 1 changes
          60s reply new=1
-         60s db <-a- urgent new disk, new down [Fallback { through: \"ops\", endpoint: \"c\", reason: \"limited\", until: Timestamp(1772410202065) }]",
+         60s db <-a- urgent new disk, new down [Fallback { through: \"ops\", endpoint: \"c\", reason: \"limited\", until: Some(Timestamp(1772410202065)) }]",
     );
 }
 
@@ -1376,7 +1449,7 @@ fn a_receiver_looks_again_when_its_fallback_may_speak() {
          5s reply new=1
          15s db <-a- new disk
          15s   a: 5-1 refused_token
-         63s db <-c- new disk [Fallback { through: \"ops\", endpoint: \"a\", reason: \"refused_token\", until: Timestamp(1772413215000) }]",
+         63s db <-c- new disk [Fallback { through: \"ops\", endpoint: \"a\", reason: \"refused_token\", until: Some(Timestamp(1772413215000)) }]",
     );
 }
 

@@ -3,7 +3,7 @@
 //! [`Record::hear`] decides alone, from what is known and what is said, which [`Verdict`] a message gets: the
 //! rules about episodes, late messages and flapping are here and nowhere else. Who is told about it is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Verdict;
@@ -40,12 +40,16 @@ impl Concerns {
             return Arc::clone(known);
         }
         let mut concerns: Vec<Concern> = Vec::new();
-        for route in &routes {
-            let receiver = &plan.routes.get(*route).receiver;
-            if !concerns.iter().any(|concern| concern.receiver == *receiver) {
+        let members = |route: &RouteId| {
+            let members = plan.members(plan.routes.get(*route).receiver.as_str());
+            members.map(|member| (*route, &member.name)).collect::<Vec<_>>()
+        };
+        let mut known = BTreeSet::new();
+        for (route, receiver) in routes.iter().flat_map(members) {
+            if known.insert(receiver) {
                 concerns.push(Concern {
                     receiver: receiver.clone(),
-                    route: *route,
+                    route,
                     former: false,
                 });
             }

@@ -143,11 +143,11 @@ pub struct ReceiverView {
 pub struct EndpointView {
     /// The endpoint.
     pub name: EndpointName,
-    /// How it sends: `bot` or `group`.
+    /// How it sends: `bot`, `group` or `direct`.
     pub kind: &'static str,
     /// Messages it may send at this moment.
     pub budget_left: u32,
-    /// Until when it is paused.
+    /// Until when it is paused; `None` with a reason is until the configuration is loaded again.
     pub paused_until: Option<Timestamp>,
     /// Why: the name of the outcome that paused it.
     pub reason: Option<&'static str>,

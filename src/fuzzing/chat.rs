@@ -154,6 +154,7 @@ fn draft(input: &str, fit: Fit) -> Draft {
         })
         .collect();
     Draft {
+        others: Vec::new(),
         id: DigestId(1),
         uuid_prefix: "d1".to_owned(),
         receiver: "ops".into(),

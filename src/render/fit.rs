@@ -424,6 +424,7 @@ impl<'a> Fitter<'a> {
                 (body, bytes)
             }
             Way::Group(group) => message::group(&content, &group.app.robot_code, &group.conversation),
+            Way::Direct(person) => message::direct(&content, &person.app.robot_code),
         };
         Made {
             title: said.title,

@@ -47,7 +47,7 @@ impl Form {
     /// The form of a receiver's messages.
     pub(crate) fn of(plan: &Plan, receiver: &Receiver) -> Self {
         let all = plan.server.external_url.as_deref();
-        let all = all.and_then(|base| link::wrapped(&alerts_url(base, receiver.name.as_str())));
+        let all = all.and_then(|base| link::wrapped(&alerts_url(base, receiver.name.configured())));
         match (receiver.message, all, receiver.picture.clone()) {
             (MessageKind::Text, ..) => Self::Text,
             (MessageKind::Link, Some(all), picture) => Self::Link { all, picture },

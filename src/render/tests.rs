@@ -139,6 +139,7 @@ fn draft(mut entries: Vec<Entry>, firing: [u64; 3]) -> Draft {
         entry.alert = AlertNo(number);
     }
     Draft {
+        others: Vec::new(),
         id: DigestId(7),
         uuid_prefix: "d7".into(),
         receiver: "ops".into(),
@@ -358,7 +359,7 @@ fn expired() -> Draft {
         through: "lobby".into(),
         endpoint: "ops-1".into(),
         reason: "limited",
-        until: Timestamp(NOW.0 + 480_000),
+        until: Some(Timestamp(NOW.0 + 480_000)),
     }];
     draft
 }

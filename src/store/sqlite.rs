@@ -243,14 +243,8 @@ impl Store for SqliteStore {
     }
 
     fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError> {
-        let receiver = match receiver {
-            None => None,
-            Some(name) => match self.names.id(name.as_str()) {
-                None => return Ok(Vec::new()),
-                known => known,
-            },
-        };
-        self.reader().digests(receiver, rows(limit))
+        let members = receiver.map(|name| self.names.members(name.as_str()));
+        self.reader().digests(members.as_deref(), rows(limit))
     }
 
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError> {

@@ -1,5 +1,8 @@
 //! The metrics: every name, help text and label.
 //!
+//! People have no series of their own: there may be many, and who they are is nobody's business here. Those of one
+//! receiver are counted together as `RECEIVER/direct`, what they are sent through as `direct/RECEIVER`.
+//!
 //! Exposed in the classic Prometheus text format, which every scraper reads and `promtool check metrics` checks.
 
 use std::collections::BTreeMap;
@@ -349,7 +352,7 @@ impl Metrics {
 
     /// A message was tried; `None` is the console.
     pub fn message(&self, endpoint: Option<&EndpointName>, outcome: Outcome, took: Duration) {
-        let endpoint = endpoint.cloned().unwrap_or_else(|| EndpointName::from(CONSOLE));
+        let endpoint = endpoint.map_or_else(|| EndpointName::from(CONSOLE), endpoint_label);
         self.messages
             .get_or_create(&EndpointOutcome {
                 endpoint,
@@ -362,7 +365,7 @@ impl Metrics {
     /// A digest was composed.
     pub fn digest(&self, receiver: &ReceiverName, detail: Detail) {
         let labels = ReceiverDetail {
-            receiver: receiver.clone(),
+            receiver: receiver_label(receiver),
             detail: detail.as_str(),
         };
         self.digests.get_or_create(&labels).inc();
@@ -372,7 +375,7 @@ impl Metrics {
     pub fn template_failed(&self, receiver: &ReceiverName) {
         self.template_failures
             .get_or_create(&OfReceiver {
-                receiver: receiver.clone(),
+                receiver: receiver_label(receiver),
             })
             .inc();
     }
@@ -408,6 +411,16 @@ impl Metrics {
     }
 }
 
+/// A receiver as metrics name it.
+fn receiver_label(name: &ReceiverName) -> ReceiverName {
+    ReceiverName::from(name.without_person())
+}
+
+/// An endpoint as metrics name it.
+fn endpoint_label(name: &EndpointName) -> EndpointName {
+    EndpointName::from(name.without_person())
+}
+
 fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
     let alerts = Family::<OfState, Count>::default();
     alerts
@@ -426,20 +439,21 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
     let waits = Family::<ReceiverWaits, Count>::default();
     for receiver in &health.receivers {
         let labels = OfReceiver {
-            receiver: receiver.name.clone(),
+            receiver: receiver_label(&receiver.name),
         };
-        pending.get_or_create(&labels).set(receiver.changes);
+        pending.get_or_create(&labels).inc_by(receiver.changes);
         let oldest = receiver
             .oldest_change_at
             .map_or(0.0, |at| now.since(at).as_duration().as_secs_f64());
-        age.get_or_create(&labels).set(oldest);
+        let age = age.get_or_create(&labels);
+        age.set(age.get().max(oldest));
         let labels = ReceiverWaits {
-            receiver: receiver.name.clone(),
+            receiver: labels.receiver,
             waits_for: receiver.waits_for.map_or("", WaitsFor::as_str),
         };
         waits
             .get_or_create(&labels)
-            .set(u64::from(receiver.waits_for.is_some()));
+            .inc_by(u64::from(receiver.waits_for.is_some()));
     }
     to.register("changes_pending", "Changes a receiver has not been told", pending);
     to.register(
@@ -449,7 +463,7 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
     );
     to.register(
         "receiver_waits",
-        "Whether a receiver has not been told something yet, and what that waits for",
+        "Whether a receiver has not been told something yet, and what that waits for; of people how many",
         waits,
     );
     let writable = Gauge::<i64>::default();
@@ -463,21 +477,17 @@ fn endpoint_gauges(to: &mut Registry, health: &Health, quotas: &[(Quota, u64)]) 
     let paused = Family::<EndpointReason, Count>::default();
     for endpoint in &health.endpoints {
         let labels = OfEndpoint {
-            endpoint: endpoint.name.clone(),
+            endpoint: endpoint_label(&endpoint.name),
         };
-        budget.get_or_create(&labels).set(u64::from(endpoint.budget_left));
-        used.get_or_create(&labels).set(endpoint.used_this_month);
-        let reason = if endpoint.paused_until.is_some() {
-            endpoint.reason.unwrap_or("unknown")
-        } else {
-            ""
-        };
+        let left = budget.get_or_create(&labels);
+        left.set(left.get().max(u64::from(endpoint.budget_left)));
+        used.get_or_create(&labels).inc_by(endpoint.used_this_month);
         paused
             .get_or_create(&EndpointReason {
-                endpoint: endpoint.name.clone(),
-                reason,
+                endpoint: labels.endpoint,
+                reason: endpoint.reason.unwrap_or(""),
             })
-            .set(u64::from(endpoint.paused_until.is_some()));
+            .inc_by(u64::from(endpoint.reason.is_some()));
     }
     to.register(
         "endpoint_budget_left",
@@ -491,7 +501,7 @@ fn endpoint_gauges(to: &mut Registry, health: &Health, quotas: &[(Quota, u64)]) 
     );
     to.register(
         "endpoint_paused",
-        "Whether an endpoint must be silent, and why",
+        "Whether an endpoint must be silent, and why; of people how many",
         paused,
     );
     let of_quota = |quotas: &[(Quota, u64)]| {
@@ -661,6 +671,70 @@ mod tests {
                 text.lines().any(|line| line == sample),
                 "{sample} is missing in\n{text}"
             );
+        }
+    }
+
+    #[test]
+    fn people_are_counted_together_and_not_named() {
+        let mut health = health();
+        let of = |user: &str, changes, oldest, reason: &'static str| {
+            let endpoint = EndpointView {
+                name: EndpointName::from(format!("direct/ops/{user}")),
+                kind: "direct",
+                budget_left: if reason.is_empty() { 9 } else { 0 },
+                paused_until: None,
+                reason: Some(reason).filter(|reason| !reason.is_empty()),
+                used_this_month: 2,
+            };
+            let receiver = ReceiverView {
+                name: ReceiverName::from(format!("ops/direct/{user}")),
+                changes,
+                oldest_change_at: Some(Timestamp(oldest)),
+                due_at: None,
+                waits_for: (changes > 0).then_some(WaitsFor::Pause),
+                last_digest_at: None,
+                endpoints: vec![endpoint.clone()],
+            };
+            (receiver, endpoint)
+        };
+        (health.receivers, health.endpoints) = [
+            of("zhangsan", 2, 50_000, "refused_person"),
+            of("lisi", 3, 40_000, "refused_person"),
+            of("wangwu", 0, 55_000, ""),
+        ]
+        .into_iter()
+        .unzip();
+        let metrics = Metrics::new();
+        metrics.message(
+            Some(&health.endpoints[0].name),
+            Outcome::Delivered,
+            Duration::from_millis(80),
+        );
+        metrics.digest(&health.receivers[0].name, Detail::Full);
+        metrics.template_failed(&health.receivers[0].name);
+        let text = metrics.encode(Snapshot {
+            health: Some(&health),
+            quotas: &[],
+            started_at: Timestamp(1_000),
+            now: Timestamp(60_000),
+        });
+        for sample in [
+            "dingest_messages_total{endpoint=\"direct/ops\",outcome=\"delivered\"} 1",
+            "dingest_digests_total{receiver=\"ops/direct\",detail=\"full\"} 1",
+            "dingest_changes_pending{receiver=\"ops/direct\"} 5",
+            "dingest_oldest_change_age_seconds{receiver=\"ops/direct\"} 20.0",
+            "dingest_receiver_waits{receiver=\"ops/direct\",waits_for=\"pause\"} 2",
+            "dingest_endpoint_budget_left{endpoint=\"direct/ops\"} 9",
+            "dingest_endpoint_used_this_month{endpoint=\"direct/ops\"} 6",
+            "dingest_endpoint_paused{endpoint=\"direct/ops\",reason=\"refused_person\"} 2",
+        ] {
+            assert!(
+                text.lines().any(|line| line == sample),
+                "{sample} is missing in\n{text}"
+            );
+        }
+        for name in ["zhangsan", "lisi", "wangwu"] {
+            assert!(!text.contains(name), "{text}");
         }
     }
 

@@ -69,7 +69,7 @@ async fn a_group_is_told_through_an_app_with_one_token_for_all_its_messages() {
         assert!(call.content.text.contains(node), "{}", call.content.text);
     }
     assert_eq!(chat.stats().apps[0].token_calls, 1);
-    let endpoint = &daemon.receiver("everybody").await["endpoints"][0];
+    let endpoint = &daemon.receiver("everybody/group").await["endpoints"][0];
     assert_eq!(
         (&endpoint["name"], &endpoint["kind"], &endpoint["used_this_month"]),
         (&json!("group/everybody"), &json!("group"), &json!(2))
@@ -122,7 +122,7 @@ async fn an_app_that_stays_refused_is_left_alone_and_the_api_says_why() {
         chat.inject(Injection::times(0, fault));
         daemon.post(&[firing("node-1")]).await;
         eventually(reason, async || {
-            let receiver = daemon.receiver("everybody").await;
+            let receiver = daemon.receiver("everybody/group").await;
             (receiver["waits_for"] == "pause" && receiver["endpoints"][0]["reason"] == reason).then_some(())
         })
         .await;

@@ -16,6 +16,7 @@ mod hostile;
 mod message_types;
 #[path = "../support/patience.rs"]
 mod patience;
+mod people;
 mod refusals;
 mod reload;
 mod secrets;

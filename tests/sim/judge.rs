@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dingest::alert::{Alert, AlertNo, Fingerprint, Labels, MessageId, Now, RequestId, Severity, Timestamp};
 use dingest::digest::{Change, Detail, Draft, Rendered};
+use dingest::dingtalk::simulator::apps;
+use dingest::dingtalk::simulator::people::Fate as PersonFate;
 use dingest::dingtalk::simulator::rules::{CALLS_PER_WINDOW_MAX, Call};
 use dingest::driver::steering::{Accepted, Steering};
+use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Engine, Outcome, Send, Verdict};
 use dingest::store::Changes;
 
@@ -17,15 +20,19 @@ use crate::month::Month;
 use crate::numbers;
 use crate::plan::Setting;
 use crate::rest;
-use crate::script::{Saying, Script, Words};
+use crate::script::{Saying, Script};
 use crate::store::MemoryStore;
 use crate::timing::Timing;
+use crate::ways::{APP_WINDOW, configured};
 use crate::world::labels;
 
 /// DingTalk's minute.
 const MINUTE: u64 = 60_000;
 /// Messages of a bot's minute that only urgent changes may use.
 const RESERVE: u64 = 3;
+
+/// How often an app may say the same thing again when nobody knows whether it arrived.
+const UNFOLDED_ATTEMPTS_MAX: u32 = 2;
 
 /// How many steps there are from one look at what is held to the next, which counts everything.
 const LOOK_EVERY: u64 = 64;
@@ -79,6 +86,8 @@ struct Doubt {
     bot: Option<String>,
     /// When it was last sent, or found on disk.
     at: u64,
+    /// How often it was sent.
+    attempts: u32,
     /// Has an answer left that open?
     open: bool,
 }
@@ -112,7 +121,9 @@ pub(crate) struct Judge<'a> {
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
     clock_was_set: bool,
+    /// Of messages through bots, and of calls of apps.
     pub(crate) month: Month,
+    pub(crate) api_month: Month,
 }
 
 impl<'a> Judge<'a> {
@@ -140,6 +151,7 @@ impl<'a> Judge<'a> {
             clock_was_ahead: false,
             clock_was_set: false,
             month: Month::default(),
+            api_month: Month::default(),
         }
     }
 
@@ -165,7 +177,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
         self.plans.push((self.seq, setting));
-        self.timing.trouble_for_all(now);
+        self.timing.replanned(now);
     }
 
     /// The process ended, one way or another: what was in memory is gone.
@@ -190,6 +202,7 @@ impl<'a> Judge<'a> {
         }
         self.committing.clear();
         self.month.forgotten();
+        self.api_month.forgotten();
         for telling in self.tellings.iter_mut().filter(|telling| !telling.durable) {
             telling.known = None;
         }
@@ -207,6 +220,7 @@ impl<'a> Judge<'a> {
                     uuid,
                     bot: row.endpoint.as_ref().map(ToString::to_string),
                     at: now,
+                    attempts: row.attempts,
                     open: true,
                 };
                 self.doubts.insert(row.receiver.to_string(), doubt);
@@ -286,10 +300,12 @@ impl<'a> Judge<'a> {
         let open = |(index, taken): (usize, &Taken)| (taken.fate == Fate::Open).then_some(index);
         self.committing = self.taken.iter().enumerate().filter_map(open).collect();
         self.month.commit_begins();
+        self.api_month.commit_begins();
     }
 
     pub(crate) fn applied(&mut self, changes: &Changes) {
         self.month.committed();
+        self.api_month.committed();
         for index in std::mem::take(&mut self.committing) {
             let taken = &mut self.taken[index];
             if taken.fate == Fate::Open {
@@ -400,35 +416,44 @@ impl<'a> Judge<'a> {
         self.check_pace(draft, rendered, now, time)?;
         Self::check_text(draft, rendered, &entries, now)?;
         self.check_numbers(draft, rendered, now, time)?;
-        for (part, message) in (1..).zip(&rendered.messages) {
-            let id = MessageId {
-                digest: draft.id,
-                part,
-            };
-            let uuid = uuid_of(id, &message.body);
-            let covers = message.covers.iter().filter_map(|no| {
-                let (name, change) = entries.get(no)?;
-                Some((name.clone(), *no, *change))
-            });
-            let telling = Telling {
-                receiver: draft.receiver.to_string(),
-                message: id,
-                seq: self.seq,
-                composed_at: now,
-                composed_time: time.0,
-                covers: covers.collect(),
-                shown: None,
-                known: None,
-                durable: false,
-            };
-            let known = self.by_uuid.insert(uuid.clone(), self.tellings.len());
-            if known.is_some() && draft.endpoint.is_some() {
-                let what = format!("{id:?} has the msgUuid `{uuid}` of an earlier message");
-                return Err(violation(Invariant::UuidIsNew, now, what));
+        let first = (draft.id, draft.receiver.clone());
+        for (digest, receiver) in std::iter::once(&first).chain(&draft.others) {
+            for (part, message) in (1..).zip(&rendered.messages) {
+                let id = MessageId {
+                    digest: *digest,
+                    part,
+                };
+                let covers = message.covers.iter().filter_map(|no| {
+                    let (name, change) = entries.get(no)?;
+                    Some((name.clone(), *no, *change))
+                });
+                let telling = Telling {
+                    receiver: receiver.to_string(),
+                    message: id,
+                    seq: self.seq,
+                    composed_at: now,
+                    composed_time: time.0,
+                    covers: covers.collect(),
+                    shown: None,
+                    known: None,
+                    durable: false,
+                };
+                self.rendered(telling, &message.body, now)?;
             }
-            self.by_message.insert(id, self.tellings.len());
-            self.tellings.push(telling);
         }
+        Ok(())
+    }
+
+    fn rendered(&mut self, telling: Telling, body: &[u8], now: u64) -> Result<(), Violation> {
+        let id = telling.message;
+        let uuid = uuid_of(id, body);
+        let known = self.by_uuid.insert(uuid.clone(), self.tellings.len());
+        if known.is_some() && msg_uuid(body).is_some() {
+            let what = format!("{id:?} has the msgUuid `{uuid}` of an earlier message");
+            return Err(violation(Invariant::UuidIsNew, now, what));
+        }
+        self.by_message.insert(id, self.tellings.len());
+        self.tellings.push(telling);
         Ok(())
     }
 
@@ -496,7 +521,7 @@ impl<'a> Judge<'a> {
     ) -> Result<(), Violation> {
         let text = &self.setting().text;
         let receiver = draft.receiver.as_str();
-        let words = text.receivers.get(receiver);
+        let words = text.words_of(receiver);
         if words.and_then(|words| words.get("template")) != Some("numbers") {
             return Ok(());
         }
@@ -535,7 +560,37 @@ impl<'a> Judge<'a> {
         Err(violation(Invariant::NumbersAreTrue, now, what))
     }
 
-    pub(crate) fn sending(
+    /// A call is made, with one message or with several.
+    pub(crate) fn calling(
+        &mut self,
+        sends: &[Send],
+        store: &MemoryStore,
+        writable: bool,
+        now: u64,
+    ) -> Result<(), Violation> {
+        for send in sends {
+            self.sending(send, store, writable, now)?;
+        }
+        let text = &self.setting().text;
+        let endpoint = |send: &Send| Some(send.endpoint.as_ref()?.to_string());
+        let Some(first) = sends.first().and_then(endpoint) else {
+            return Ok(());
+        };
+        let app = text.app_of(&first);
+        let fits = |send: &Send| {
+            endpoint(send).is_some_and(|it| it.starts_with("direct/") && text.app_of(&it) == app)
+                && send.body == sends[0].body
+        };
+        if sends.len() > 1 && (sends.len() > 20 || !sends.iter().all(fits)) {
+            let what = format!("{sends:?} cannot go in one call");
+            return Err(violation(Invariant::Acceptable, now, what));
+        }
+        let sender = text.sender_of(&first).to_owned();
+        self.sends.entry(sender).or_default().push(now);
+        Ok(())
+    }
+
+    fn sending(
         &mut self,
         send: &Send,
         store: &MemoryStore,
@@ -557,7 +612,10 @@ impl<'a> Judge<'a> {
         if let Some(doubt) = self.doubts.get(&receiver).filter(|doubt| doubt.uuid != uuid) {
             // Another bot takes over from one that has had to be silent since.
             let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));
-            if !other.is_some_and(|other| self.timing.may_be_silent(other, doubt.at)) {
+            let taken_over = other.is_some_and(|other| self.timing.may_be_silent(other, doubt.at));
+            // DingTalk does not fold what an app says twice: what is said after that is what is true then.
+            let unfolded = doubt.bot.as_ref().is_some_and(|bot| bot.contains('/'));
+            if !(taken_over || unfolded && doubt.attempts >= UNFOLDED_ATTEMPTS_MAX) {
                 let what = format!(
                     "`{}` to {receiver} may have arrived, and `{uuid}` is sent instead",
                     doubt.uuid
@@ -570,12 +628,11 @@ impl<'a> Judge<'a> {
             uuid,
             bot,
             at: now,
+            attempts: 0,
             open: false,
         });
         doubt.at = now;
-        if let Some(bot) = &send.endpoint {
-            self.sends.entry(bot.to_string()).or_default().push(now);
-        }
+        doubt.attempts += 1;
         Ok(())
     }
 
@@ -588,8 +645,14 @@ impl<'a> Judge<'a> {
         now: u64,
         time: Timestamp,
     ) -> Result<(), Violation> {
-        let quota = self.setting().text.quota;
-        let Some((since, pace)) = self.month.pace(quota, time, now).filter(|_| !draft.urgent) else {
+        let text = &self.setting().text;
+        // What counts is whose digest it is, whoever carries it.
+        let (month, quota) = if draft.receiver.as_str().contains('/') {
+            (&self.api_month, text.api_quota)
+        } else {
+            (&self.month, text.quota)
+        };
+        let Some((since, pace)) = month.pace(quota, time, now).filter(|_| !draft.urgent) else {
             return Ok(());
         };
         if now >= since + pace && rendered.messages.len() == 1 {
@@ -609,23 +672,24 @@ impl<'a> Judge<'a> {
         let Some(bot) = draft.endpoint.as_ref().filter(|_| !draft.urgent) else {
             return Ok(());
         };
-        let words = self.setting().text.bots.get(bot.as_str());
-        let per_minute = words.map_or(18, |words| words.number("per_minute").unwrap_or(18));
-        let sent = self.sent_within(bot.as_str(), MINUTE, now);
-        let unreserved = per_minute.saturating_sub(RESERVE).max(1);
+        let text = &self.setting().text;
+        let sender = text.sender_of(bot.as_str());
+        let (most, window) = text.rate_of(sender);
+        let sent = self.sent_within(sender, window, now);
+        let unreserved = most.saturating_sub(RESERVE).max(1);
         if sent < unreserved || now <= self.excused_until || !self.plan_is_old(now) {
             return Ok(());
         }
         let what = format!(
-            "bot {bot} has sent {sent} of {per_minute}, and digest {} is not urgent",
+            "{sender} has sent {sent} of {most}, and digest {} is not urgent",
             draft.id
         );
         Err(violation(Invariant::ReserveKept, now, what))
     }
 
-    /// Messages a bot has sent in the span that ends now.
-    fn sent_within(&self, bot: &str, span: u64, now: u64) -> u64 {
-        let sends = self.sends.get(bot).map_or(&[][..], Vec::as_slice);
+    /// Calls of a bot or app in the span that ends now.
+    fn sent_within(&self, sender: &str, span: u64, now: u64) -> u64 {
+        let sends = self.sends.get(sender).map_or(&[][..], Vec::as_slice);
         sends.iter().rev().take_while(|at| now - **at < span).count() as u64
     }
 
@@ -634,20 +698,33 @@ impl<'a> Judge<'a> {
         self.timing.planned_at + 2 * MINUTE < now
     }
 
+    /// A call with these messages has arrived, each through its endpoint.
     pub(crate) fn arrived(
         &mut self,
         call: &Call,
-        bot: &str,
-        message: MessageId,
+        messages: &[(MessageId, String)],
         clock_was_off: bool,
         now: u64,
     ) -> Result<(), Violation> {
-        let arrivals = self.arrivals.entry(bot.to_owned()).or_default();
+        let Some((message, endpoint)) = messages.first() else {
+            return Ok(());
+        };
+        let is_app = endpoint.contains('/');
+        // Each kind of call of an app has a limit of its own; we keep one for all.
+        let (most, window) = if is_app {
+            (apps::CALLS_PER_WINDOW_MAX, APP_WINDOW)
+        } else {
+            (CALLS_PER_WINDOW_MAX, MINUTE)
+        };
+        let arrivals = self.arrivals.entry(call.bot.clone()).or_default();
         arrivals.push(now);
-        let in_window = arrivals.iter().rev().take_while(|at| now - **at < MINUTE).count();
-        if in_window > CALLS_PER_WINDOW_MAX && now > self.excused_until {
-            let what = format!("bot {bot} was used {in_window} times in a minute");
+        let in_window = arrivals.iter().rev().take_while(|at| now - **at < window).count();
+        if in_window > most && now > self.excused_until {
+            let what = format!("{} was used {in_window} times in {window} ms", call.bot);
             return Err(violation(Invariant::MinuteKept, now, what));
+        }
+        if is_app {
+            return self.arrived_from_an_app(call, messages, now);
         }
         if call.same_bytes == Some(false) {
             let what = format!("{message:?} came again with other bytes");
@@ -667,6 +744,30 @@ impl<'a> Judge<'a> {
             Some(telling) if call.shown => self.shown(telling, now),
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn arrived_from_an_app(
+        &mut self,
+        call: &Call,
+        messages: &[(MessageId, String)],
+        now: u64,
+    ) -> Result<(), Violation> {
+        if let (None, Some(code)) = (call.fault, &call.code) {
+            let what = format!("{messages:?} is answered {code} {}", call.errmsg);
+            return Err(violation(Invariant::Acceptable, now, what));
+        }
+        for (message, endpoint) in messages.iter().filter(|_| call.shown) {
+            let user = endpoint.rsplit('/').next();
+            let mut people = call
+                .people
+                .iter()
+                .filter(|person| Some(person.user_id.as_str()) == user);
+            let reached = call.people.is_empty() || people.any(|person| person.fate == PersonFate::Told);
+            if let Some(telling) = self.by_message.get(message).copied().filter(|_| reached) {
+                self.shown(telling, now)?;
+            }
+        }
+        Ok(())
     }
 
     /// A message is printed.
@@ -802,7 +903,7 @@ impl<'a> Judge<'a> {
             .take(2)
             .flat_map(|(_, setting)| &setting.text.routes);
         let repeats = routes
-            .filter(|(name, words)| name == "root" || words.get("receiver") == Some(receiver))
+            .filter(|(name, words)| name == "root" || words.get("receiver") == Some(configured(receiver)))
             .map(|(_, words)| words.number("repeat").unwrap_or(14_400));
         i64::try_from(repeats.min().unwrap_or(0) * 1000).unwrap_or(i64::MAX)
     }
@@ -830,25 +931,31 @@ impl<'a> Judge<'a> {
             return Ok(());
         };
         let words = &text.routes[*route].1;
-        let mut bots = text.receivers[&telling.receiver].list("bots");
-        bots.retain(|bot| text.bots.contains_key(bot));
-        let half_used = |bot: &String| {
-            let per_minute = |words: &Words| words.number("per_minute").unwrap_or(18);
-            let most = text.bots.get(bot).map_or(0, per_minute);
+        let mut bots = text.endpoints_of(&telling.receiver);
+        let half_used = |endpoint: &String| {
+            let sender = text.sender_of(endpoint);
+            let (most, window) = text.rate_of(sender);
             let most = if words.has("urgent") {
                 most
             } else {
                 most.saturating_sub(RESERVE)
             };
-            self.sent_within(bot, 3 * MINUTE, now) * 2 > most
+            self.sent_within(sender, 3 * window, now) * 2 > most
         };
         let held_by = self.timing.held_by(&telling.receiver, alert, heard.seq);
         if held_by.is_some_and(half_used) {
             return Ok(());
         }
         bots.retain(|bot| !half_used(bot));
-        let paced = text.quota > 0 && !words.has("urgent");
-        let prints = text.receivers[&telling.receiver].has("console");
+        let quota = if telling.receiver.contains('/') {
+            text.api_quota
+        } else {
+            text.quota
+        };
+        let paced = quota > 0 && !words.has("urgent");
+        let prints = text
+            .words_of(&telling.receiver)
+            .is_some_and(|words| words.has("console"));
         if words.get("mute").is_some() || bots.is_empty() && !prints || paced {
             return Ok(());
         }
@@ -871,7 +978,32 @@ impl<'a> Judge<'a> {
         Err(violation(invariant, now, what))
     }
 
-    pub(crate) fn outcome(
+    /// A call was answered, or is known to have failed; it counts once against its month.
+    pub(crate) fn called(
+        &mut self,
+        answers: &[(MessageId, String, Answer)],
+        took: u64,
+        now: u64,
+        time: Timestamp,
+    ) {
+        let known = |message: &MessageId| self.by_message.contains_key(message);
+        let counted = answers.iter().find(|(message, _, answer)| {
+            known(message) && matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown)
+        });
+        if let Some((_, endpoint, _)) = counted.filter(|(_, endpoint, _)| endpoint != CONSOLE) {
+            let month = if endpoint.contains('/') {
+                &mut self.api_month
+            } else {
+                &mut self.month
+            };
+            month.counted(time, now);
+        }
+        for (message, endpoint, answer) in answers {
+            self.outcome(*message, endpoint, answer, took, now, time);
+        }
+    }
+
+    fn outcome(
         &mut self,
         message: MessageId,
         bot: &str,
@@ -884,10 +1016,9 @@ impl<'a> Judge<'a> {
             return;
         };
         let receiver = self.tellings[index].receiver.clone();
-        self.timing.outcome(&receiver, bot, answer.outcome, took, now);
-        if bot != CONSOLE && matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown) {
-            self.month.counted(time, now);
-        }
+        let reached = self.reached(bot, answer.outcome);
+        self.timing
+            .outcome(&receiver, bot, &reached, answer.outcome, took, now);
         let doubtful = self.doubts.get(&receiver).is_some_and(|doubt| doubt.open);
         match answer.outcome {
             Outcome::Delivered => {
@@ -900,12 +1031,33 @@ impl<'a> Judge<'a> {
                     doubt.open = true;
                 }
             }
-            Outcome::Retry | Outcome::Limited(_) | Outcome::Blocked(_) | Outcome::Quota => {
+            Outcome::Retry
+            | Outcome::Limited(_)
+            | Outcome::Throttled(_)
+            | Outcome::Blocked(_)
+            | Outcome::Quota => {
                 if !doubtful {
                     self.doubts.remove(&receiver);
                 }
             }
         }
+    }
+
+    /// What an answer may silence: the endpoint, or all of its app.
+    fn reached(&self, endpoint: &str, outcome: Outcome) -> Vec<String> {
+        let text = &self.setting().text;
+        let own = matches!(
+            outcome,
+            Outcome::Throttled(_) | Outcome::Refused(Refused::Person | Refused::Target)
+        );
+        let Some(app) = text.app_of(endpoint).filter(|_| !own) else {
+            return vec![endpoint.to_owned()];
+        };
+        let everybody = text.everybody();
+        let endpoints = everybody.iter().flat_map(|name| text.endpoints_of(name));
+        endpoints
+            .filter(|other| text.app_of(other) == Some(app))
+            .collect()
     }
 
     // ---- at any time, and at rest -----------------------------------------------------------------------------
@@ -918,7 +1070,7 @@ impl<'a> Judge<'a> {
         }
         let held = engine.held();
         let most = self.script.alerts.len() as u64;
-        let pairs = most * self.setting().text.receivers.len().max(1) as u64;
+        let pairs = most * self.setting().text.everybody().len().max(1) as u64;
         if held.alerts > most || held.effects > 0 || held.waiting > 8 * pairs {
             let what = format!("of {most} alerts it holds {held:?}");
             return Err(violation(Invariant::MemoryBounded, now, what));
@@ -940,12 +1092,13 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The `msgUuid` of a body; what is printed has none, and is known by its number and what it says.
+/// What a message is known by: its `msgUuid`; what is printed, and what apps say, has none, and is known by its number
+/// and what it says.
 fn uuid_of(message: MessageId, body: &[u8]) -> String {
-    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let uuid = json.as_ref().and_then(|body| body.get("msgUuid")?.as_str());
-    uuid.map_or_else(
-        || format!("{message:?} {}", String::from_utf8_lossy(body)),
-        str::to_owned,
-    )
+    msg_uuid(body).unwrap_or_else(|| format!("{message:?} {}", String::from_utf8_lossy(body)))
+}
+
+fn msg_uuid(body: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+    json.get("msgUuid")?.as_str().map(str::to_owned)
 }

@@ -20,6 +20,7 @@ mod script;
 mod shrink;
 mod store;
 mod timing;
+mod ways;
 mod world;
 
 use std::collections::BTreeMap;

@@ -268,9 +268,10 @@ pub(crate) fn concerned(plan: &PlanText, labels: &[(String, String)]) -> Vec<(St
     descend(plan, 0, labels, &mut routes);
     let mut concerned: Vec<(String, usize)> = Vec::new();
     for route in routes {
-        let receiver = plan.routes[route].1.get("receiver").unwrap_or_default();
-        if !concerned.iter().any(|(name, _)| name == receiver) {
-            concerned.push((receiver.to_owned(), route));
+        for receiver in plan.members(plan.routes[route].1.get("receiver").unwrap_or_default()) {
+            if !concerned.iter().any(|(name, _)| *name == receiver) {
+                concerned.push((receiver, route));
+            }
         }
     }
     concerned

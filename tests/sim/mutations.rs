@@ -37,8 +37,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a message does not wait for its commit",
         file: "src/driver/steering.rs",
-        text: "Effect::Send(send) => Action::Send(send),",
-        replacement: "Effect::Send(send) => return self.perform(Action::Send(send)),",
+        text: "Effect::Send(send) => Action::Send(vec![send]),",
+        replacement: "Effect::Send(send) => return self.perform(Action::Send(vec![send])),",
         caught_by: Invariant::SendAfterCommit,
     },
     Mutation {
@@ -72,8 +72,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a bot's minute counts from sending",
         file: "src/engine/budget.rs",
-        text: "self.close(1);\n        self.answered.push_back(now);",
-        replacement: "self.close(1);\n        self.answered.push_back(Tick(now.0 - 9_000));",
+        text: "self.answered.push_back(now);",
+        replacement: "self.answered.push_back(Tick(now.0 - 9_000));",
         caught_by: Invariant::MinuteKept,
     },
     Mutation {
@@ -198,7 +198,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a refusal silences the bots of others",
         file: "src/engine/delivery.rs",
-        text: "Reach::App => name == endpoint || of_app(name),",
+        text: "Reach::App => name == endpoint || of_app.is_some_and(|names| names.contains(name)),",
         replacement: "Reach::App => reason != PauseReason::Limited || name == endpoint,",
         caught_by: Invariant::ToldInTime,
     },

@@ -1,11 +1,12 @@
 //! The configuration of a script, made real: as YAML for the product, and read plainly for the reference model.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use dingest::config;
-use dingest::dingtalk::simulator::SimulatedBot;
+use dingest::dingtalk::simulator::{SimulatedBot, SimulatorSettings};
 use dingest::plan::Plan;
 use dingest::render::Renderer;
 use dingest::secret::Secret;
@@ -48,10 +49,11 @@ impl Setting {
 /// Without what refers to something that is not there.
 fn tidied(text: &PlanText) -> Option<PlanText> {
     let mut text = text.clone();
-    let bots = text.bots.clone();
-    text.receivers.retain(|_, words| {
-        words.has("console") || words.list("bots").iter().any(|bot| bots.contains_key(bot))
-    });
+    let nobody: Vec<String> = (text.receivers.keys())
+        .filter(|name| text.members(name).is_empty())
+        .cloned()
+        .collect();
+    text.receivers.retain(|name, _| !nobody.contains(name));
     let receivers = text.receivers.clone();
     text.routes.retain(|(_, words)| {
         words
@@ -64,8 +66,8 @@ fn tidied(text: &PlanText) -> Option<PlanText> {
 fn yaml(text: &PlanText, script: &Script) -> String {
     let mut yaml = format!(
         "locale: en\ntimezone: UTC\ntemplates: [numbers.hbs]\nserver: {{ external_url: 'https://alerts.example.com' }}\n\
-         dingtalk: {{ monthly_quota: {} }}\n",
-        text.quota
+         dingtalk: {{ monthly_quota: {}, monthly_api_quota: {} }}\n",
+        text.quota, text.api_quota
     );
     let mut line = |line: String| writeln!(yaml, "{line}").expect("texts take everything");
     if !script.sources.is_empty() {
@@ -100,6 +102,15 @@ fn yaml(text: &PlanText, script: &Script) -> String {
             "  - {{ name: {name}, access_token: token-{name}, per_minute: {per_minute}{secret}{keyword} }}"
         ));
     }
+    if !text.apps.is_empty() {
+        line("apps:".to_owned());
+    }
+    for (name, words) in &text.apps {
+        let per_second = words.number("per_second").unwrap_or(18);
+        line(format!(
+            "  - {{ name: {name}, app_key: ding{name}, app_secret: secret-{name}, per_second: {per_second} }}"
+        ));
+    }
     line("receivers:".to_owned());
     for (name, words) in &text.receivers {
         line(receiver_yaml(text, name, words));
@@ -123,20 +134,35 @@ fn yaml(text: &PlanText, script: &Script) -> String {
 }
 
 fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
-    let mut bots = words.list("bots");
-    bots.retain(|bot| text.bots.contains_key(bot));
     let fallback = words
         .get("fallback")
         .filter(|other| *other != name && text.receivers.contains_key(*other));
     let fallback = fallback.map_or(String::new(), |other| format!(", fallback: {other}"));
     let messages = words.number("messages").unwrap_or(3);
     let template = words.get("template").unwrap_or("digest");
-    let channel = if words.has("console") {
-        "console: {}".to_owned()
-    } else {
-        format!("bots: [{}], max_messages: {messages}{fallback}", bots.join(", "))
-    };
-    format!("  - {{ name: {name}, template: {template}, {channel} }}")
+    if words.has("console") {
+        return format!("  - {{ name: {name}, template: {template}, console: {{}} }}");
+    }
+    let mut ways = String::new();
+    let bots: Vec<String> = text.bots_of(words).collect();
+    if !bots.is_empty() {
+        write!(ways, ", bots: [{}]", bots.join(", ")).expect("texts take everything");
+    }
+    if let Some(app) = text.group_of(words) {
+        let conversation = conversation(name);
+        write!(ways, ", group: {{ app: {app}, conversation: {conversation} }}")
+            .expect("texts take everything");
+    }
+    if let Some((app, people)) = text.people_of(words) {
+        let people = people.join(", ");
+        write!(ways, ", direct: {{ app: {app}, users: [{people}] }}").expect("texts take everything");
+    }
+    format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
+}
+
+/// The group that a receiver is told in through an app.
+fn conversation(receiver: &str) -> String {
+    format!("cid-{receiver}")
 }
 
 fn route_yaml(text: &PlanText, index: usize) -> String {
@@ -189,9 +215,37 @@ pub(crate) fn children(text: &PlanText, index: usize) -> impl Iterator<Item = us
     (1..text.routes.len()).filter(move |child| parent(*child) == index)
 }
 
+/// A DingTalk that has everything any plan names.
+pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
+    let (mut apps, mut groups, mut people) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for plan in script.plans.values() {
+        for name in plan.apps.keys() {
+            let app = format!("{name}:ding{name}:secret-{name}");
+            apps.insert(name, app.parse().expect("an app"));
+        }
+        for (receiver, words) in &plan.receivers {
+            if let Some(app) = plan.group_of(words) {
+                let group = format!("{app}@{receiver}:{}", conversation(receiver));
+                groups.insert((app, receiver), group.parse().expect("a group"));
+            }
+            for user in plan.people_of(words).map_or(Vec::new(), |(_, people)| people) {
+                people.insert(user, format!("{user}:{user}").parse().expect("a person"));
+            }
+        }
+    }
+    SimulatorSettings {
+        bots: simulated_bots(script),
+        apps: apps.into_values().collect(),
+        groups: groups.into_values().collect(),
+        people: people.into_values().collect(),
+        accept_any_token: false,
+        ..SimulatorSettings::default()
+    }
+}
+
 /// A bot of the stand-in for every bot any plan names.
-pub(crate) fn simulated_bots(script: &Script) -> Vec<SimulatedBot> {
-    let mut bots = std::collections::BTreeMap::new();
+fn simulated_bots(script: &Script) -> Vec<SimulatedBot> {
+    let mut bots = BTreeMap::new();
     for plan in script.plans.values() {
         for (name, words) in &plan.bots {
             bots.entry(name.clone()).or_insert_with(|| SimulatedBot {

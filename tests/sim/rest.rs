@@ -13,6 +13,7 @@ use crate::judge::Judge;
 use crate::model::{Story, Truth, concerned};
 use crate::script::PlanText;
 use crate::store::MemoryStore;
+use crate::ways::configured;
 
 /// What a chat last showed of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ enum Belief {
 /// Every receiver has been told of every acknowledged alert that concerns it, and knows what is true of it.
 pub(crate) fn everybody_has_heard(judge: &Judge<'_>, time: Timestamp, now: u64) -> Result<(), Violation> {
     let plan = &judge.setting().text;
-    let stretched = judge.month.may_be_stretched(plan.quota);
+    let stretched =
+        judge.month.may_be_stretched(plan.quota) || judge.api_month.may_be_stretched(plan.api_quota);
     for alert in judge.heard.keys() {
         let story = judge.story(alert, time);
         if matches!(story.truth, Truth::Nothing | Truth::Open) {
@@ -40,7 +42,7 @@ pub(crate) fn everybody_has_heard(judge: &Judge<'_>, time: Timestamp, now: u64) 
                 has_heard(judge, alert, &story, receiver, now)?;
             }
         }
-        for receiver in plan.receivers.keys() {
+        for receiver in &plan.everybody() {
             let former = !routes.iter().any(|(name, _)| name == receiver);
             let owed = former && !stretched && story.truth == Truth::Over && !is_silent(judge, receiver);
             if owed
@@ -128,7 +130,7 @@ fn belief(judge: &Judge<'_>, receiver: &str, alert: &str) -> Belief {
 fn is_silent(judge: &Judge<'_>, receiver: &str) -> bool {
     let routes = plans_since(judge, 0).flat_map(|plan| plan.routes.iter().enumerate());
     routes
-        .filter(|(index, (_, words))| *index == 0 || words.get("receiver") == Some(receiver))
+        .filter(|(index, (_, words))| *index == 0 || words.get("receiver") == Some(configured(receiver)))
         .any(|(_, (_, words))| words.has("silent"))
 }
 
@@ -149,7 +151,7 @@ fn always_there(judge: &Judge<'_>, receiver: &str, alert: &str) -> bool {
         return false;
     };
     let told = &judge.tellings[*last];
-    told.known.is_some() && plans_since(judge, told.seq).all(|plan| plan.receivers.contains_key(receiver))
+    told.known.is_some() && plans_since(judge, told.seq).all(|plan| plan.knows(receiver))
 }
 
 /// Whether what a receiver was last told of an alert is forgotten, and may have been an end that nobody knows any more.

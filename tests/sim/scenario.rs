@@ -17,9 +17,10 @@ const SEVERITIES: [&str; 4] = ["critical", "warning", "info", "page"];
 
 /// The script of a seed.
 pub(crate) fn script(seed: u64) -> String {
-    let dice = Dice::new(seed);
     let mut scenario = Scenario {
-        dice,
+        dice: Dice::new(seed),
+        app_dice: Dice::new(!seed),
+        apps: 0,
         text: String::new(),
         steps: Vec::new(),
         size: Size::Small,
@@ -45,6 +46,9 @@ enum Size {
 
 struct Scenario {
     dice: Dice,
+    /// For what came later, so that the rest of a seed stays what it was.
+    app_dice: Dice,
+    apps: u64,
     text: String,
     steps: Vec<(u64, String)>,
     size: Size,
@@ -68,6 +72,9 @@ impl Scenario {
             Size::Middle => (20, 30, 3, 80, 2),
             Size::Large => (120, 250, 2, 300, 1),
         };
+        if self.app_dice.percent(40) {
+            self.apps = self.app_dice.range(1, 3);
+        }
         self.bots = self.dice.range(1, bots + 1);
         self.receivers = self.dice.range(1, receivers + 1);
         self.plans = self.dice.range(1, plans + 1);
@@ -121,6 +128,10 @@ impl Scenario {
             }
             self.line(&line);
         }
+        for app in 0..self.apps {
+            let per_second = *self.app_dice.pick(&[18, 18, 20, 4]);
+            self.line(&format!("plan p{plan} app ap{app} per_second={per_second}"));
+        }
         for receiver in 0..self.receivers {
             if plan > 0 && self.dice.percent(10) {
                 continue;
@@ -145,13 +156,40 @@ impl Scenario {
             if receiver > 0 && self.dice.percent(30) {
                 write!(line, " fallback=r{}", self.dice.range(0, receiver)).expect("texts take everything");
             }
+            if self.apps > 0 {
+                line = self.other_ways(line);
+            }
             self.line(&line);
         }
         if self.dice.percent(15) {
             let quota = *self.dice.pick(&[20, 60, 200, 1000]);
             self.line(&format!("plan p{plan} quota {quota}"));
         }
+        if self.apps > 0 && self.app_dice.percent(15) {
+            let quota = *self.app_dice.pick(&[20, 60, 200, 1000]);
+            self.line(&format!("plan p{plan} apiquota {quota}"));
+        }
         self.routes(plan);
+    }
+
+    /// Besides its bots, or instead of them, a receiver is told in a group and one by one.
+    fn other_ways(&mut self, mut line: String) -> String {
+        let app = self.app_dice.range(0, self.apps);
+        if self.app_dice.percent(30) {
+            write!(line, " group=ap{app}").expect("texts take everything");
+        }
+        if self.app_dice.percent(50) {
+            // Some are more than one call can name.
+            let people = *self.app_dice.pick(&[1, 2, 3, 5, 5, 23]);
+            let people: Vec<String> = (0..people).map(|person| format!("u{person}")).collect();
+            write!(line, " people=ap{app}:{}", people.join(",")).expect("texts take everything");
+        }
+        let other = line.contains("group=") || line.contains("people=");
+        if other && self.app_dice.percent(30) {
+            let words = line.split(' ').filter(|word| !word.starts_with("bots="));
+            line = words.collect::<Vec<_>>().join(" ");
+        }
+        line
     }
 
     fn routes(&mut self, plan: u64) {
@@ -475,6 +513,46 @@ impl Scenario {
         ]);
         let times = self.dice.range(1, 6);
         self.at(at, format!("fault {bot} {fault} times={times}"));
+        if self.apps > 0 {
+            self.fault_of_an_app(at);
+        }
+    }
+
+    fn fault_of_an_app(&mut self, at: u64) {
+        let app = self.app_dice.range(0, self.apps);
+        let person = self.app_dice.range(0, 5);
+        let fault = match self.app_dice.range(0, 8) {
+            0 => format!("gone=u{person}"),
+            1 | 2 => format!("held=u{person},u{}", person + 1),
+            3 => (*self.app_dice.pick(&[
+                "code=500:system.error",
+                "code=400:system.busy",
+                "code=400:send.too.fast",
+                "code=400:send.byToken.tooFast",
+                "code=403:Forbidden.AccessDenied.QpsLimitForAppkeyAndApi",
+                "code=403:Forbidden.AccessDenied.ApiCountLimitForOrg",
+                "code=403:Forbidden.AccessDenied.AccessTokenPermissionDenied",
+                "code=400:unknown.send.result",
+                "code=400:send.forbidden",
+                "code=400:contain.unsafe.url",
+                "code=400:invalidParameter.msgParam.tooLong",
+                "code=400:never.seen",
+            ]))
+            .to_owned(),
+            _ => (*self.app_dice.pick(&[
+                "html",
+                "status=502",
+                "drop",
+                "accept_drop",
+                "accept_hang=60000",
+                "hang=60000",
+                "slow=60000",
+                "cut",
+            ]))
+            .to_owned(),
+        };
+        let times = self.app_dice.range(1, 6);
+        self.at(at, format!("fault ap{app} {fault} times={times}"));
     }
 }
 

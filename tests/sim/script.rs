@@ -11,7 +11,9 @@
 //! plan p0 bot b0 per_minute=18 signed keyword
 //! plan p0 receiver r0 bots=b0,b1 messages=3 fallback=r1
 //! plan p0 receiver r2 console template=numbers
-//! plan p0 quota 300                          messages a month
+//! plan p0 app ap0 per_second=18              an app of the organisation
+//! plan p0 receiver r3 bots=b0 group=ap0 people=ap0:u1,u2    told in three ways, and two people
+//! plan p0 quota 300                          messages a month through bots, `apiquota` through apps
 //! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
 //! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue
 //! alert a0 from=am team=db severity=critical
@@ -22,7 +24,8 @@
 //! 30s stop down=3                                an orderly end, and a start 3 seconds later
 //! 40s store fails | unreadable | slow=500 | well
 //! 50s clock 3600                                 the wall clock is so many seconds ahead
-//! 60s fault b0 html times=3                      `*` is every bot; times=0 is until the healing
+//! 60s fault b0 html times=3                      `*` is every bot and app; times=0 is until the healing
+//! 65s fault ap0 gone=u1 times=1                  nobody has that id; `held` is somebody who gets too many
 //! 70s network down | slow=4000 | well
 //! 80s heal                                       everything works again
 //! 90s check                                      has everybody heard? (if nothing has happened for a while)
@@ -81,10 +84,13 @@ fn milliseconds(seconds: &str) -> Option<i64> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlanText {
     pub(crate) bots: BTreeMap<String, Words>,
+    pub(crate) apps: BTreeMap<String, Words>,
+    /// By their names in the configuration; `ways` says who they are.
     pub(crate) receivers: BTreeMap<String, Words>,
     /// In the order of the script, the root first.
     pub(crate) routes: Vec<(String, Words)>,
     pub(crate) quota: u64,
+    pub(crate) api_quota: u64,
 }
 
 /// An alert: its source, and its labels besides `alertname`.
@@ -197,9 +203,11 @@ impl Script {
                 let (name, words) = named(rest)?;
                 match what {
                     "bot" => drop(plan.bots.insert(name, words)),
+                    "app" => drop(plan.apps.insert(name, words)),
                     "receiver" => drop(plan.receivers.insert(name, words)),
                     "route" => plan.routes.push((name, words)),
                     "quota" => plan.quota = name.parse().ok()?,
+                    "apiquota" => plan.api_quota = name.parse().ok()?,
                     _ => return None,
                 }
             }
@@ -297,6 +305,20 @@ fn sayings(text: &str) -> Option<Vec<Saying>> {
 
 fn fault(text: &str) -> Option<Fault> {
     let (word, number) = text.split_once('=').unwrap_or((text, "0"));
+    let people = || number.split(',').map(str::to_owned).collect();
+    match word {
+        "gone" => return Some(Fault::InvalidStaff(people())),
+        "held" => return Some(Fault::FlowControlledStaff(people())),
+        "code" => {
+            let (status, code) = number.split_once(':')?;
+            return Some(Fault::Code {
+                http_status: status.parse().ok()?,
+                code: code.to_owned(),
+                message: None,
+            });
+        }
+        _ => {}
+    }
     let number: u64 = number.parse().ok()?;
     Some(match word {
         "errcode" => Fault::Errcode {

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use dingest::engine::Outcome;
+use dingest::engine::outcome::Refused;
 
 /// How long a receiver may wait after a failure: the longest backoff, and its jitter.
 const BACKOFF: u64 = 6 * 60_000 + 5_000;
 /// The same for what is urgent, and for what may have arrived.
 const BACKOFF_URGENT: u64 = 13_000;
+
+/// Longer than any script.
+const GONE: u64 = 10 * 365 * 86_400_000;
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -30,6 +34,14 @@ pub(crate) struct Timing {
 impl Timing {
     pub(crate) fn acknowledged(&mut self, alert: &str, seq: u64, now: u64) {
         self.acknowledged.insert((alert.to_owned(), seq), now);
+    }
+
+    /// The configuration was loaded: whoever was not there is looked for again.
+    pub(crate) fn replanned(&mut self, now: u64) {
+        self.trouble_for_all(now);
+        for until in self.bots.values_mut().filter(|until| **until > now + GONE / 2) {
+            *until = now;
+        }
     }
 
     pub(crate) fn trouble_for_all(&mut self, now: u64) {
@@ -66,9 +78,20 @@ impl Timing {
         self.network_is_slow = slow;
     }
 
-    pub(crate) fn outcome(&mut self, receiver: &str, bot: &str, outcome: Outcome, took: u64, now: u64) {
+    /// `reached` are the endpoints that an answer may silence.
+    pub(crate) fn outcome(
+        &mut self,
+        receiver: &str,
+        bot: &str,
+        reached: &[String],
+        outcome: Outcome,
+        took: u64,
+        now: u64,
+    ) {
         let silent = match outcome {
-            Outcome::Limited(span) => span.0,
+            Outcome::Limited(span) | Outcome::Throttled(span) => span.0,
+            // Until the configuration is loaded again.
+            Outcome::Refused(Refused::Person) => GONE,
             Outcome::Quota | Outcome::Refused(_) => 60 * 60_000,
             Outcome::Blocked(span) => {
                 self.all_until = self.all_until.max(now + span.0);
@@ -82,8 +105,10 @@ impl Timing {
         } else if let Some((_, until)) = self.doubts.get_mut(receiver) {
             *until = now.min(*until);
         }
-        let bot = self.bots.entry(bot.to_owned()).or_default();
-        *bot = (*bot).max(now + silent);
+        for endpoint in reached {
+            let until = self.bots.entry(endpoint.clone()).or_default();
+            *until = (*until).max(now + silent);
+        }
         let (urgent, other) = match outcome {
             Outcome::Delivered if took < 1000 => return,
             Outcome::Unknown => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
@@ -91,6 +116,7 @@ impl Timing {
             // Another bot takes over at once, if there is one.
             Outcome::Delivered
             | Outcome::Limited(_)
+            | Outcome::Throttled(_)
             | Outcome::Blocked(_)
             | Outcome::Quota
             | Outcome::Refused(_) => (now, now),

@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dingest::alert::{
-    Alert, DigestId, EndpointName, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick,
-    Timestamp,
+    Alert, DigestId, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick, Timestamp,
 };
 use dingest::digest::Rendered;
 use dingest::dingtalk::client::TOTAL_TIMEOUT;
-use dingest::dingtalk::simulator::SimulatorSettings;
 use dingest::dingtalk::simulator::fault::Injection;
 use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
-use dingest::dingtalk::{errcode, sign};
+use dingest::dingtalk::{apicode, errcode, message, sign};
 use dingest::driver::steering::{Action, Report, Steering};
+use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Outcome, Send};
 use dingest::plan::Way;
 use dingest::store::{Changes, Saved, StoreError};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::{CONSOLE, Judge};
 use crate::noise::noise;
-use crate::plan::{Setting, simulated_bots};
+use crate::plan::{Setting, simulated};
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
 
@@ -74,10 +74,8 @@ enum Event {
     Arrives(Box<Flying>),
     Answered {
         life: u64,
-        message: MessageId,
-        bot: EndpointName,
+        answers: Vec<(MessageId, String, Answer)>,
         took: u64,
-        answer: Answer,
     },
     End,
 }
@@ -85,14 +83,22 @@ enum Event {
 /// A request on its way to DingTalk.
 struct Flying {
     life: u64,
-    message: MessageId,
-    bot: EndpointName,
-    url: String,
+    /// The messages it carries, each with its endpoint: several only to people.
+    messages: Vec<(MessageId, String)>,
+    to: Line,
     body: Arc<[u8]>,
     sent_at: u64,
     /// Was the clock it was signed by off by more than DingTalk takes?
     clock_was_off: bool,
     back: u64,
+}
+
+/// Where a request goes, and in whose name.
+enum Line {
+    /// The webhook of a bot, signed.
+    Bot(String),
+    /// This path of the API, by the app of this name.
+    App(&'static str, String),
 }
 
 /// A running daemon.
@@ -137,6 +143,8 @@ pub(crate) struct World<'a> {
     judge: Judge<'a>,
     transcript: Sha256,
     disturbed_at: u64,
+    /// Was a person found not to be there, and has nobody looked into it since?
+    missed: bool,
     inputs_at_once: (u64, u32),
     ended: bool,
     summary: Summary,
@@ -167,16 +175,13 @@ impl<'a> World<'a> {
             disk: Disk::Well,
             disk_slow: 0,
             network: Network::Well,
-            dingtalk: Rules::new(SimulatorSettings {
-                bots: simulated_bots(script),
-                accept_any_token: false,
-                ..SimulatorSettings::default()
-            }),
+            dingtalk: Rules::new(simulated(script)),
             postings: Vec::new(),
             sends: 0,
             judge: Judge::new(script, setting),
             transcript: Sha256::new(),
             disturbed_at: 0,
+            missed: false,
             inputs_at_once: (0, 0),
             ended: false,
             summary: Summary::nothing(),
@@ -295,29 +300,28 @@ impl<'a> World<'a> {
             } if self.lives_still(life) => {
                 self.input(|steering, now| steering.rendered(digest, rendered, now))
             }
-            Event::Answered {
-                life,
-                message,
-                bot,
-                took,
-                answer,
-            } if self.lives_still(life) => {
-                self.say(&format!("answered {message:?} {}", answer.outcome.as_str()));
-                if answer.outcome != Outcome::Delivered {
-                    self.disturbed_at = self.now;
-                }
-                let (now, clocks) = (self.now, self.clocks());
-                self.judge
-                    .outcome(message, bot.as_str(), &answer, took, now, clocks.time);
-                self.input(|steering, now| steering.sent(message, answer, now))
-            }
-            Event::Arrives(flying) => self.arrives(*flying),
+            Event::Answered { life, answers, took } if self.lives_still(life) => self.answered(answers, took),
+            Event::Arrives(flying) => self.arrives(&flying),
             Event::End => self.end(),
             Event::Committed { .. }
             | Event::Loaded { .. }
             | Event::Rendered { .. }
             | Event::Answered { .. } => Ok(()),
         }
+    }
+
+    fn answered(&mut self, answers: Vec<(MessageId, String, Answer)>, took: u64) -> Result<(), Violation> {
+        for (message, _, answer) in &answers {
+            self.say(&format!("answered {message:?} {}", answer.outcome.as_str()));
+            if answer.outcome != Outcome::Delivered {
+                self.disturbed_at = self.now;
+            }
+            self.missed |= answer.outcome == Outcome::Refused(Refused::Person);
+        }
+        let clocks = self.clocks();
+        self.judge.called(&answers, took, self.now, clocks.time);
+        let answers = answers.into_iter().map(|(message, _, answer)| (message, answer));
+        self.input(|steering, now| steering.sent(answers.collect(), now))
     }
 
     fn lives_still(&self, life: u64) -> bool {
@@ -416,9 +420,11 @@ impl<'a> World<'a> {
                 self.judge.composed(&draft, &rendered, self.now, clocks.time)?;
                 let took = 1 + noise(&[self.script.noise, draft.id.0, self.now]) % 20;
                 let digest = draft.id;
+                let others: Vec<&str> = draft.others.iter().map(|(_, name)| name.as_str()).collect();
                 self.say(&format!(
-                    "digest {digest} to {} of {} in {}",
+                    "digest {digest} to {} {} of {} in {}",
                     draft.receiver,
+                    others.join(" "),
                     draft.entries.len(),
                     rendered.messages.len()
                 ));
@@ -431,7 +437,7 @@ impl<'a> World<'a> {
                     },
                 );
             }
-            Action::Send(send) => self.send(&send)?,
+            Action::Send(sends) => self.send(&sends)?,
             Action::Answer { request, accepted } => {
                 let posting = process.asked.remove(&request);
                 let life = process.life;
@@ -652,54 +658,51 @@ impl<'a> World<'a> {
 
     // ---- DingTalk ---------------------------------------------------------------------------------------------
 
-    fn send(&mut self, send: &Send) -> Result<(), Violation> {
-        let clocks = self.clocks();
-        let Some(process) = &self.process else {
+    fn send(&mut self, sends: &[Send]) -> Result<(), Violation> {
+        let (Some(process), Some(first)) = (&self.process, sends.first()) else {
             return Ok(());
         };
         self.sends += 1;
         self.summary.messages += 1;
-        let (life, writable) = (process.life, process.steering.is_writable());
-        self.judge.sending(send, &self.store, writable, self.now)?;
+        let (life, setting) = (process.life, process.setting);
+        let writable = process.steering.is_writable();
+        self.judge.calling(sends, &self.store, writable, self.now)?;
+        let messages: Vec<MessageId> = sends.iter().map(|send| send.message).collect();
         self.say(&format!(
-            "send {:?} {}",
-            send.message,
-            hex(&Sha256::digest(&send.body))
+            "send {messages:?} {}",
+            hex(&Sha256::digest(&first.body))
         ));
-        let message = send.message;
-        let Some(name) = send.endpoint.clone() else {
-            return self.send_to_console(send, life);
+        let Some(name) = &first.endpoint else {
+            return self.send_to_console(first, life);
         };
-        let setting = self
-            .process
-            .as_ref()
-            .map_or(self.setting, |process| process.setting);
-        let failed = match setting.plan.endpoints.get(&name) {
-            None => Some(Answer::no_such_endpoint(&name)),
+        let failed = match setting.plan.endpoints.get(name) {
+            None => Some(Answer::no_such_endpoint(name)),
             Some(_) if self.network == Network::Down => Some(Answer {
                 outcome: Outcome::Retry,
                 ..unknown("cannot connect to DingTalk")
             }),
             Some(_) => None,
         };
+        let messages = sends.iter().map(|send| (send.message, endpoint_of(send)));
         if let Some(answer) = failed {
-            let answered = Event::Answered {
-                life,
-                message,
-                bot: name,
-                took: 3,
-                answer,
-            };
-            self.after(3, answered);
+            let answers = messages.map(|(message, bot)| (message, bot, answer.clone()));
+            let answers = answers.collect();
+            self.after(
+                3,
+                Event::Answered {
+                    life,
+                    answers,
+                    took: 3,
+                },
+            );
             return Ok(());
         }
-        let Way::Bot(bot) = &setting.plan.endpoints[&name].way else {
-            unreachable!("the scripts know bots only");
-        };
+        let (to, body) = self.request(setting, sends);
         let most = match self.network {
             Network::Slow(most) => most.clamp(1, 9_000),
             Network::Well | Network::Down => 150,
         };
+        let message = first.message;
         let way = |direction: u64| {
             noise(&[
                 self.script.noise,
@@ -710,13 +713,11 @@ impl<'a> World<'a> {
             ])
         };
         let (there, back) = (1 + way(1) % most, 1 + way(2) % most);
-        let url = sign::signed_url("", &bot.access_token, bot.secret.as_ref(), clocks.time);
         let flying = Flying {
             life,
-            message,
-            bot: name,
-            url: url.expose().to_owned(),
-            body: Arc::clone(&send.body),
+            messages: messages.collect(),
+            to,
+            body,
             sent_at: self.now,
             clock_was_off: self.ahead.unsigned_abs() > 3_500_000,
             back,
@@ -725,69 +726,102 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// What the product's client makes of messages.
+    fn request(&self, setting: &Setting, sends: &[Send]) -> (Line, Arc<[u8]>) {
+        let endpoint = |send: &Send| &setting.plan.endpoints[endpoint_of(send).as_str()];
+        match &endpoint(&sends[0]).way {
+            Way::Bot(bot) => {
+                let time = self.clocks().time;
+                let url = sign::signed_url("", &bot.access_token, bot.secret.as_ref(), time);
+                (Line::Bot(url.expose().to_owned()), Arc::clone(&sends[0].body))
+            }
+            Way::Group(group) => {
+                let line = Line::App("/v1.0/robot/groupMessages/send", group.app.name.to_string());
+                (line, Arc::clone(&sends[0].body))
+            }
+            Way::Direct(person) => {
+                let people = sends.iter().filter_map(|send| endpoint(send).person());
+                let users: Vec<&str> = people.map(|person| person.user.as_str()).collect();
+                let line = Line::App("/v1.0/robot/oToMessages/batchSend", person.app.name.to_string());
+                (line, message::addressed(&sends[0].body, &users).into())
+            }
+        }
+    }
+
     /// A console takes everything at once.
     fn send_to_console(&mut self, send: &Send, life: u64) -> Result<(), Violation> {
         self.judge.printed(send, self.now)?;
-        let answered = Event::Answered {
-            life,
-            message: send.message,
-            bot: CONSOLE.into(),
-            took: 1,
-            answer: Answer {
-                outcome: Outcome::Delivered,
-                ..unknown("")
-            },
+        let answer = Answer {
+            outcome: Outcome::Delivered,
+            ..unknown("")
         };
-        self.after(1, answered);
+        let answers = vec![(send.message, CONSOLE.to_owned(), answer)];
+        self.after(
+            1,
+            Event::Answered {
+                life,
+                answers,
+                took: 1,
+            },
+        );
         Ok(())
     }
 
     /// A request reaches DingTalk; who sent it may be gone by now.
-    fn arrives(&mut self, flying: Flying) -> Result<(), Violation> {
-        let (path, query) = flying.url.split_once('?').unwrap_or((&flying.url, ""));
-        let request = Request {
-            method: "POST",
-            path,
-            query,
-            content_type: Some("application/json; charset=utf-8"),
-            token: None,
-            body: &flying.body,
-        };
-        let now = Now {
-            tick: Tick(self.now),
-            time: self.true_time(),
-        };
-        let reaction = self.dingtalk.receive(&request, now);
+    fn arrives(&mut self, flying: &Flying) -> Result<(), Violation> {
+        let reaction = self.receive(&flying.to, &flying.body);
         let call = self.dingtalk.calls(0).last().cloned();
         self.dingtalk.clear();
         let Some(call) = call else { return Ok(()) };
         self.say(&format!(
-            "arrived at {} {:?} {}",
-            flying.bot, call.errcode, call.shown
+            "arrived at {} {:?} {:?} {:?} {}",
+            call.bot, call.errcode, call.code, call.people, call.shown
         ));
-        let (bot, clock_was_off) = (flying.bot.as_str(), flying.clock_was_off);
         self.judge
-            .arrived(&call, bot, flying.message, clock_was_off, self.now)?;
-        let (answer, at) = read(&reaction, self.now, flying.back);
+            .arrived(&call, &flying.messages, flying.clock_was_off, self.now)?;
         let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
-        let (answer, at) = if at > timeout {
-            (unknown("no answer in time"), timeout)
-        } else {
-            (answer, at)
+        let (answers, at) = match time_of(&reaction, self.now + flying.back) {
+            (true, at) if at <= timeout => (read(&reaction, flying), at),
+            (false, at) if at <= timeout => (flying.all(&unknown("the connection was lost")), at),
+            _ => (flying.all(&unknown("no answer in time")), timeout),
         };
-        let (life, message) = (flying.life, flying.message);
-        let took = at.max(self.now) - flying.sent_at;
-        self.at(
-            at.max(self.now),
-            Event::Answered {
-                life,
-                message,
-                bot: flying.bot,
-                took,
-                answer,
-            },
-        );
+        let (life, at) = (flying.life, at.max(self.now));
+        let took = at - flying.sent_at;
+        self.at(at, Event::Answered { life, answers, took });
         Ok(())
+    }
+
+    fn receive(&mut self, line: &Line, body: &[u8]) -> Reaction {
+        let now = Now {
+            tick: Tick(self.now),
+            time: self.true_time(),
+        };
+        let mut post = |path: &str, query: &str, token: Option<&str>, body: &[u8]| {
+            let request = Request {
+                method: "POST",
+                path,
+                query,
+                content_type: Some("application/json; charset=utf-8"),
+                token,
+                body,
+            };
+            self.dingtalk.receive(&request, now)
+        };
+        match line {
+            Line::Bot(url) => {
+                let (path, query) = url.split_once('?').unwrap_or((url, ""));
+                post(path, query, None, body)
+            }
+            Line::App(path, app) => {
+                // How a token is kept is the client's business, and not what is played here.
+                let credentials =
+                    json!({"appKey": format!("ding{app}"), "appSecret": format!("secret-{app}")});
+                let credentials = credentials.to_string();
+                let answer = post("/v1.0/oauth2/accessToken", "", None, credentials.as_bytes());
+                let answer: Value = serde_json::from_str(&answer.reply.body).unwrap_or_default();
+                post(path, "", answer["accessToken"].as_str(), body)
+            }
+        }
     }
 
     // ---- what happens -----------------------------------------------------------------------------------------
@@ -818,7 +852,7 @@ impl<'a> World<'a> {
                 self.network = network;
                 self.judge.slow_network(network != Network::Well, self.now);
             }
-            Step::Heal => self.heal(),
+            Step::Heal => return self.heal(),
             Step::Check => return self.check(),
             Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
         }
@@ -846,7 +880,7 @@ impl<'a> World<'a> {
         self.judge.clock_is_set(ahead, before.0, shown.0);
     }
 
-    fn heal(&mut self) {
+    fn heal(&mut self) -> Result<(), Violation> {
         self.network = Network::Well;
         self.disk = Disk::Well;
         self.disk_slow = 0;
@@ -854,12 +888,26 @@ impl<'a> World<'a> {
         self.dingtalk.clear_faults();
         self.judge.slow_disk(false, self.now);
         self.judge.slow_network(false, self.now);
+        self.look_into_who_is_missed()
+    }
+
+    /// Somebody reads that a person was not there, and loads the configuration again.
+    fn look_into_who_is_missed(&mut self) -> Result<(), Violation> {
+        let setting = self.setting;
+        let runs = (self.process.as_ref()).is_some_and(|process| process.stopping.is_none());
+        if !self.missed || !runs {
+            return Ok(());
+        }
+        self.missed = false;
+        self.judge.replanned(setting, self.now);
+        self.input(|steering, now| steering.replan(Arc::clone(&setting.plan), now))
     }
 
     /// Has everybody heard of everything? Asked only when nothing has happened for a while.
     fn check(&mut self) -> Result<(), Violation> {
         let well = self.disk == Disk::Well && self.network == Network::Well && self.ahead == 0;
-        let rested = well && self.dingtalk.faults().is_empty() && self.now >= self.disturbed_at + REST;
+        let settled = self.dingtalk.faults().is_empty() && !self.missed;
+        let rested = well && settled && self.now >= self.disturbed_at + REST;
         if !rested || self.process.is_none() {
             return Ok(());
         }
@@ -875,14 +923,15 @@ impl<'a> World<'a> {
 
     /// The script is over: everything works again, everybody hears, the process ends.
     fn end(&mut self) -> Result<(), Violation> {
-        if self.now < self.disturbed_at + REST || self.ahead != 0 || self.disk != Disk::Well {
+        if self.now < self.disturbed_at + REST || self.ahead != 0 || self.disk != Disk::Well || self.missed {
             if self.network != Network::Well
                 || self.disk != Disk::Well
                 || self.disk_slow > 0
                 || self.ahead != 0
+                || self.missed
                 || !self.dingtalk.faults().is_empty()
             {
-                self.heal();
+                self.heal()?;
                 self.disturbed_at = self.now;
             }
             let again = (self.disturbed_at + REST).max(self.now + 1000);
@@ -923,19 +972,48 @@ pub(crate) fn labels(
     labels.into_iter().collect()
 }
 
-/// What the product reads in an answer, and when it has it.
-fn read(reaction: &Reaction, now: u64, back: u64) -> (Answer, u64) {
+impl Flying {
+    /// The same answer to every message.
+    fn all(&self, answer: &Answer) -> Vec<(MessageId, String, Answer)> {
+        let messages = self.messages.iter().cloned();
+        messages
+            .map(|(message, endpoint)| (message, endpoint, answer.clone()))
+            .collect()
+    }
+}
+
+fn endpoint_of(send: &Send) -> String {
+    send.endpoint
+        .as_ref()
+        .map_or_else(|| CONSOLE.to_owned(), ToString::to_string)
+}
+
+/// Whether there is an answer, and when it is there, or its lack is noticed.
+fn time_of(reaction: &Reaction, back: u64) -> (bool, u64) {
     let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2);
     match reaction.manner {
-        Manner::After(span) => {
-            let reply = &reaction.reply;
-            let answer =
-                errcode::classify(reply.http_status, Some(reply.content_type), reply.body.as_bytes());
-            (answer, now + back + millis(span))
-        }
-        Manner::CloseAfter(span) => (unknown("the connection was lost"), now + back + millis(span)),
-        Manner::Cut => (unknown("the connection was lost"), now + back),
+        Manner::After(span) => (true, back + millis(span)),
+        Manner::CloseAfter(span) => (false, back + millis(span)),
+        Manner::Cut => (false, back),
     }
+}
+
+/// What the product reads in an answer.
+fn read(reaction: &Reaction, flying: &Flying) -> Vec<(MessageId, String, Answer)> {
+    let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
+    let body = reaction.reply.body.as_bytes();
+    if let Line::Bot(_) = flying.to {
+        return flying.all(&errcode::classify(status, kind, body));
+    }
+    let answer = apicode::classify(status, kind, body, "processQueryKey").answer;
+    let user = |(_, endpoint): &(MessageId, String)| endpoint.rsplit('/').next().map(str::to_owned);
+    let users: Vec<String> = flying.messages.iter().filter_map(user).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let answers = apicode::for_each(&answer, body, &users);
+    let messages = flying.messages.iter().cloned();
+    (messages.zip(answers))
+        .map(|((message, endpoint), answer)| (message, endpoint, answer))
+        .collect()
 }
 
 fn unknown(detail: &str) -> Answer {

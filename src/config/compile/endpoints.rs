@@ -1,6 +1,6 @@
-//! What messages are sent through: custom bots, apps, and the way of a receiver.
+//! What messages are sent through: custom bots, apps, and the ways of a receiver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::server::base_url;
@@ -10,11 +10,13 @@ use crate::config::raw;
 use crate::config::read::{At, Given};
 use crate::config::report::Findings;
 use crate::dingtalk::SEND_PATH;
-use crate::plan::{App, Bot, Channel, Endpoint, Group, Plan, Way};
+use crate::plan::{App, Bot, Channel, Endpoint, Group, Person, Plan, Way};
 use crate::secret::Secret;
 
 /// Calls of one API an app may make in a second unless told otherwise; DingTalk refuses the twenty-first.
 const PER_SECOND: u64 = 18;
+/// Most bytes of a person's id in an organisation.
+const USER_ID_BYTES_MAX: usize = 64;
 /// Where the API of apps is.
 const API: &str = "https://api.dingtalk.com";
 
@@ -36,16 +38,7 @@ pub(super) fn bots(
     let mut bots = BTreeMap::new();
     for raw in written {
         let name = EndpointName::from(names.define(&raw.name, findings).unwrap_or(""));
-        if let Some(place) = raw.name.place()
-            && name.as_str().starts_with(Group::PREFIX)
-        {
-            findings
-                .error(
-                    place,
-                    format!("the name of a bot cannot begin with `{}`", Group::PREFIX),
-                )
-                .help("that is how the groups of apps are named in metrics and logs");
-        }
+        no_slash(&raw.name, "bot", findings);
         if let (Some(token), Some(url)) = (raw.access_token.place(), raw.url.place()) {
             findings
                 .error(url, "a bot has either `access_token` or `url`, not both")
@@ -161,44 +154,87 @@ fn api_url(given: &Given<String>, findings: &mut Findings) -> String {
     API.to_owned()
 }
 
-/// The way to a receiver; what it is sent through and nobody else uses is added to the plan.
-pub(super) fn channel(
+/// Names of ours have a slash where one word ends and the next begins.
+pub(super) fn no_slash(name: &Given<String>, kind: &str, findings: &mut Findings) {
+    if let Some(at) = name.get().filter(|at| at.value.contains('/')) {
+        findings
+            .error(at.place, format!("the name of a {kind} cannot hold a `/`"))
+            .help("dingest names groups and people of apps like that: `ops/group`, `direct/ops/zhangsan`");
+    }
+}
+
+/// The ways of a receiver, each with the name it is told under; what is sent through and nobody else uses is added to
+/// the plan.
+pub(super) fn ways(
     raw: &raw::Receiver,
-    name: &ReceiverName,
     plan: &mut Plan,
     senders: &mut Senders,
     findings: &mut Findings,
-) -> Option<Channel> {
-    let ways = [
+) -> Vec<(ReceiverName, Channel)> {
+    let name = raw.name.value().map_or("", String::as_str);
+    check_ways(raw, findings);
+    let mut ways = Vec::new();
+    if raw.console.value().is_some() {
+        ways.push((ReceiverName::from(name), Channel::Console));
+    }
+    if let Some(bots) = raw.bots.get() {
+        ways.push((ReceiverName::from(name), bots_of(bots, senders, findings)));
+    }
+    if let Some(group) = raw.group.value()
+        && let Some(group) = self::group(group, plan, senders, findings)
+    {
+        let endpoint = endpoint(plan, Group::endpoint_name(name), Way::Group(group));
+        ways.push((Group::receiver_name(name), endpoint));
+    }
+    if let Some(direct) = raw.direct.value() {
+        for person in people(direct, plan, senders, findings) {
+            let receiver = Person::receiver_name(name, &person.user);
+            let endpoint_name = Person::endpoint_name(name, &person.user);
+            ways.push((receiver, endpoint(plan, endpoint_name, Way::Direct(person))));
+        }
+    }
+    ways
+}
+
+fn check_ways(raw: &raw::Receiver, findings: &mut Findings) {
+    let sending = [
         ("bots", raw.bots.place()),
         ("group", raw.group.place()),
-        ("console", raw.console.place()),
+        ("direct", raw.direct.place()),
     ];
-    let mut given = ways.into_iter().filter_map(|(key, place)| Some((key, place?)));
-    if let (Some((first, first_place)), Some((second, second_place))) = (given.next(), given.next()) {
+    let mut sending = sending.into_iter().filter_map(|(key, place)| Some((key, place?)));
+    if let (Some((key, place)), Some(console)) = (sending.next(), raw.console.place()) {
         findings
             .error(
-                second_place,
-                format!("a receiver has either `{first}` or `{second}`, not both"),
+                console,
+                format!("a receiver has either `{key}` or `console`, not both"),
             )
             .help("make two receivers, and two routes of which the first says `continue: true`")
-            .also(first_place, "the other one");
+            .also(place, "the other one");
     }
-    if raw.bots.is_absent() && raw.group.is_absent() && raw.console.is_absent() {
+    let nowhere = raw.bots.is_absent() && raw.group.is_absent() && raw.direct.is_absent();
+    if nowhere && raw.console.is_absent() {
         findings
             .error(
                 raw.name.place().unwrap_or(raw.place),
-                "a receiver needs `bots`, `group` or `console`",
+                "a receiver needs `bots`, `group`, `direct` or `console`",
             )
             .help(
-                "name the bots of its group: `bots: [NAME]`, or a group of an app: `group: { app: NAME, \
-                 conversation: cid… }`, or write `console: {}` to print digests",
+                "name the bots of its group: `bots: [NAME]`, a group of an app: `group: { app: NAME, \
+                 conversation: cid… }`, or people: `direct: { app: NAME, users: [ID] }`, or write `console: {}` to \
+                 print digests",
             );
     }
-    if let Some(group) = raw.group.value() {
-        return self::group(group, name, plan, senders, findings);
-    }
-    Some(bots_of(raw.bots.get()?, senders, findings))
+}
+
+/// Adds an endpoint that one receiver alone uses.
+fn endpoint(plan: &mut Plan, name: EndpointName, way: Way) -> Channel {
+    let endpoint = Endpoint {
+        name: name.clone(),
+        way,
+    };
+    plan.endpoints.insert(name.clone(), endpoint);
+    Channel::Endpoints(vec![name])
 }
 
 fn bots_of(list: &At<Vec<At<String>>>, senders: &mut Senders, findings: &mut Findings) -> Channel {
@@ -220,13 +256,7 @@ fn bots_of(list: &At<Vec<At<String>>>, senders: &mut Senders, findings: &mut Fin
     Channel::Endpoints(known)
 }
 
-fn group(
-    raw: &raw::Group,
-    receiver: &ReceiverName,
-    plan: &mut Plan,
-    senders: &mut Senders,
-    findings: &mut Findings,
-) -> Option<Channel> {
+fn group(raw: &raw::Group, plan: &Plan, senders: &mut Senders, findings: &mut Findings) -> Option<Group> {
     if let Some(at) = raw.conversation.get()
         && !(at.value.starts_with("cid") && at.value.bytes().all(|byte| byte.is_ascii_graphic()))
     {
@@ -234,18 +264,48 @@ fn group(
             .error(at.place, "`conversation` is not the id of a group")
             .help("write the group's `openConversationId`, which begins with `cid`");
     }
-    let app = raw.app.get().filter(|app| senders.apps.knows(app, findings))?;
-    let group = Group {
-        app: Arc::clone(plan.apps.get(app.value.as_str())?),
+    Some(Group {
+        app: app(&raw.app, plan, senders, findings)?,
         conversation: raw.conversation.value()?.clone(),
+    })
+}
+
+fn people(raw: &raw::Direct, plan: &Plan, senders: &mut Senders, findings: &mut Findings) -> Vec<Person> {
+    let app = app(&raw.app, plan, senders, findings);
+    if let Some(users) = raw.users.get().filter(|users| users.value.is_empty()) {
+        findings
+            .error(users.place, "`users` is empty")
+            .help("write the user id of at least one person, as the organisation's address book has it");
+    }
+    let mut ids = BTreeSet::new();
+    for user in raw.users.items() {
+        let id = user.value.0.as_str();
+        if !(1..=USER_ID_BYTES_MAX).contains(&id.len())
+            || !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        {
+            findings
+                .error(user.place, format!("`{id}` is not a user id"))
+                .help("write the person's `userId` as the organisation's address book has it, not a name or number");
+        } else if !ids.insert(id) {
+            findings.error(user.place, format!("`{id}` is named twice"));
+        }
+    }
+    let person = |(app, user): (&Arc<App>, &str)| Person {
+        app: Arc::clone(app),
+        user: user.to_owned(),
     };
-    let name = Group::endpoint_name(receiver);
-    let endpoint = Endpoint {
-        name: name.clone(),
-        way: Way::Group(group),
-    };
-    plan.endpoints.insert(name.clone(), endpoint);
-    Some(Channel::Endpoints(vec![name]))
+    let of_app = |user| Some((app.as_ref()?, user));
+    ids.into_iter().filter_map(of_app).map(person).collect()
+}
+
+fn app(
+    given: &Given<String>,
+    plan: &Plan,
+    senders: &mut Senders,
+    findings: &mut Findings,
+) -> Option<Arc<App>> {
+    let app = given.get().filter(|app| senders.apps.knows(app, findings))?;
+    plan.apps.get(app.value.as_str()).map(Arc::clone)
 }
 
 #[cfg(test)]

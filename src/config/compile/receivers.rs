@@ -23,8 +23,8 @@ pub(super) fn receivers(
     let mut receivers = BTreeMap::new();
     for raw in &written.receivers {
         let name = ReceiverName::from(names.define(&raw.name, findings).unwrap_or(""));
-        let channel = endpoints::channel(raw, &name, plan, senders, findings).unwrap_or(Channel::Console);
-        let mut receiver = Receiver::builtin(name.clone(), channel);
+        endpoints::no_slash(&raw.name, "receiver", findings);
+        let mut receiver = Receiver::builtin(name, Channel::Console);
         if let Some(template) = raw.template.get() {
             check_template(template, plan, findings);
             receiver.template.clone_from(&template.value);
@@ -41,14 +41,6 @@ pub(super) fn receivers(
         if let Some(mention) = raw.mention.value() {
             receiver.mention = self::mention(mention, findings);
         }
-        if let (Some(place), Some(_)) = (raw.mention.place(), raw.group.place()) {
-            findings
-                .warning(
-                    Some(place),
-                    "nobody is mentioned in a group that is told through an app: DingTalk's API cannot do that",
-                )
-                .help("use a custom bot of the group (`bots`) where phones must ring");
-        }
         if let Some(most) = raw
             .max_messages
             .value()
@@ -56,17 +48,20 @@ pub(super) fn receivers(
         {
             receiver.max_messages = NonZeroU8::new(most).unwrap_or(receiver.max_messages);
         }
-        receivers.insert(name, receiver);
-    }
-    for raw in &written.receivers {
-        if let (Some(name), Some(fallback)) = (raw.name.value(), raw.fallback.get())
-            && names.knows(fallback, findings)
-            && let Some(receiver) = receivers.get_mut(name.as_str())
-        {
-            receiver.fallback = Some(fallback.value.as_str().into());
+        receiver.fallback = raw.fallback.value().map(|name| name.as_str().into());
+        for (name, channel) in endpoints::ways(raw, plan, senders, findings) {
+            let receiver = Receiver {
+                name: name.clone(),
+                channel,
+                ..receiver.clone()
+            };
+            receivers.insert(name, receiver);
         }
     }
-    check_fallback_cycles(written, &receivers, findings);
+    for fallback in written.receivers.iter().filter_map(|raw| raw.fallback.get()) {
+        names.knows(fallback, findings);
+    }
+    check_fallback_cycles(written, findings);
     plan.receivers = receivers;
 }
 
@@ -97,11 +92,11 @@ fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: 
                 )
                 .help("set `server.external_url`, or write `message: markdown`");
         }
-        if let (MessageKind::FeedCard, Some(group)) = (kind, raw.group.place()) {
+        if let (MessageKind::FeedCard, Some(app)) = (kind, raw.group.place().or(raw.direct.place())) {
             findings
                 .error(place, "an app cannot send messages of type `feed_card`")
                 .help("write `message: link`, or another of those an app has")
-                .also(group, "the group is told through an app");
+                .also(app, "this is told through an app");
         }
         if kind == MessageKind::FeedCard && raw.picture.is_absent() {
             findings
@@ -120,6 +115,19 @@ fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: 
                 .help("leave `mention` out, or choose `markdown`, `text` or `action_card`")
                 .also(place, "the type is chosen here");
         }
+    }
+    if let (Some(mention), Some(app), true) = (
+        raw.mention.place(),
+        raw.group.place().or(raw.direct.place()),
+        raw.bots.is_absent(),
+    ) {
+        findings
+            .error(
+                mention,
+                "nobody can be mentioned through an app: DingTalk's API has no `@`",
+            )
+            .help("leave `mention` out, or add a custom bot of the group (`bots`), which can ring phones")
+            .also(app, "this is told through an app");
     }
     let Some(picture) = raw.picture.get() else { return };
     if !kind.shows_a_picture() && (raw.message.is_absent() || raw.message.value().is_some()) {
@@ -166,16 +174,11 @@ fn mention(raw: &raw::Mention, findings: &mut Findings) -> Mention {
 }
 
 /// A chain of fallbacks must end; each circle is noted once, at the receiver in it that comes first.
-fn check_fallback_cycles(
-    written: &Written,
-    receivers: &BTreeMap<ReceiverName, Receiver>,
-    findings: &mut Findings,
-) {
-    let next = |name: &str| {
-        receivers
-            .get(name)
-            .and_then(|receiver| receiver.fallback.as_ref())
-    };
+fn check_fallback_cycles(written: &Written, findings: &mut Findings) {
+    let fallbacks = written.receivers.iter();
+    let fallbacks = fallbacks.filter_map(|raw| Some((raw.name.value()?.as_str(), raw.fallback.value()?)));
+    let fallbacks: BTreeMap<&str, &String> = fallbacks.collect();
+    let next = |name: &str| fallbacks.get(name).copied();
     let mut noted: Vec<String> = Vec::new();
     for raw in &written.receivers {
         let (Some(start), Some(place)) = (raw.name.value(), raw.fallback.place()) else {
@@ -184,15 +187,15 @@ fn check_fallback_cycles(
         let mut chain = vec![start.clone()];
         let mut at = next(start);
         while let Some(name) = at {
-            if name.as_str() == start {
+            if name == start {
                 break;
             }
-            if chain.len() > receivers.len() {
+            if chain.len() > fallbacks.len() {
                 at = None;
                 break;
             }
-            chain.push(name.to_string());
-            at = next(name.as_str());
+            chain.push(name.clone());
+            at = next(name);
         }
         if at.is_some() && !chain.iter().any(|name| noted.contains(name)) {
             let circle = chain.iter().chain([start]).map(|name| format!("`{name}`"));

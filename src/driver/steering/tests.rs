@@ -79,10 +79,16 @@ impl Rig {
                 self.drafts.push(*draft);
                 "render".to_owned()
             }
-            Action::Send(send) => {
-                let words = format!("send {}", String::from_utf8_lossy(&send.body));
-                self.sends.push(send);
-                words
+            Action::Send(mut sends) => {
+                let to = |send: &Send| send.endpoint.as_ref().map(EndpointName::to_string);
+                let to: Vec<String> = sends.iter().filter_map(to).filter(|name| name != "a").collect();
+                let words = format!(
+                    "send {} {}",
+                    String::from_utf8_lossy(&sends[0].body),
+                    to.join(" ")
+                );
+                self.sends.append(&mut sends);
+                words.trim_end().to_owned()
             }
             Action::Answer { request, accepted } => match accepted {
                 Ok(_) => format!("answer {}", request.0),
@@ -146,7 +152,7 @@ impl Rig {
             errcode: None,
             detail: String::new(),
         };
-        self.steering.sent(send.message, answer, self.now);
+        self.steering.sent(vec![(send.message, answer)], self.now);
         self.actions()
     }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use crate::alert::ReceiverName;
+
 /// The table `name` in memory.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -42,6 +44,13 @@ impl Names {
     /// The number of a name, if it has one.
     pub(super) fn id(&self, text: &str) -> Option<i64> {
         self.ids.get(text).copied()
+    }
+
+    /// The numbers of those that a configured receiver stands for.
+    pub(super) fn members(&self, configured: &str) -> Vec<i64> {
+        let names = self.texts.iter().zip(0..);
+        let members = names.filter(|(text, _)| ReceiverName::from(Arc::clone(text)).is_of(configured));
+        members.map(|(_, id)| id).collect()
     }
 
     /// The name with this number.

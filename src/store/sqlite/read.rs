@@ -141,8 +141,8 @@ impl Reader<'_> {
         Ok(all)
     }
 
-    /// The newest digests first, of one receiver or of all.
-    pub(super) fn digests(&self, receiver: Option<i64>, limit: i64) -> Result<Vec<Told>, StoreError> {
+    /// The newest digests first, of these receivers or of all.
+    pub(super) fn digests(&self, receivers: Option<&[i64]>, limit: i64) -> Result<Vec<Told>, StoreError> {
         let decode = |row: &Row<'_>| {
             let counts: BTreeMap<String, u64> = serde_json::from_str(&row.get::<_, String>(4)?)
                 .map_err(|error| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, error.into()))?;
@@ -155,9 +155,11 @@ impl Reader<'_> {
             };
             Ok((row.get(0)?, digest))
         };
-        let found = if let Some(receiver) = receiver {
-            let sql = "SELECT * FROM digest WHERE receiver = ?1 ORDER BY id DESC LIMIT ?2";
-            self.all("digest", sql, params![receiver, limit], decode)
+        let found = if let Some(receivers) = receivers {
+            let sql = "SELECT * FROM digest WHERE receiver IN (SELECT value FROM json_each(?1)) \
+                       ORDER BY id DESC LIMIT ?2";
+            let receivers = serde_json::Value::from(receivers).to_string();
+            self.all("digest", sql, params![receivers, limit], decode)
         } else {
             let sql = "SELECT * FROM digest ORDER BY id DESC LIMIT ?1";
             self.all("digest", sql, params![limit], decode)

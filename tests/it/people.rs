@@ -1,0 +1,276 @@
+//! Receivers of several kinds, and people whom an app writes to: one call for those who read the same, and what comes
+//! of it when it does not reach all of them.
+
+use std::num::NonZeroU32;
+
+use dingest::dingtalk::simulator::fault::{Fault, Injection};
+use dingest::dingtalk::simulator::rules::Call;
+use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::alerts::firing;
+use crate::chat::{gist, heard};
+use crate::daemon::{Daemon, Home};
+use crate::eventually;
+
+/// The call that writes to people.
+const PATH: &str = "/v1.0/robot/oToMessages/batchSend";
+
+/// A stand-in with a bot `ops`, an app `alerts`, a group that the app's bot is in, and two people.
+async fn chat() -> Simulator {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let person = |text: &str| text.parse().expect("a person's description");
+    let settings = SimulatorSettings {
+        bots: vec!["ops@group:token-ops".parse().expect("a bot's description")],
+        apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app's description")],
+        groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
+        people: vec![person("王芳:wang"), person("Ann:ann")],
+        accept_any_token: false,
+        time_scale: NonZeroU32::MIN,
+        ..SimulatorSettings::default()
+    };
+    Simulator::start(settings, listener).expect("the stand-in starts")
+}
+
+/// The receiver `ops` is told as `ways` say, by default in all of them.
+fn home(chat: &Simulator, ways: &str) -> Home {
+    Home::with(
+        chat,
+        &format!(
+            "apps:
+  - {{ name: alerts, app_key: ding1, app_secret: app-s3cret, base_url: '{}' }}
+bots:
+  - {{ name: ops, access_token: token-ops }}
+receivers:
+  - {{ name: ops, {ways} }}
+  - {{ name: unused, direct: {{ app: alerts, users: [ann] }} }}
+route: {{ receiver: ops, group_by: [alertname], group_wait: 20ms, group_interval: 20ms }}
+",
+            chat.url()
+        ),
+    )
+}
+
+const EVERYTHING: &str = "bots: [ops], group: { app: alerts, conversation: cidA== }, \
+                          direct: { app: alerts, users: [wang, ann] }";
+const PEOPLE: &str = "direct: { app: alerts, users: [wang, ann] }";
+
+/// The calls that wrote to people.
+fn calls(chat: &Simulator) -> Vec<Call> {
+    let mut calls = chat.ledger();
+    calls.retain(|call| !call.people.is_empty());
+    calls
+}
+
+/// To whom a call was.
+fn to(call: &Call) -> Vec<&str> {
+    call.people.iter().map(|person| person.user_id.as_str()).collect()
+}
+
+fn to_people(fault: Fault) -> Injection {
+    Injection {
+        path: Some(PATH.to_owned()),
+        ..Injection::next(fault)
+    }
+}
+
+async fn endpoint(daemon: &Daemon, user: &str) -> Value {
+    daemon.receiver(&format!("ops/direct/{user}")).await["endpoints"][0].clone()
+}
+
+#[tokio::test]
+async fn a_receiver_of_several_kinds_is_told_in_all_of_them_and_people_by_one_call() {
+    let chat = chat().await;
+    let home = home(&chat, EVERYTHING);
+    let daemon = Daemon::start(&home).await;
+    daemon.post(&[firing("node-1")]).await;
+    daemon.everything_is_told().await;
+    assert_eq!(chat.messages().len(), 3, "{}", gist(&chat.ledger()));
+    assert!(
+        chat.messages()
+            .iter()
+            .all(|call| call.content.text.contains("node-1"))
+    );
+    let calls = calls(&chat);
+    assert_eq!((calls.len(), to(&calls[0])), (1, vec!["ann", "wang"]));
+    for user in ["wang", "ann"] {
+        assert_eq!(chat.chat(user).len(), 1);
+    }
+    let alert = daemon.alert().await;
+    let names: Vec<_> = (alert["receivers"].as_array().expect("a list").iter())
+        .map(|receiver| (&receiver["name"], &receiver["told"]["status"]))
+        .collect();
+    let names: Vec<_> = names
+        .iter()
+        .map(|(name, told)| (name.as_str().unwrap_or(""), *told))
+        .collect();
+    let told = &json!("firing");
+    assert_eq!(
+        names,
+        [
+            ("ops", told),
+            ("ops/group", told),
+            ("ops/direct/ann", told),
+            ("ops/direct/wang", told)
+        ]
+    );
+    for (query, count) in [("ops", 4), ("ops/direct", 2), ("ops/direct/ann", 1), ("op", 0)] {
+        let path = format!("/api/v1/digests?receiver={query}");
+        let digests = daemon.api(&path).await;
+        assert_eq!(
+            digests["digests"].as_array().map(Vec::len),
+            Some(count),
+            "{query}"
+        );
+        let path = format!("/api/v1/alerts?receiver={query}");
+        assert_eq!(daemon.api(&path).await["total"], u64::from(count > 0), "{query}");
+    }
+    let metrics = daemon.text("/metrics").await;
+    for sample in [
+        "dingest_messages_total{endpoint=\"direct/ops\",outcome=\"delivered\"} 2",
+        "dingest_endpoint_used_this_month{endpoint=\"direct/ops\"} 1",
+        "dingest_quota_used_this_month{quota=\"api\"} 2",
+    ] {
+        let found = metrics.lines().any(|line| line == sample);
+        assert!(found, "{sample} is missing in\n{metrics}");
+    }
+    assert!(!metrics.contains("ann"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_person_whom_nobody_knows_is_told_to_the_operator_once_and_the_others_are_told_everything() {
+    let chat = chat().await;
+    let home = home(&chat, "direct: { app: alerts, users: [wang, gone, ann] }");
+    let daemon = Daemon::start(&home).await;
+    for node in ["node-1", "node-2"] {
+        daemon.post(&[firing(node)]).await;
+        eventually("the others are told", async || {
+            let told = |user| {
+                chat.chat(user)
+                    .iter()
+                    .any(|call| call.content.text.contains(node))
+            };
+            (told("ann") && told("wang")).then_some(())
+        })
+        .await;
+    }
+    let calls = calls(&chat);
+    let whom: Vec<_> = calls.iter().map(to).collect();
+    assert_eq!(whom, [vec!["ann", "gone", "wang"], vec!["ann", "wang"]]);
+    let gone = endpoint(&daemon, "gone").await;
+    assert_eq!(
+        (&gone["reason"], &gone["paused_until"], &gone["budget_left"]),
+        (&json!("refused_person"), &Value::Null, &json!(0))
+    );
+    let warned = |log: &[String]| {
+        let of_gone = |line: &&String| line.contains("endpoint paused") && line.contains("direct/ops/gone");
+        log.iter().filter(of_gone).count()
+    };
+    assert_eq!(warned(&daemon.log()), 1);
+    let metrics = daemon.text("/metrics").await;
+    let sample = "dingest_endpoint_paused{endpoint=\"direct/ops\",reason=\"refused_person\"} 1";
+    assert!(metrics.lines().any(|line| line == sample), "{metrics}");
+    // Somebody has looked at it.
+    let reloaded = daemon.http().post(daemon.url("/-/reload")).send().await;
+    assert!(reloaded.expect("an answer").status().is_success());
+    heard(&chat, "another try", |calls| {
+        let last = calls.last().map(to);
+        last == Some(vec!["gone"])
+    })
+    .await;
+    eventually("another warning", async || {
+        (warned(&daemon.log()) == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_written_to_too_often_is_left_alone_for_a_while_and_nobody_else_is() {
+    let chat = chat().await;
+    let home = home(&chat, EVERYTHING);
+    let daemon = Daemon::start(&home).await;
+    chat.inject(to_people(Fault::FlowControlledStaff(vec!["ann".to_owned()])));
+    daemon.post(&[firing("node-1")]).await;
+    eventually("a pause", async || {
+        let ann = endpoint(&daemon, "ann").await;
+        (ann["reason"] == "throttled" && ann["paused_until"].is_string()).then_some(())
+    })
+    .await;
+    daemon.post(&[firing("node-2")]).await;
+    eventually("the others are told", async || {
+        let told = |call: &Call| call.content.text.contains("node-2");
+        let in_groups = chat.messages().iter().filter(|call| told(call)).count();
+        (in_groups == 3 && chat.chat("wang").iter().any(told)).then_some(())
+    })
+    .await;
+    assert_eq!(chat.chat("ann"), []);
+    assert_eq!(chat.chat("wang").len(), 2);
+    assert_eq!(endpoint(&daemon, "wang").await["reason"], Value::Null);
+    assert_eq!(
+        daemon.receiver("ops/group").await["endpoints"][0]["reason"],
+        Value::Null
+    );
+    let ann = daemon.receiver("ops/direct/ann").await;
+    assert_eq!((&ann["changes"], &ann["waits_for"]), (&json!(2), &json!("pause")));
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_for_one_of_several_people_is_made_for_fewer() {
+    let chat = chat().await;
+    let home = home(&chat, "direct: { app: alerts, users: [wang, ann, gone] }");
+    let daemon = Daemon::start(&home).await;
+    chat.inject(to_people(Fault::Code {
+        http_status: 400,
+        code: "staffId.notExisted".to_owned(),
+        message: None,
+    }));
+    daemon.post(&[firing("node-1")]).await;
+    eventually("everybody's answer", async || {
+        let gone = endpoint(&daemon, "gone").await;
+        (gone["reason"] == "refused_person").then_some(())
+    })
+    .await;
+    let calls = calls(&chat);
+    let whom: Vec<_> = calls.iter().map(to).collect();
+    assert_eq!(
+        whom,
+        [vec!["ann", "gone", "wang"], vec!["ann"], vec!["gone", "wang"]]
+    );
+    assert_eq!((chat.chat("ann").len(), chat.chat("wang").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_is_sent_to_people_again_once() {
+    let chat = chat().await;
+    let home = home(&chat, PEOPLE);
+    let daemon = Daemon::start(&home).await;
+    chat.inject(to_people(Fault::AcceptDrop));
+    daemon.post(&[firing("node-1")]).await;
+    daemon.everything_is_told().await;
+    for user in ["wang", "ann"] {
+        let shown = chat.chat(user);
+        assert_eq!(shown.len(), 2, "{}", gist(&chat.ledger()));
+        assert_eq!(shown[0].content, shown[1].content);
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_writes_to_each_and_says_what_came_of_it() {
+    let chat = chat().await;
+    let home = home(&chat, "bots: [ops], direct: { app: alerts, users: [wang, gone] }");
+    let output = {
+        let mut command = home.command("send");
+        command.arg("ops");
+        tokio::task::spawn_blocking(move || command.output().expect("the program runs"))
+    };
+    let output = output.await.expect("a task");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines[0], "ops: delivered ok");
+    assert!(lines[1].starts_with("direct/ops/gone: refused_person "), "{said}");
+    assert_eq!(lines[2], "direct/ops/wang: delivered ok");
+    assert_eq!(chat.chat("wang").len(), 1);
+}
