@@ -110,7 +110,6 @@ fn hunt(invariant: &str) {
 
 /// Also the campaign: `SIM_SEED=N` runs one seed, `SIM_MINUTES=M` or `SIM_SEEDS=COUNT` runs many, from `SIM_FROM` on.
 #[test]
-#[ignore = "one seed in about two thousand breaks a promise: docs/simulator.md"]
 fn fresh_seeds_break_no_promise() {
     let number = |name: &str| {
         std::env::var(name)
