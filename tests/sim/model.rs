@@ -93,6 +93,10 @@ pub(crate) fn story(heard: &[&Heard], expire_after: i64, now: Timestamp) -> Stor
     for heard in heard {
         let soon = heard.at - reader.ended_at <= DOUBT;
         reader.open |= reader.ended_at > 0 && soon != (heard.true_at - reader.ended_truly <= DOUBT);
+        if !soon {
+            // What was doubted is believed by now.
+            reader.doubted = None;
+        }
         if reader.story.truth == Truth::Firing && heard.at.max(shown) > reader.expires.0 - drift {
             // It may have expired before this came in: then what follows is the next episode.
             reader.story.begun = None;

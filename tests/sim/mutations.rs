@@ -115,7 +115,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "what fired and was over between two digests is dropped",
         file: "src/engine/told.rs",
         text: "    let Some(told) = told else {\n",
-        replacement: "    let Some(told) = told else {\n        if row.state == State::Resolved {\n            return None;\n        }\n",
+        replacement: "    let Some(told) = told else {\n        if record.state == State::Resolved {\n            return None;\n        }\n",
         caught_by: Invariant::NothingLost,
     },
     Mutation {

@@ -19,6 +19,8 @@ pub(crate) struct Timing {
     /// When each firing message was acknowledged, by its number.
     acknowledged: BTreeMap<(String, u64), u64>,
     all_until: u64,
+    /// Until when DingTalk refuses our address.
+    blocked_until: u64,
     /// Of each receiver, for what is urgent and for the rest.
     receivers: BTreeMap<String, (u64, u64)>,
     /// The bot through which each receiver was last told what may have arrived, and until when that was open.
@@ -58,6 +60,9 @@ impl Timing {
     /// Pauses are read from disk: they are kept there by the wall clock, which may have been set meanwhile, but for an
     /// hour at most.
     pub(crate) fn put_back(&mut self, now: u64) {
+        if self.blocked_until > now {
+            self.all_until = self.all_until.max(now + 60 * 60_000);
+        }
         for until in self.bots.values_mut().filter(|until| **until > now) {
             *until = (*until).max(now + 60 * 60_000);
         }
@@ -94,7 +99,8 @@ impl Timing {
             Outcome::Refused(Refused::Person) => GONE,
             Outcome::Quota | Outcome::Refused(_) => 60 * 60_000,
             Outcome::Blocked(span) => {
-                self.all_until = self.all_until.max(now + span.0);
+                self.blocked_until = self.blocked_until.max(now + span.0);
+                self.all_until = self.all_until.max(self.blocked_until);
                 0
             }
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => 0,
