@@ -100,7 +100,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what may have arrived is told by a new message",
         file: "src/engine/delivery.rs",
-        text: "Outcome::Unknown if repeats => self.keep_trying(name, message),",
+        text: "Outcome::Unknown if repeats => self.keep_trying(name, message, jitter),",
         replacement: "Outcome::Unknown if repeats => self.abandon(name, answer.outcome.as_str()),",
         caught_by: Invariant::DoubtKeepsItsMessage,
     },
@@ -135,7 +135,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what failed counts as told",
         file: "src/engine/delivery.rs",
-        text: "            Outcome::Retry | Outcome::Unknown => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name);\n            }\n",
+        text: "            Outcome::Retry | Outcome::Unknown => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name, jitter);\n            }\n",
         replacement: "            Outcome::Retry | Outcome::Unknown => self.delivered(name, message),\n",
         caught_by: Invariant::NothingLost,
     },
