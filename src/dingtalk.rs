@@ -45,6 +45,27 @@ pub(crate) const GROUP_READ_PATH: &str = "/v1.0/robot/groupMessages/query";
 /// The path of the call that takes messages to a group back.
 pub(crate) const GROUP_RECALL_PATH: &str = "/v1.0/robot/groupMessages/recall";
 
+/// The path of the older call that gives an app its access token.
+pub(crate) const OLDER_TOKEN_PATH: &str = "/gettoken";
+
+/// The path of the call that looks somebody up by mobile number.
+pub(crate) const BY_MOBILE_PATH: &str = "/topapi/v2/user/getbymobile";
+
+/// The path of the call that looks somebody up by `unionId`.
+pub(crate) const BY_UNION_ID_PATH: &str = "/topapi/user/getbyunionid";
+
+/// The path of the call that sends a work notice.
+pub(crate) const NOTICE_SEND_PATH: &str = "/topapi/message/corpconversation/asyncsend_v2";
+
+/// The path of the call that says how far a work notice is.
+pub(crate) const NOTICE_PROGRESS_PATH: &str = "/topapi/message/corpconversation/getsendprogress";
+
+/// The path of the call that says what became of a work notice.
+pub(crate) const NOTICE_OUTCOME_PATH: &str = "/topapi/message/corpconversation/getsendresult";
+
+/// The path of the call that takes a work notice back.
+pub(crate) const NOTICE_RECALL_PATH: &str = "/topapi/message/corpconversation/recall";
+
 /// The header of an app's access token.
 pub(crate) const TOKEN_HEADER: &str = "x-acs-dingtalk-access-token";
 

@@ -1,4 +1,4 @@
-//! A stand-in for DingTalk's webhook and the API of its apps, for tests, demonstrations and trying out templates.
+//! A stand-in for DingTalk's webhook and the APIs of its apps, for tests, demonstrations and trying out templates.
 //!
 //! It is stricter than the original wherever that is not documented, so that what passes here passes there:
 //! signatures, clock, keyword, size, 20 calls a minute with a penalty, `msgUuid` folding; for apps the life of a token,
@@ -8,6 +8,7 @@
 //! - [`rules`] decides: a plain value, told the time, without any I/O
 //! - [`apps`] knows the apps and their tokens, `robot` what their bots say, [`people`] to whom, `receipts` who has
 //!   read it and what was recalled
+//! - `oapi` is what the older calls have in common, `directory` looks people up, `notices` are work notices
 //! - [`content`] reads the five message types
 //! - [`fault`] says what can be made to go wrong
 //! - `http` carries requests to it and answers, or what is left of them, back
@@ -22,6 +23,11 @@
 //! | `POST /v1.0/robot/groupMessages/query` | who has read a message to a group |
 //! | `POST /v1.0/robot/otoMessages/batchRecall` | takes messages to people back |
 //! | `POST /v1.0/robot/groupMessages/recall` | takes messages to a group back |
+//! | `GET /gettoken` | an app's access token, as it was asked for before |
+//! | `POST /topapi/v2/user/getbymobile`, `POST /topapi/user/getbyunionid` | look people up |
+//! | `POST /topapi/message/corpconversation/asyncsend_v2` | an app's work notice |
+//! | `POST /topapi/message/corpconversation/getsendprogress`, `…/getsendresult` | what became of it |
+//! | `POST /topapi/message/corpconversation/recall` | takes it back |
 //! | `GET /` | the chats; `/#GROUP` opens that of a group, `/#@USER_ID` that of a person |
 //! | `GET`, `DELETE /_sim/messages` | every message, with `?after=NUMBER` the later ones; empties the chats |
 //! | `POST /_sim/read` | `{"person": "USER_ID"}` reads the own chat, with `"group": "NAME"` that of a group |
@@ -35,9 +41,14 @@
 //! characters of its token.
 
 pub mod apps;
+#[cfg(test)]
+mod caller;
 pub mod content;
+mod directory;
 pub mod fault;
 mod http;
+mod notices;
+mod oapi;
 pub mod people;
 mod receipts;
 mod robot;
@@ -117,7 +128,7 @@ pub struct SimulatorArgs {
     #[arg(long = "bot", value_name = "NAME[@GROUP]:TOKEN[:SECRET[:KEYWORD]]")]
     pub bots: Vec<SimulatedBot>,
     /// An app, may be repeated
-    #[arg(long = "app", value_name = "NAME:KEY:SECRET[:ROBOT_CODE]")]
+    #[arg(long = "app", value_name = "NAME:KEY:SECRET[:ROBOT_CODE[:AGENT_ID]]")]
     pub apps: Vec<SimulatedApp>,
     /// A group the bot of an app is in, may be repeated
     #[arg(long = "group", value_name = "APP@GROUP:CONVERSATION")]
@@ -192,7 +203,7 @@ impl FromStr for SimulatedBot {
     }
 }
 
-/// An app of the stand-in, written `NAME:KEY:SECRET[:ROBOT_CODE]`.
+/// An app of the stand-in, written `NAME:KEY:SECRET[:ROBOT_CODE[:AGENT_ID]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatedApp {
     /// Shown as the sender.
@@ -203,32 +214,34 @@ pub struct SimulatedApp {
     pub secret: Secret,
     /// Its `robotCode`.
     pub robot_code: String,
+    /// Its `agent_id`, without which it sends no work notices.
+    pub agent_id: Option<u64>,
 }
 
 /// An app that is not written as it should be. The text is not repeated: it holds a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an app is written `NAME:KEY:SECRET[:ROBOT_CODE]`")]
+#[error("an app is written `NAME:KEY:SECRET[:ROBOT_CODE[:AGENT_ID]]`, with a number for the last")]
 pub struct SimulatedAppError;
 
 impl FromStr for SimulatedApp {
     type Err = SimulatedAppError;
 
     fn from_str(text: &str) -> Result<Self, SimulatedAppError> {
-        let fields: Vec<&str> = text.split(':').collect();
-        if fields.iter().any(|field| field.is_empty()) {
-            return Err(SimulatedAppError);
-        }
-        let (name, key, secret, robot_code) = match fields[..] {
-            [name, key, secret] => (name, key, secret, key),
-            [name, key, secret, robot_code] => (name, key, secret, robot_code),
-            _ => return Err(SimulatedAppError),
+        let mut fields = text.split(':');
+        let mut field = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
+        let name = field().ok_or(SimulatedAppError)?;
+        let key = field().ok_or(SimulatedAppError)?;
+        let app = Self {
+            name,
+            secret: field().map(Secret::new).ok_or(SimulatedAppError)?,
+            robot_code: field().unwrap_or_else(|| key.clone()),
+            agent_id: field()
+                .map(|id| id.parse())
+                .transpose()
+                .map_err(|_| SimulatedAppError)?,
+            key,
         };
-        Ok(Self {
-            name: name.to_owned(),
-            key: key.to_owned(),
-            secret: Secret::new(secret),
-            robot_code: robot_code.to_owned(),
-        })
+        fields.next().map_or(Ok(app), |_| Err(SimulatedAppError))
     }
 }
 
@@ -472,7 +485,9 @@ mod tests {
         let app = read("ops:ding1:s3cret").unwrap();
         assert_eq!((app.name.as_str(), app.robot_code.as_str()), ("ops", "ding1"));
         assert_eq!(read("ops:ding1:s3cret:robot").unwrap().robot_code, "robot");
-        for wrong in ["", "ops", "ops:ding1", "ops::s", "ops:k:s:r:x"] {
+        let app = read("ops:ding1:s3cret::123").unwrap();
+        assert_eq!((app.robot_code.as_str(), app.agent_id), ("ding1", Some(123)));
+        for wrong in ["", "ops", "ops:ding1", "ops::s", "ops:k:s:r:x", "ops:k:s:r:1:2"] {
             assert_eq!(read(wrong), Err(SimulatedAppError), "{wrong}");
         }
         let group = "ops@on call:cid1==".parse::<SimulatedGroup>().unwrap();

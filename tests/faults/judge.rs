@@ -390,6 +390,7 @@ mod tests {
             same_bytes: None,
             shown: true,
             query_key: None,
+            notice: false,
             read_by: Vec::new(),
             recalled: false,
             marked: 0,

@@ -91,6 +91,21 @@ struct Token {
     ends_at: Tick,
 }
 
+/// A token that is handed out.
+pub(super) struct Issued {
+    pub(super) text: Secret,
+    pub(super) life: Span,
+}
+
+/// Why none is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoToken {
+    /// There is no such app, or it has another secret.
+    WrongSecret,
+    /// It asks too often.
+    TooFast,
+}
+
 /// Who the bot of a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -155,22 +170,31 @@ impl Apps {
             })
         };
         let (key, secret) = (member("appKey")?, member("appSecret")?);
+        let token = self.issue(key, secret, now).map_err(|error| match error {
+            NoToken::TooFast => too_fast(),
+            NoToken::WrongSecret => wrong("invalidClientIdOrSecret", "无效的clientId或者clientSecret"),
+        })?;
+        Ok(json!({"accessToken": token.text.expose(), "expireIn": token.life.0 / 1000}))
+    }
+
+    /// The token of an app that shows its secret, whichever call asks for it.
+    pub(super) fn issue(&mut self, key: &str, secret: &str, now: Now) -> Result<Issued, NoToken> {
         if self.accept_any && !self.known.contains_key(key) {
             self.add(SimulatedApp {
                 name: last_four(key),
                 key: key.to_owned(),
                 secret: Secret::new(secret),
                 robot_code: key.to_owned(),
+                agent_id: None,
             });
         }
         let (life, window) = (self.scaled(TOKEN_LIFE), self.scaled(WINDOW));
-        let refused = || wrong("invalidClientIdOrSecret", "无效的clientId或者clientSecret");
-        let state = self.known.get_mut(key).ok_or_else(refused)?;
+        let state = self.known.get_mut(key).ok_or(NoToken::WrongSecret)?;
         if state.token_calls.arrive(now.tick, window) > CALLS_PER_WINDOW_MAX {
-            return Err(too_fast());
+            return Err(NoToken::TooFast);
         }
         if state.app.secret.expose() != secret {
-            return Err(refused());
+            return Err(NoToken::WrongSecret);
         }
         let text = match &state.token {
             Some(token) if now.tick < token.ends_at => token.text.clone(),
@@ -180,12 +204,21 @@ impl Apps {
                 Secret::new(hex(&Sha256::digest(made)))
             }
         };
-        let answer = json!({"accessToken": text.expose(), "expireIn": life.0 / 1000});
         state.token = Some(Token {
-            text,
+            text: text.clone(),
             ends_at: now.tick.plus(life),
         });
-        Ok(answer)
+        Ok(Issued { text, life })
+    }
+
+    /// The key of the app that has this token.
+    pub(super) fn holder(&self, token: &str, now: Now) -> Option<String> {
+        let has_it = |state: &&AppState| {
+            let own = state.token.as_ref();
+            own.is_some_and(|own| own.text.expose() == token && now.tick < own.ends_at)
+        };
+        let state = self.known.values().find(has_it)?;
+        Some(state.app.key.clone())
     }
 
     /// The key of the app whose token a request of this method shows.
@@ -207,26 +240,24 @@ impl Apps {
                 "Request header 'x-acs-dingtalk-access-token' is required.",
             )
         })?;
-        let has_it = |state: &&AppState| {
-            let token = state.token.as_ref();
-            token.is_some_and(|token| token.text.expose() == shown && now.tick < token.ends_at)
-        };
-        let state = self.known.values().find(has_it);
-        let state = state.ok_or_else(|| wrong("InvalidAuthentication", "不合法的access_token"))?;
-        Ok(state.app.key.clone())
+        let holder = self.holder(shown, now);
+        holder.ok_or_else(|| wrong("InvalidAuthentication", "不合法的access_token"))
     }
 
-    /// Counts a call of the API at this path and refuses it when there are too many.
-    pub(super) fn hurry(&mut self, key: &str, path: &str, now: Now) -> Result<(), Refusal> {
+    /// Counts a call of the API at this path, and says whether there are too many.
+    pub(super) fn hurries(&mut self, key: &str, path: &str, now: Now) -> bool {
         let window = self.scaled(WINDOW);
         let calls = (self.known.get_mut(key)).map_or(0, |state| {
             let calls = state.calls.entry(path.to_owned()).or_default();
             calls.arrive(now.tick, window)
         });
-        if calls > CALLS_PER_WINDOW_MAX {
-            return Err(too_fast());
-        }
-        Ok(())
+        calls > CALLS_PER_WINDOW_MAX
+    }
+
+    /// Whether this is the app's `agent_id`. One that nobody configured has any.
+    pub(super) fn is_agent(&self, key: &str, agent_id: u64) -> bool {
+        let app = self.known.get(key).map(|state| &state.app);
+        app.is_some_and(|app| app.agent_id.map_or(self.accept_any, |own| own == agent_id))
     }
 
     /// Whose bot this is, seen by the app that calls.
@@ -272,7 +303,8 @@ impl Apps {
     }
 }
 
-fn too_fast() -> Refusal {
+/// The app calls this API too often.
+pub(super) fn too_fast() -> Refusal {
     Refusal::new(
         403,
         "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi",

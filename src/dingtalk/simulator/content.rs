@@ -12,7 +12,7 @@ const MENTIONS_MAX: usize = 50;
 /// What a group would show of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Content {
-    /// `text`, `link`, `markdown`, `actionCard` or `feedCard`.
+    /// `text`, `link`, `markdown`, `actionCard` or `feedCard`; of work notices `action_card` and `oa`, too.
     pub msgtype: String,
     /// The notification line; in the bubble only for links. A feed has none: its first entry's stands for it.
     pub title: String,
@@ -174,7 +174,8 @@ impl Content {
     }
 }
 
-fn text(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
+/// A text that is not empty.
+pub(super) fn text(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
     match object.get(name) {
         Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
         _ if parent == name => Err(Malformed::Missing(name.to_owned())),
@@ -183,7 +184,7 @@ fn text(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String,
 }
 
 /// Refuses members that the protocol does not have.
-fn known(object: &Map<String, Value>, parent: &str, names: &[&str]) -> Result<(), Malformed> {
+pub(super) fn known(object: &Map<String, Value>, parent: &str, names: &[&str]) -> Result<(), Malformed> {
     match object.keys().find(|key| !names.contains(&key.as_str())) {
         Some(strange) => Err(Malformed::Invalid(format!("{parent}.{strange}"))),
         None => Ok(()),
@@ -191,7 +192,7 @@ fn known(object: &Map<String, Value>, parent: &str, names: &[&str]) -> Result<()
 }
 
 /// An address that the client opens: of the web, or its own.
-fn address(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
+pub(super) fn address(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
     let address = text(object, parent, name)?;
     let opens = address.split_once("://").is_some_and(|(scheme, rest)| {
         let scheme = scheme.to_ascii_lowercase();
@@ -205,7 +206,7 @@ fn address(object: &Map<String, Value>, parent: &str, name: &str) -> Result<Stri
 }
 
 /// The address of a picture, or a media id.
-fn picture_of(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
+pub(super) fn picture_of(object: &Map<String, Value>, parent: &str, name: &str) -> Result<String, Malformed> {
     let picture = text(object, parent, name)?;
     if picture.starts_with('@') {
         return Ok(picture);
@@ -250,7 +251,7 @@ fn entries(feed: &Map<String, Value>) -> Result<Vec<Link>, Malformed> {
 }
 
 /// A list of one object or more.
-fn list<'a>(
+pub(super) fn list<'a>(
     object: &'a Map<String, Value>,
     parent: &str,
     name: &str,

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dingtalk::PEOPLE_SEND_PATH;
+use crate::dingtalk::{NOTICE_SEND_PATH, PEOPLE_SEND_PATH};
 
 /// One way to go wrong. As JSON a word (`"html"`) or an object of one member (`{"http_status": 502}`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +113,9 @@ impl Fault {
     /// Whether it can happen to a call of this path.
     fn fits(&self, path: &str) -> bool {
         match self {
-            Self::InvalidStaff(_) | Self::FlowControlledStaff(_) => path == PEOPLE_SEND_PATH,
+            Self::InvalidStaff(_) | Self::FlowControlledStaff(_) => {
+                [PEOPLE_SEND_PATH, NOTICE_SEND_PATH].contains(&path)
+            }
             Self::Errcode { .. }
             | Self::Code { .. }
             | Self::Html

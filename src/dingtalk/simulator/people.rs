@@ -16,6 +16,9 @@ pub struct Recipient {
     pub name: String,
     /// What became of the message.
     pub fate: Fate,
+    /// Why a work notice was held back: the code in its result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u32>,
 }
 
 /// What became of a message to one person.
@@ -26,7 +29,7 @@ pub enum Fate {
     Told,
     /// Nobody has this `userId`.
     Unknown,
-    /// Held back because the person gets too many.
+    /// Held back because the person gets too many, or the same again.
     FlowControlled,
     /// The whole call was refused.
     Refused,
@@ -55,7 +58,18 @@ impl People {
             user_id: user_id.to_owned(),
             name: name.to_owned(),
             fate: Fate::Refused,
+            code: None,
         }
+    }
+
+    /// Everybody's `userId`.
+    pub(super) fn ids(&self) -> impl Iterator<Item = String> {
+        self.known.keys().cloned()
+    }
+
+    /// The first of whom this is true.
+    pub(super) fn find(&self, is_it: impl Fn(&SimulatedPerson) -> bool) -> Option<&SimulatedPerson> {
+        self.known.values().find(|person| is_it(person))
     }
 
     /// Gives each of them the message, unless there is no such person or a fault names them.

@@ -344,125 +344,70 @@ fn page(asked: &Map<String, Value>) -> Result<(usize, usize), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dingtalk::simulator::rules::{Reaction, Rules};
+    use crate::dingtalk::simulator::caller::Caller;
     use crate::dingtalk::{
         GROUP_READ_PATH, GROUP_RECALL_PATH, GROUP_SEND_PATH, PEOPLE_READ_PATH, PEOPLE_RECALL_PATH,
-        PEOPLE_SEND_PATH, TOKEN_PATH,
+        PEOPLE_SEND_PATH,
     };
 
-    const DAY: u64 = 24 * 60 * 60;
+    const DAY: u64 = 24 * 60 * 60 * 1000;
 
-    /// A stand-in whose apps `ding1` and `ding2` have been given tokens anew.
-    struct World {
-        rules: Rules,
-        seconds: u64,
+    /// Says something to Ann, Bao and nobody, and answers with its key.
+    fn tell_people(caller: &mut Caller) -> String {
+        let body = json!({
+            "robotCode": "ding1", "userIds": ["u1", "u2", "u404"], "msgKey": "sampleText",
+            "msgParam": r#"{"content":"hi"}"#,
+        });
+        let answer = caller.post("ding1", PEOPLE_SEND_PATH, &body);
+        answer["processQueryKey"].as_str().unwrap().to_owned()
     }
 
-    impl World {
-        fn new() -> Self {
-            let rules = Rules::new(SimulatorSettings {
-                apps: vec!["ops:ding1:s".parse().unwrap(), "other:ding2:s".parse().unwrap()],
-                groups: vec!["ops@on call:cid1".parse().unwrap()],
-                people: vec!["Ann:u1".parse().unwrap(), "Bao:u2".parse().unwrap()],
-                accept_any_token: false,
-                ..SimulatorSettings::default()
-            });
-            Self { rules, seconds: 0 }
-        }
+    fn tell_group(caller: &mut Caller) -> String {
+        let body = json!({
+            "robotCode": "ding1", "openConversationId": "cid1", "msgKey": "sampleText",
+            "msgParam": r#"{"content":"hi"}"#,
+        });
+        let answer = caller.post("ding1", GROUP_SEND_PATH, &body);
+        answer["processQueryKey"].as_str().unwrap().to_owned()
+    }
 
-        fn now(&self) -> Now {
-            Now {
-                tick: Tick(self.seconds * 1000),
-                time: Timestamp(1_790_000_000_000).plus(Span::seconds(self.seconds)),
-            }
-        }
+    fn read_by_people(caller: &mut Caller, app: &str, key: &str) -> Value {
+        let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
+        let query = format!("robotCode={app}&processQueryKey={key}");
+        caller.get(app, PEOPLE_READ_PATH, &query)
+    }
 
-        fn call(&mut self, app: &str, path: &str, query: &str, body: &Value) -> Value {
-            let asked = json!({"appKey": app, "appSecret": "s"});
-            let token = self.say(TOKEN_PATH, "", None, &asked);
-            self.say(path, query, token["accessToken"].as_str(), body)
-        }
-
-        fn say(&mut self, path: &str, query: &str, token: Option<&str>, body: &Value) -> Value {
-            let body = body.to_string();
-            let request = Request {
-                method: if query.is_empty() { "POST" } else { "GET" },
-                path,
-                query,
-                content_type: Some("application/json"),
-                token,
-                body: body.as_bytes(),
-            };
-            let now = self.now();
-            let Reaction { reply, .. } = self.rules.receive(&request, now);
-            serde_json::from_str(&reply.body).unwrap()
-        }
-
-        /// Says something to Ann, Bao and nobody, and answers with its key.
-        fn tell_people(&mut self) -> String {
-            let body = json!({
-                "robotCode": "ding1", "userIds": ["u1", "u2", "u404"], "msgKey": "sampleText",
-                "msgParam": r#"{"content":"hi"}"#,
-            });
-            self.call("ding1", PEOPLE_SEND_PATH, "", &body)["processQueryKey"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        }
-
-        fn tell_group(&mut self) -> String {
-            let body = json!({
-                "robotCode": "ding1", "openConversationId": "cid1", "msgKey": "sampleText",
-                "msgParam": r#"{"content":"hi"}"#,
-            });
-            self.call("ding1", GROUP_SEND_PATH, "", &body)["processQueryKey"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        }
-
-        fn read_by_people(&mut self, app: &str, key: &str) -> Value {
-            let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
-            self.call(
-                app,
-                PEOPLE_READ_PATH,
-                &format!("robotCode={app}&processQueryKey={key}"),
-                &Value::Null,
-            )
-        }
-
-        fn recall(&mut self, keys: &[&str]) -> Value {
-            let body = json!({"robotCode": "ding1", "processQueryKeys": keys});
-            self.call("ding1", PEOPLE_RECALL_PATH, "", &body)
-        }
+    fn recall(caller: &mut Caller, keys: &[&str]) -> Value {
+        let body = json!({"robotCode": "ding1", "processQueryKeys": keys});
+        caller.post("ding1", PEOPLE_RECALL_PATH, &body)
     }
 
     #[test]
     fn who_of_the_people_has_read_is_told_for_a_day() {
-        let mut world = World::new();
-        let key = world.tell_people();
-        let at = world.now().time;
-        assert_eq!(world.rules.read("u2", None, at), 1);
-        assert_eq!(world.rules.read("u2", None, at), 0);
-        world.seconds = DAY;
+        let mut caller = Caller::new();
+        let key = tell_people(&mut caller);
+        let at = caller.now().time;
+        assert_eq!(caller.rules.read("u2", None, at), 1);
+        assert_eq!(caller.rules.read("u2", None, at), 0);
+        caller.ms = DAY;
         assert_eq!(
-            world.read_by_people("ding1", &key),
+            read_by_people(&mut caller, "ding1", &key),
             json!({"sendStatus": "SUCCESS", "messageReadInfoList": [
                 {"userId": "u1", "name": "Ann", "readStatus": "UNREAD", "readTimestamp": 0},
                 {"userId": "u2", "name": "Bao", "readStatus": "READ", "readTimestamp": at.0},
             ]})
         );
-        world.seconds += 1;
+        caller.ms += 1000;
         assert_eq!(
-            world.read_by_people("ding1", &key)["code"],
+            read_by_people(&mut caller, "ding1", &key)["code"],
             "processQueryKey.expireTime"
         );
         assert_eq!(
-            world.read_by_people("ding1", "nonsense")["code"],
+            read_by_people(&mut caller, "ding1", "nonsense")["code"],
             "invalid.processQueryKey"
         );
         assert_eq!(
-            world.read_by_people("ding2", &key)["code"],
+            read_by_people(&mut caller, "ding2", &key)["code"],
             "invalid.processQueryKey"
         );
         for (query, code) in [
@@ -473,39 +418,36 @@ mod tests {
             ),
             ("robotCode=ding1", "invalidParameter.processQueryKey.missing"),
         ] {
-            assert_eq!(
-                world.call("ding1", PEOPLE_READ_PATH, query, &Value::Null)["code"],
-                code
-            );
+            assert_eq!(caller.get("ding1", PEOPLE_READ_PATH, query)["code"], code);
         }
-        let call = world.rules.calls(0).next().unwrap();
+        let call = caller.rules.calls(0).next().unwrap();
         assert_eq!(call.read_by, ["u2"]);
     }
 
     #[test]
     fn a_key_that_is_not_escaped_in_a_query_is_not_found() {
-        let mut world = World::new();
+        let mut caller = Caller::new();
         let query = loop {
-            let key = world.tell_people();
+            let key = tell_people(&mut caller);
             if key.contains('+') {
                 break format!("robotCode=ding1&processQueryKey={key}");
             }
-            world.seconds += 1;
+            caller.ms += 1000;
         };
         assert_eq!(
-            world.call("ding1", PEOPLE_READ_PATH, &query, &Value::Null)["code"],
+            caller.get("ding1", PEOPLE_READ_PATH, &query)["code"],
             "invalid.processQueryKey"
         );
     }
 
     #[test]
     fn the_readers_in_a_group_come_page_by_page() {
-        let mut world = World::new();
-        let key = world.tell_group();
-        let at = world.now().time;
+        let mut caller = Caller::new();
+        let key = tell_group(&mut caller);
+        let at = caller.now().time;
         for person in ["u1", "u2", "u3"] {
-            assert_eq!(world.rules.read(person, None, at), 0);
-            assert_eq!(world.rules.read(person, Some("on call"), at), 1);
+            assert_eq!(caller.rules.read(person, None, at), 0);
+            assert_eq!(caller.rules.read(person, Some("on call"), at), 1);
         }
         let mut ask = |more: Value| {
             let mut body =
@@ -513,7 +455,7 @@ mod tests {
             body.as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
-            world.call("ding1", GROUP_READ_PATH, "", &body)
+            caller.post("ding1", GROUP_READ_PATH, &body)
         };
         let first = ask(json!({"maxResults": 2}));
         assert_eq!(
@@ -547,33 +489,36 @@ mod tests {
 
     #[test]
     fn what_is_recalled_is_gone_and_a_recall_can_fail_in_part() {
-        let mut world = World::new();
-        let old = world.tell_people();
-        world.seconds = DAY + 1;
-        let (key, group) = (world.tell_people(), world.tell_group());
+        let mut caller = Caller::new();
+        let old = tell_people(&mut caller);
+        caller.ms = DAY + 1;
+        let (key, group) = (tell_people(&mut caller), tell_group(&mut caller));
         assert_eq!(
-            world.recall(&[&key, &old, &group, "k"]),
+            recall(&mut caller, &[&key, &old, &group, "k"]),
             json!({"successResult": [key], "failedResult": {
                 &old: "robot.processQueryKey.expired", &group: "invalid.processQueryKey", "k": "invalid.processQueryKey",
             }})
         );
-        assert_eq!(world.read_by_people("ding1", &key)["sendStatus"], "RECALLED");
-        assert_eq!(world.recall(&[&key])["successResult"], json!([]));
+        assert_eq!(
+            read_by_people(&mut caller, "ding1", &key)["sendStatus"],
+            "RECALLED"
+        );
+        assert_eq!(recall(&mut caller, &[&key])["successResult"], json!([]));
         let in_group = json!({
             "robotCode": "ding1", "openConversationId": "cid1", "processQueryKeys": [group],
         });
         assert_eq!(
-            world.call("ding1", GROUP_RECALL_PATH, "", &in_group)["successResult"],
+            caller.post("ding1", GROUP_RECALL_PATH, &in_group)["successResult"],
             json!([group])
         );
-        let recalled: Vec<_> = world.rules.calls(0).map(|call| call.recalled).collect();
+        let recalled: Vec<_> = caller.rules.calls(0).map(|call| call.recalled).collect();
         assert_eq!(recalled, [false, true, true]);
         // Nobody can read what is gone.
-        let at = world.now().time;
-        assert_eq!(world.rules.read("u1", None, at), 1);
-        assert_eq!(world.rules.calls(0).next().unwrap().read_by, ["u1"]);
+        let at = caller.now().time;
+        assert_eq!(caller.rules.read("u1", None, at), 1);
+        assert_eq!(caller.rules.calls(0).next().unwrap().read_by, ["u1"]);
         let numbers = |up_to, after| {
-            let marked = world.rules.marked(up_to, after);
+            let marked = caller.rules.marked(up_to, after);
             marked.map(|call| call.number).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -584,7 +529,7 @@ mod tests {
 
     #[test]
     fn what_the_api_refuses_to_recall_is_refused_with_its_code() {
-        let mut world = World::new();
+        let mut caller = Caller::new();
         let many = vec!["k"; 21];
         for (path, body, code) in [
             (
@@ -613,8 +558,8 @@ mod tests {
                 "miss.openConversationId",
             ),
         ] {
-            assert_eq!(world.call("ding1", path, "", &body)["code"], code);
+            assert_eq!(caller.post("ding1", path, &body)["code"], code);
         }
-        assert_eq!(world.rules.calls(0).count(), 0);
+        assert_eq!(caller.rules.calls(0).count(), 0);
     }
 }

@@ -50,7 +50,6 @@ struct Group {
 pub(super) struct Robots {
     /// By conversation.
     groups: BTreeMap<String, Group>,
-    people: People,
     accept_any: bool,
 }
 
@@ -68,7 +67,6 @@ impl Robots {
         }
         Self {
             groups,
-            people: People::new(settings),
             accept_any: settings.accept_any_token,
         }
     }
@@ -78,6 +76,7 @@ impl Robots {
         &self,
         audience: Audience,
         apps: &Apps,
+        people: &People,
         key: &str,
         request: &Request<'_>,
     ) -> Result<Message, Refusal> {
@@ -90,7 +89,7 @@ impl Robots {
                 let group = self.group(&apps.name(key), conversation)?;
                 (conversation.to_owned(), group, Vec::new())
             }
-            Audience::People => (String::new(), String::new(), self.recipients(&body)?),
+            Audience::People => (String::new(), String::new(), recipients(people, &body)?),
         };
         Ok(Message {
             audience,
@@ -113,43 +112,24 @@ impl Robots {
             )),
         }
     }
+}
 
-    /// The people of a call. What the original does with a person who is named twice is not documented.
-    fn recipients(&self, body: &Map<String, Value>) -> Result<Vec<Recipient>, Refusal> {
-        let ids = body.get("userIds").and_then(Value::as_array);
-        let ids = ids.filter(|ids| !ids.is_empty());
-        let ids = ids.ok_or_else(|| wrong("invalidParameter.userIds.empty", "userIds is empty"))?;
-        if ids.len() > PEOPLE_PER_CALL_MAX {
-            return Err(wrong("invalidParameter.userIds.overMax", "userIds are too many"));
-        }
-        let ids: Option<Vec<&str>> = ids
-            .iter()
-            .map(|id| id.as_str().filter(|id| !id.is_empty()))
-            .collect();
-        let ids = ids.ok_or_else(|| wrong("invalidParameter.userId.empty", "a userId is empty"))?;
-        if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
-            return Err(wrong("illegal.receivers", "a userId is there twice"));
-        }
-        Ok(ids.into_iter().map(|id| self.people.recipient(id)).collect())
-    }
-
+impl Message {
     /// Tells them, and says what is answered.
-    pub(super) fn tell(&self, message: &mut Message, fault: Option<&Fault>, query_key: &str) -> Value {
-        match message.audience {
+    pub(super) fn tell(&mut self, people: &People, fault: Option<&Fault>, query_key: &str) -> Value {
+        match self.audience {
             Audience::Group => json!({"processQueryKey": query_key}),
             Audience::People => {
-                self.people.tell(&mut message.people, fault);
+                people.tell(&mut self.people, fault);
                 json!({
                     "processQueryKey": query_key,
-                    "invalidStaffIdList": with_fate(&message.people, Fate::Unknown),
-                    "flowControlledStaffIdList": with_fate(&message.people, Fate::FlowControlled),
+                    "invalidStaffIdList": with_fate(&self.people, Fate::Unknown),
+                    "flowControlledStaffIdList": with_fate(&self.people, Fate::FlowControlled),
                 })
             }
         }
     }
-}
 
-impl Message {
     /// Whether anybody sees it.
     pub(super) fn is_shown(&self) -> bool {
         match self.audience {
@@ -157,6 +137,25 @@ impl Message {
             Audience::People => self.people.iter().any(|person| person.fate == Fate::Told),
         }
     }
+}
+
+/// The people of a call. What the original does with a person who is named twice is not documented.
+fn recipients(people: &People, body: &Map<String, Value>) -> Result<Vec<Recipient>, Refusal> {
+    let ids = body.get("userIds").and_then(Value::as_array);
+    let ids = ids.filter(|ids| !ids.is_empty());
+    let ids = ids.ok_or_else(|| wrong("invalidParameter.userIds.empty", "userIds is empty"))?;
+    if ids.len() > PEOPLE_PER_CALL_MAX {
+        return Err(wrong("invalidParameter.userIds.overMax", "userIds are too many"));
+    }
+    let ids: Option<Vec<&str>> = ids
+        .iter()
+        .map(|id| id.as_str().filter(|id| !id.is_empty()))
+        .collect();
+    let ids = ids.ok_or_else(|| wrong("invalidParameter.userId.empty", "a userId is empty"))?;
+    if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
+        return Err(wrong("illegal.receivers", "a userId is there twice"));
+    }
+    Ok(ids.into_iter().map(|id| people.recipient(id)).collect())
 }
 
 /// A member that is a text and not empty.

@@ -13,16 +13,20 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::{Now, Span, Tick, Timestamp};
-use crate::dingtalk::simulator::apps::{AppStats, Apps, Refusal};
+use crate::dingtalk::simulator::apps::{self, AppStats, Apps, Refusal};
 use crate::dingtalk::simulator::content::{Content, Malformed};
+use crate::dingtalk::simulator::directory::{By, look_up};
 use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
-use crate::dingtalk::simulator::people::Recipient;
+use crate::dingtalk::simulator::notices::{self, Notice, Notices};
+use crate::dingtalk::simulator::oapi::{self, Refused};
+use crate::dingtalk::simulator::people::{People, Recipient};
 use crate::dingtalk::simulator::receipts::{Question, Receipts, query_key};
 use crate::dingtalk::simulator::robot::{Audience, Robots};
 use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
 use crate::dingtalk::{
-    BODY_BYTES_MAX, GROUP_READ_PATH, GROUP_RECALL_PATH, GROUP_SEND_PATH, PEOPLE_READ_PATH,
-    PEOPLE_RECALL_PATH, PEOPLE_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign,
+    BODY_BYTES_MAX, BY_MOBILE_PATH, BY_UNION_ID_PATH, GROUP_READ_PATH, GROUP_RECALL_PATH, GROUP_SEND_PATH,
+    NOTICE_OUTCOME_PATH, NOTICE_PROGRESS_PATH, NOTICE_RECALL_PATH, NOTICE_SEND_PATH, OLDER_TOKEN_PATH,
+    PEOPLE_READ_PATH, PEOPLE_RECALL_PATH, PEOPLE_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign,
 };
 use crate::secret::Secret;
 
@@ -122,6 +126,9 @@ pub struct Call {
     /// The `processQueryKey` answered, if any.
     #[serde(rename = "processQueryKey", skip_serializing_if = "Option::is_none")]
     pub query_key: Option<String>,
+    /// A work notice.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub notice: bool,
     /// Who has read it since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read_by: Vec<String>,
@@ -257,7 +264,9 @@ pub struct Rules {
     /// By token.
     bots: BTreeMap<String, BotState>,
     apps: Apps,
+    people: People,
     robots: Robots,
+    notices: Notices,
     receipts: Receipts,
     accept_any_token: bool,
     time_scale: u64,
@@ -287,7 +296,9 @@ impl Rules {
     pub fn new(settings: SimulatorSettings) -> Self {
         Self {
             apps: Apps::new(&settings),
+            people: People::new(&settings),
             robots: Robots::new(&settings),
+            notices: Notices::new(&settings),
             receipts: Receipts::new(&settings),
             bots: settings
                 .bots
@@ -320,6 +331,13 @@ impl Rules {
             PEOPLE_READ_PATH => self.receive_question(request, now, Question::Read(Audience::People)),
             GROUP_RECALL_PATH => self.receive_question(request, now, Question::Recall(Audience::Group)),
             PEOPLE_RECALL_PATH => self.receive_question(request, now, Question::Recall(Audience::People)),
+            OLDER_TOKEN_PATH => oapi::reply(oapi::token(&mut self.apps, request, now)).whole(),
+            BY_MOBILE_PATH => self.receive_look_up(request, now, By::Mobile),
+            BY_UNION_ID_PATH => self.receive_look_up(request, now, By::UnionId),
+            NOTICE_SEND_PATH => self.receive_notice(request, now),
+            NOTICE_PROGRESS_PATH => self.receive_notice_question(request, now, notices::Question::Progress),
+            NOTICE_OUTCOME_PATH => self.receive_notice_question(request, now, notices::Question::Outcome),
+            NOTICE_RECALL_PATH => self.receive_notice_question(request, now, notices::Question::Recall),
             _ if request.path.starts_with("/v1.0/") => Refusal::no_such_path().reply().whole(),
             _ => code(&Code(404, "请求的URI地址不存在".to_owned())).whole(),
         }
@@ -335,13 +353,16 @@ impl Rules {
         call.bot = self.apps.name(&key);
         let fault = self.faults.take(&call.bot, request.path);
         call.fault = fault.as_ref().map(Fault::as_str);
-        let hurried = self.apps.hurry(&key, request.path, now);
+        let hurries = self.apps.hurries(&key, request.path, now);
         // What it says is worth showing whatever becomes of it.
-        let mut read = self.robots.read(audience, &self.apps, &key, request);
-        let reply = match (hurried, &mut read) {
-            (Ok(()), Ok(message)) if fault.as_ref().is_none_or(Fault::follows_rules) => {
+        let mut read = self
+            .robots
+            .read(audience, &self.apps, &self.people, &key, request);
+        let reply = match &mut read {
+            _ if hurries => apps::too_fast().reply(),
+            Ok(message) if fault.as_ref().is_none_or(Fault::follows_rules) => {
                 let query_key = query_key(call.number);
-                let answer = self.robots.tell(message, fault.as_ref(), &query_key);
+                let answer = message.tell(&self.people, fault.as_ref(), &query_key);
                 call.shown = message.is_shown();
                 call.query_key = Some(query_key);
                 self.receipts.record(call.number, &key, message, now.tick);
@@ -350,18 +371,13 @@ impl Rules {
                 }
                 Reply::json(200, &answer)
             }
-            (Ok(()), Ok(_)) => Reply::json(200, &json!({})),
-            (Err(refusal), _) => refusal.reply(),
-            (Ok(()), Err(refusal)) => refusal.reply(),
+            Ok(_) => Reply::json(200, &json!({})),
+            Err(refusal) => refusal.reply(),
         };
         if let Ok(message) = read {
             (call.group, call.people, call.content) = (message.group, message.people, message.content);
         }
-        let reaction = match fault {
-            Some(fault) => spoil(fault, reply),
-            None => reply.whole(),
-        };
-        self.close(call, reaction)
+        self.close(call, answered(fault, reply))
     }
 
     /// A call of an app that asks about its messages, or takes them back. It is counted, and not in the ledger.
@@ -375,7 +391,8 @@ impl Rules {
             Err(refusal) => return refusal.reply().whole(),
         };
         let fault = self.faults.take(&self.apps.name(&key), request.path);
-        let mut answer = self.apps.hurry(&key, request.path, now).map(|()| json!({}));
+        let hurries = self.apps.hurries(&key, request.path, now);
+        let mut answer = (!hurries).then(|| json!({})).ok_or_else(apps::too_fast);
         if fault.as_ref().is_none_or(Fault::follows_rules) {
             answer = answer
                 .and_then(|_| self.receipts.answer(question, &self.apps, &key, request, now))
@@ -388,15 +405,94 @@ impl Rules {
             Ok(answer) => Reply::json(200, &answer),
             Err(refusal) => refusal.reply(),
         };
-        match fault {
-            Some(fault) => spoil(fault, reply),
-            None => reply.whole(),
+        answered(fault, reply)
+    }
+
+    /// A call of an app that looks somebody up. It is counted, and not in the ledger.
+    fn receive_look_up(&mut self, request: &Request<'_>, now: Now, by: By) -> Reaction {
+        let key = match oapi::admit(&self.apps, request, now) {
+            Ok(key) => key,
+            Err(refused) => return oapi::reply(Err(refused)).whole(),
+        };
+        let fault = self.faults.take(&self.apps.name(&key), request.path);
+        let answer = if self.apps.hurries(&key, request.path, now) {
+            Err(Refused::too_fast())
+        } else {
+            look_up(by, &self.people, request)
+        };
+        answered(fault, oapi::reply(answer))
+    }
+
+    /// A call of an app that sends a work notice.
+    fn receive_notice(&mut self, request: &Request<'_>, now: Now) -> Reaction {
+        let mut call = self.enter(request, now.time);
+        call.notice = true;
+        let key = match oapi::admit(&self.apps, request, now) {
+            Ok(key) => key,
+            Err(refused) => return self.close(call, oapi::reply(Err(refused)).whole()),
+        };
+        call.bot = self.apps.name(&key);
+        let fault = self.faults.take(&call.bot, request.path);
+        call.fault = fault.as_ref().map(Fault::as_str);
+        let hurries = self.apps.hurries(&key, request.path, now);
+        // What it says is worth showing whatever becomes of it.
+        let mut read = Notice::read(&self.apps, &self.people, &key, request);
+        let answer = match &mut read {
+            _ if hurries => Err(Refused::too_fast()),
+            Ok(notice) if fault.as_ref().is_none_or(Fault::follows_rules) => {
+                let sender = notices::Sender {
+                    app: &key,
+                    number: call.number,
+                };
+                let answer = self
+                    .notices
+                    .send(notice, sender, &self.people, fault.as_ref(), now.tick);
+                call.shown = answer.is_ok() && notice.is_shown();
+                answer
+            }
+            Ok(_) => Ok(json!({})),
+            Err(refused) => Err(refused.clone()),
+        };
+        if call.shown {
+            self.apps.sent(&key);
         }
+        if let Ok(notice) = read {
+            (call.people, call.content) = (notice.people, notice.content);
+        }
+        self.close(call, answered(fault, oapi::reply(answer)))
+    }
+
+    /// A call of an app about a work notice. It is counted, and not in the ledger.
+    fn receive_notice_question(
+        &mut self,
+        request: &Request<'_>,
+        now: Now,
+        question: notices::Question,
+    ) -> Reaction {
+        let key = match oapi::admit(&self.apps, request, now) {
+            Ok(key) => key,
+            Err(refused) => return oapi::reply(Err(refused)).whole(),
+        };
+        let fault = self.faults.take(&self.apps.name(&key), request.path);
+        let hurries = self.apps.hurries(&key, request.path, now);
+        let mut answer = (!hurries).then(|| json!({})).ok_or_else(Refused::too_fast);
+        if fault.as_ref().is_none_or(Fault::follows_rules) {
+            answer = answer
+                .and_then(|_| self.notices.answer(question, &self.apps, &key, request, now))
+                .map(|(answer, gone)| {
+                    self.mark(gone.as_slice(), |call| call.recalled = true);
+                    answer
+                });
+        }
+        answered(fault, oapi::reply(answer))
     }
 
     /// A person reads everything apps have said in a group, or in the own chats; says how much was new.
     pub fn read(&mut self, person: &str, group: Option<&str>, now: Timestamp) -> usize {
-        let news = self.receipts.read(person, group, now);
+        let mut news = self.receipts.read(person, group, now);
+        if group.is_none() {
+            news.extend(self.notices.read(person));
+        }
         self.mark(&news, |call| call.read_by.push(person.to_owned()));
         news.len()
     }
@@ -455,11 +551,7 @@ impl Rules {
             }
         }
         let answer = decision.err().unwrap_or_else(|| Code(0, "ok".to_owned()));
-        let reaction = match fault {
-            Some(fault) => spoil(fault, code(&answer)),
-            None => code(&answer).whole(),
-        };
-        self.close(call, reaction)
+        self.close(call, answered(fault, code(&answer)))
     }
 
     /// Begins an entry of the ledger.
@@ -479,6 +571,7 @@ impl Rules {
             same_bytes: None,
             shown: false,
             query_key: None,
+            notice: false,
             read_by: Vec::new(),
             recalled: false,
             marked: 0,
@@ -759,6 +852,14 @@ impl Reply {
 
     const fn brought(self, manner: Manner) -> Reaction {
         Reaction { reply: self, manner }
+    }
+}
+
+/// An answer, or what a fault makes of it.
+fn answered(fault: Option<Fault>, answer: Reply) -> Reaction {
+    match fault {
+        Some(fault) => spoil(fault, answer),
+        None => answer.whole(),
     }
 }
 
