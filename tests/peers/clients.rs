@@ -20,7 +20,7 @@ async fn dingtalk() -> (Simulator, SocketAddr) {
     let address = listener.local_addr().expect("its address");
     let settings = SimulatorSettings {
         bots: vec!["ops@group:token-of-ops:SEC0123456789".parse().expect("a bot")],
-        apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app")],
+        apps: vec!["alerts:ding1:app-s3cret::7".parse().expect("an app")],
         groups: vec!["alerts@everybody:cidA==".parse().expect("a group")],
         people: ["Ann:u1", "Bao:u2"]
             .map(|person| person.parse().expect("a person"))
@@ -91,4 +91,22 @@ async fn a_client_for_custom_bots_says_every_type_of_message() {
         (shown[4].content.links.len(), shown[5].content.links.len()),
         (1, 3)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs what tests/peers/clients/install installs"]
+async fn a_client_of_the_older_api_sends_work_notices() {
+    let (dingtalk, address) = dingtalk().await;
+    tell("notices.py", address);
+    let (ann, bao) = (dingtalk.chat("u1"), dingtalk.chat("u2"));
+    assert_eq!(gist(&ann), [("text", "node-1 盘满了"), ("text", "to all")]);
+    assert_eq!(
+        gist(&bao),
+        [
+            ("text", "node-1 盘满了"),
+            ("action_card", "### Disk"),
+            ("text", "to all")
+        ]
+    );
+    assert!(bao.iter().all(|call| call.notice));
 }
