@@ -727,7 +727,9 @@ impl Engine {
         let Some(record) = self.truth.get(no) else { return };
         let mut concerns = record.concerns.iter();
         let owed = concerns.any(|concern| {
-            self.change_for(no, concern).is_some() && !self.is_out_of_reach(&concern.receiver)
+            let (receiver, change) = (&concern.receiver, self.change_for(no, concern));
+            // What was announced is closed, however long that takes.
+            change.is_some() && (self.owes_an_end(receiver, no) || !self.is_out_of_reach(receiver))
         });
         // Whoever is being told of it, also by an older plan, is to hear of its end.
         if owed || self.desks.values().any(|desk| desk.is_under_way(no)) {

@@ -240,6 +240,13 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8], wante
     by_status(http_status, is_html(content_type, body), body.is_empty())
 }
 
+/// What comes of a message that was written by an earlier configuration, for another bot or group: it is not sent, and
+/// what it tells is told by the next one.
+pub fn written_for_another() -> Answer {
+    let detail = "it was written for another bot or group than is configured by now, and was not sent";
+    answer(Outcome::Retry, None, detail)
+}
+
 /// What the answer to a call means for each of the people it was for: a success names those who got nothing.
 pub fn for_each(answer: &Answer, body: &[u8], users: &[&str]) -> Vec<Answer> {
     let lists: Option<Map<String, Value>> = serde_json::from_slice(body).ok();

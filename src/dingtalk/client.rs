@@ -119,6 +119,9 @@ impl Client {
         match &endpoint.way {
             Way::Bot(bot) => self.send_signed(base_url, bot, body, now).await,
             Way::Group(group) => {
+                if !message::is_written_for(&body, &group.app.robot_code, Some(&group.conversation)) {
+                    return apicode::written_for_another();
+                }
                 let posted = self.send_as(&group.app, GROUP_SEND_PATH, body, now).await;
                 posted.reading.answer
             }
@@ -139,6 +142,10 @@ impl Client {
         let mut parts = vec![people];
         while let Some(part) = parts.pop() {
             let Some(first) = part.first() else { continue };
+            if !message::is_written_for(message, &first.app.robot_code, None) {
+                answers.extend(part.iter().map(|_| apicode::written_for_another()));
+                continue;
+            }
             let users: Vec<&str> = part.iter().map(|person| person.user.as_str()).collect();
             let body = Arc::from(message::addressed(message, &users));
             let posted = self.send_as(&first.app, PEOPLE_SEND_PATH, body, now).await;

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,6 +273,25 @@ pub fn addressed(message: &[u8], users: &[&str]) -> Vec<u8> {
     [b"{\"userIds\":", users.as_slice(), b",", members].concat()
 }
 
+/// Whom a message of an app is from, and the group it is for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    #[serde(borrow)]
+    robot_code: Cow<'a, str>,
+    #[serde(borrow)]
+    open_conversation_id: Option<Cow<'a, str>>,
+}
+
+/// Whether a message was written for an app's bot, and for this group or for people: the configuration may have changed
+/// since.
+pub fn is_written_for(body: &[u8], robot_code: &str, conversation: Option<&str>) -> bool {
+    let written: Result<Written<'_>, _> = serde_json::from_slice(body);
+    written.is_ok_and(|written| {
+        written.robot_code == robot_code && written.open_conversation_id.as_deref() == conversation
+    })
+}
+
 /// The template of an app's message, and its members.
 fn param<'a>(content: &'a Content<'_>) -> (Cow<'static, str>, BTreeMap<Cow<'static, str>, Cow<'a, str>>) {
     let mut param = BTreeMap::new();
@@ -350,6 +369,11 @@ mod tests {
         let content = Content::Text { text: "盘 \"满\"" };
         let (body, bytes) = direct(&content, "ding1");
         assert_eq!(bytes, r#"{"content":"盘 \"满\""}"#.len());
+        assert!(is_written_for(&body, "ding1", None));
+        assert!(!is_written_for(&body, "ding2", None) && !is_written_for(&body, "ding1", Some("cid1")));
+        let (to_group, _) = group(&content, "ding1", "cid1");
+        assert!(is_written_for(&to_group, "ding1", Some("cid1")));
+        assert!(!is_written_for(&to_group, "ding1", Some("cid2")) && !is_written_for(b"", "ding1", None));
         let request = addressed(&body, &["u1", "张\"三"]);
         let request: serde_json::Value = serde_json::from_slice(&request).expect("JSON");
         assert_eq!(

@@ -30,7 +30,7 @@ use crate::alerts::{firing, webhook};
 use crate::chat::heard;
 use crate::daemon::{Daemon, Home, configuration};
 use crate::eventually;
-use marks::{BEARER, HMAC, PASSWORD, SECRET, TOKEN, WRONG, found};
+use marks::{APP_KEY, APP_SECRET, BEARER, HMAC, PASSWORD, SECRET, TOKEN, WRONG, app_token, found};
 
 /// Everything that can show something.
 const PLACES: [&str; 21] = [
@@ -92,7 +92,7 @@ impl Exhibits {
 }
 
 /// Sources of every kind of authentication, secrets given in every way.
-fn rest() -> String {
+fn rest(api: &str) -> String {
     format!(
         "sources:
   - {{ name: alertmanager, type: alertmanager }}
@@ -101,8 +101,10 @@ fn rest() -> String {
   - {{ name: signed, type: grafana, auth: {{ hmac_secret: {HMAC} }} }}
 bots:
   - {{ name: ops, access_token_file: token, secret_env: MARKED_SECRET }}
+apps:
+  - {{ name: alerts, app_key: {APP_KEY}, app_secret_file: app-secret, base_url: '{api}' }}
 receivers:
-  - {{ name: ops, bots: [ops] }}
+  - {{ name: ops, bots: [ops], direct: {{ app: alerts, users: [ann] }} }}
 route: {{ receiver: ops, group_wait: 20ms, group_interval: 20ms }}
 "
     )
@@ -113,6 +115,12 @@ async fn group_chat() -> Simulator {
     let bot = format!("ops@group:{TOKEN}:{SECRET}");
     let settings = SimulatorSettings {
         bots: vec![bot.parse().expect("a bot's description")],
+        apps: vec![
+            format!("alerts:{APP_KEY}:{APP_SECRET}")
+                .parse()
+                .expect("an app's description"),
+        ],
+        people: vec!["Ann:ann".parse().expect("a person's description")],
         accept_any_token: false,
         ..SimulatorSettings::default()
     };
@@ -123,7 +131,8 @@ fn home(dingtalk: &str) -> Home {
     let home = Home::new();
     std::fs::write(home.path("token"), format!("{TOKEN}\n")).expect("a file");
     std::fs::write(home.path("password"), PASSWORD).expect("a file");
-    home.configure(&configuration(dingtalk, &rest()));
+    std::fs::write(home.path("app-secret"), APP_SECRET).expect("a file");
+    home.configure(&configuration(dingtalk, &rest(dingtalk)));
     home
 }
 
@@ -219,7 +228,8 @@ async fn of_a_daemon(exhibits: &mut Exhibits) {
 
 /// A mistake in the line of a secret, in a reload; then nobody answers, then somebody who speaks no TLS.
 async fn mistakes(exhibits: &mut Exhibits, daemon: &Daemon, home: &Home, chat: &Simulator) {
-    let mistaken = configuration(chat.url(), &rest()).replace("hmac_secret:", "hmac_secrte: 1, hmac_secret:");
+    let mistaken =
+        configuration(chat.url(), &rest(chat.url())).replace("hmac_secret:", "hmac_secrte: 1, hmac_secret:");
     home.configure(&mistaken);
     let report = reload(daemon, 422).await;
     exhibits.show("the report of a reload", "422", report);
@@ -229,7 +239,7 @@ async fn mistakes(exhibits: &mut Exhibits, daemon: &Daemon, home: &Home, chat: &
         daemon.text("/api/v1/status").await,
     );
     for base in ["http://127.0.0.1:9", &chat.url().replace("http:", "https:")] {
-        home.configure(&configuration(base, &rest()));
+        home.configure(&configuration(base, &rest(base)));
         reload(daemon, 200).await;
         let before = failures(daemon);
         daemon.post(&[firing(&format!("node-{}", base.len()))]).await;
@@ -318,14 +328,29 @@ async fn trouble(daemon: &Daemon, chat: &Simulator) {
         errmsg: Some(format!("no such token {TOKEN}, sign={SECRET}")),
         sub_code: None,
     };
+    let to = |name: &str, fault| Injection {
+        bot: Some(name.to_owned()),
+        ..Injection::next(fault)
+    };
     for fault in [Fault::Drop, Fault::HttpStatus(502), Fault::Cut, Fault::AcceptDrop] {
-        chat.inject(Injection::next(fault));
+        chat.inject(to("ops", fault));
     }
+    chat.inject(to("alerts", Fault::Drop));
     daemon.post(&[firing("node-1")]).await;
     daemon.everything_is_told().await;
-    for (node, fault) in [("node-2", echo), ("node-3", Fault::RedirectTo(redirect(chat)))] {
+    let echo_of_app = |code: &str| Fault::Code {
+        http_status: 400,
+        code: code.to_owned(),
+        message: Some(format!("token {} of {APP_KEY} and {APP_SECRET}", app_token())),
+    };
+    for (node, name, fault) in [
+        ("node-2", "ops", echo),
+        ("node-3", "ops", Fault::RedirectTo(redirect(chat))),
+        ("node-4", "alerts", echo_of_app("unauthorized")),
+        ("node-5", "alerts", Fault::RedirectTo(redirect(chat))),
+    ] {
         let before = failures(daemon);
-        chat.inject(Injection::next(fault));
+        chat.inject(to(name, fault));
         daemon.post(&[firing(node)]).await;
         eventually("its answer is logged", async || {
             (failures(daemon) > before).then_some(())
@@ -515,7 +540,7 @@ async fn of_commands(exhibits: &mut Exhibits) {
         &chat.url().replace("http:", "https:"),
         "https://no-such-host.invalid",
     ] {
-        home.configure(&configuration(base, &rest()));
+        home.configure(&configuration(base, &rest(base)));
         let sent = output(command(&home, &["send", "ops", "--log", "trace"])).await;
         assert!(!sent.status.success());
         exhibits.show_output("the words of `send`", base, &sent);
@@ -546,9 +571,10 @@ fn of_values(exhibits: &mut Exhibits) {
     let home = Home::new();
     std::fs::write(home.path("token"), TOKEN).expect("a file");
     std::fs::write(home.path("password"), PASSWORD).expect("a file");
+    std::fs::write(home.path("app-secret"), APP_SECRET).expect("a file");
     let good = configuration(
         "http://127.0.0.1:9",
-        &rest().replace("secret_env: MARKED_SECRET", &format!("secret: {SECRET}")),
+        &rest("http://127.0.0.1:9").replace("secret_env: MARKED_SECRET", &format!("secret: {SECRET}")),
     );
     home.configure(&good);
     let load = || dingest::config::load(Some(&home.config()), &home.path(""));

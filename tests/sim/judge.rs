@@ -112,6 +112,8 @@ pub(crate) struct Judge<'a> {
     doubts: BTreeMap<String, Doubt>,
     /// The plans in force, from when on.
     pub(crate) plans: Vec<(u64, &'a Setting)>,
+    /// People who were not there, and up to which step; to this day, as long as nobody has looked into it.
+    gone: BTreeMap<String, Option<u64>>,
     arrivals: BTreeMap<String, Vec<u64>>,
     sends: BTreeMap<String, Vec<u64>>,
     /// Until when a bot's minute is not counted: what was sent while the disk could not be written was forgotten.
@@ -143,6 +145,7 @@ impl<'a> Judge<'a> {
             chats: BTreeMap::new(),
             doubts: BTreeMap::new(),
             plans: vec![(0, setting)],
+            gone: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             sends: BTreeMap::new(),
             excused_until: 0,
@@ -177,6 +180,9 @@ impl<'a> Judge<'a> {
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
         self.plans.push((self.seq, setting));
+        for until in self.gone.values_mut() {
+            until.get_or_insert(self.seq);
+        }
         self.timing.replanned(now);
     }
 
@@ -1016,6 +1022,11 @@ impl<'a> Judge<'a> {
             return;
         };
         let receiver = self.tellings[index].receiver.clone();
+        if let (Outcome::Refused(Refused::Person), Some((name, user))) =
+            (answer.outcome, bot.trim_start_matches("direct/").split_once('/'))
+        {
+            self.gone.insert(format!("{name}/direct/{user}"), None);
+        }
         let reached = self.reached(bot, answer.outcome);
         self.timing
             .outcome(&receiver, bot, &reached, answer.outcome, took, now);
@@ -1041,6 +1052,12 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a person was not there at some time since a step.
+    pub(crate) fn was_gone(&self, receiver: &str, since: u64) -> bool {
+        let gone = self.gone.get(receiver);
+        gone.is_some_and(|until| until.is_none_or(|until| until >= since))
     }
 
     /// What an answer may silence: the endpoint, or all of its app.

@@ -79,6 +79,8 @@ fn has_heard(
         && story.labelled <= begun
         && always_concerned(judge, receiver, story, begun)
         && !told_since(begun)
+        // What is over is not kept for somebody who is not there.
+        && !(story.truth == Truth::Over && judge.was_gone(receiver, begun))
         && !(silent && story.truth == Truth::Over && matches!(belief, Belief::Fires | Belief::Flaps))
     {
         let what = format!("{receiver} was never told of {alert}, begun at step {begun}");

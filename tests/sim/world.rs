@@ -15,7 +15,7 @@ use dingest::dingtalk::{apicode, errcode, message, sign};
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Outcome, Send};
-use dingest::plan::Way;
+use dingest::plan::{Endpoint, Group, Person, Way};
 use dingest::store::{Changes, Saved, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -677,6 +677,7 @@ impl<'a> World<'a> {
         };
         let failed = match setting.plan.endpoints.get(name) {
             None => Some(Answer::no_such_endpoint(name)),
+            Some(endpoint) if !is_written_for(endpoint, &first.body) => Some(apicode::written_for_another()),
             Some(_) if self.network == Network::Down => Some(Answer {
                 outcome: Outcome::Retry,
                 ..unknown("cannot connect to DingTalk")
@@ -986,6 +987,17 @@ fn endpoint_of(send: &Send) -> String {
     send.endpoint
         .as_ref()
         .map_or_else(|| CONSOLE.to_owned(), ToString::to_string)
+}
+
+/// Whether the product's client would send it.
+fn is_written_for(endpoint: &Endpoint, body: &[u8]) -> bool {
+    match &endpoint.way {
+        Way::Bot(_) => true,
+        Way::Group(Group { app, conversation }) => {
+            message::is_written_for(body, &app.robot_code, Some(conversation))
+        }
+        Way::Direct(Person { app, .. }) => message::is_written_for(body, &app.robot_code, None),
+    }
 }
 
 /// Whether there is an answer, and when it is there, or its lack is noticed.

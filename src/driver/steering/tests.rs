@@ -15,10 +15,29 @@ receivers: [{ name: ops, bots: [a] }]
 route: { receiver: ops, group_wait: 0s, group_interval: 1s, urgent: true }
 ";
 
-fn plan() -> Arc<Plan> {
+/// Everything goes to two people through one app, and to one through another.
+const PEOPLE: &str = "
+locale: en
+timezone: UTC
+sources: [{ name: am, type: alertmanager }]
+apps:
+  - { name: one, app_key: k1, app_secret: s }
+  - { name: other, app_key: k2, app_secret: s }
+receivers:
+  - { name: ops, direct: { app: one, users: [ann, bob] } }
+  - { name: db, direct: { app: other, users: [eve] } }
+route:
+  receiver: ops
+  group_wait: 0s
+  group_interval: 1s
+  urgent: true
+  routes: [{ receiver: db, continue: true }, { receiver: ops }]
+";
+
+fn plan(text: &str) -> Arc<Plan> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("dingest.yaml");
-    std::fs::write(&file, PLAN).unwrap();
+    std::fs::write(&file, text).unwrap();
     let loaded = crate::config::load(Some(&file), directory.path());
     loaded.unwrap_or_else(|report| panic!("{report}")).plan
 }
@@ -35,12 +54,16 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(PLAN)
+    }
+
+    fn with(text: &str) -> Self {
         let now = Now {
             tick: Tick(1_000_000),
             time: Timestamp(1_772_409_600_000),
         };
         Self {
-            steering: Steering::new(plan(), saved(&Changes::default()), now),
+            steering: Steering::new(plan(text), saved(&Changes::default()), now),
             now,
             disk: Changes::default(),
             commit: None,
@@ -127,11 +150,16 @@ impl Rig {
 
     /// The oldest draft comes back as one message.
     fn rendered(&mut self) -> Vec<String> {
+        let number = self.drafts[0].id.to_string();
+        self.rendered_as(&number)
+    }
+
+    fn rendered_as(&mut self, text: &str) -> Vec<String> {
         let draft = self.drafts.remove(0);
         let message = Message {
             title: String::new(),
             text: String::new(),
-            body: format!("{}", draft.id).into_bytes().into(),
+            body: text.as_bytes().into(),
             covers: draft.entries.iter().map(|entry| entry.alert).collect(),
         };
         let rendered = Rendered {
@@ -146,7 +174,6 @@ impl Rig {
     /// The oldest message is answered.
     fn answered(&mut self, outcome: Outcome) -> Vec<String> {
         let send = self.sends.remove(0);
-        assert_eq!(send.endpoint, Some(EndpointName::from("a")));
         let answer = Answer {
             outcome,
             errcode: None,
@@ -234,6 +261,26 @@ fn an_answer_and_a_message_wait_for_the_commit_of_their_rows() {
 }
 
 #[test]
+fn equal_messages_to_people_of_one_app_go_by_one_call() {
+    let mut rig = Rig::with(PEOPLE);
+    rig.post("Disk");
+    let once = rig.actions();
+    assert_eq!(once, ["commit alerts=1 told=0 in_flight=0", "render", "render"]);
+    rig.committed();
+    // Both drafts are rendered to the same words.
+    assert_eq!(
+        rig.rendered_as("hello"),
+        ["commit alerts=0 told=0 in_flight=1", "event"]
+    );
+    assert_eq!(rig.rendered_as("hello"), ["event", "event"]);
+    assert_eq!(
+        rig.committed(),
+        ["commit alerts=0 told=0 in_flight=2", "send hello direct/db/eve"]
+    );
+    assert_eq!(rig.committed(), ["send hello direct/ops/ann direct/ops/bob"]);
+}
+
+#[test]
 fn what_comes_in_while_a_commit_runs_goes_into_the_next() {
     let mut rig = Rig::new();
     rig.post("First");
@@ -307,7 +354,7 @@ fn what_is_told_while_the_store_fails_is_written_once_it_is_back() {
     assert_eq!(rig.committed(), ["store is back"]);
     assert!(rig.steering.is_writable());
     // The same process goes on, and so does the next one.
-    let engine = Engine::new(plan(), saved(&rig.disk), rig.now);
+    let engine = Engine::new(plan(PLAN), saved(&rig.disk), rig.now);
     assert_eq!(engine.counts().changes, 0, "it is told");
 }
 

@@ -101,6 +101,37 @@ fn what_only_somebody_who_is_not_there_was_not_told_is_forgotten() {
 }
 
 #[test]
+fn what_was_announced_to_somebody_who_is_not_there_any_more_is_closed_when_that_can_be_told() {
+    check(
+        "0s fire disk
+         20s answer direct/on-call/joe gone
+         20s fire load
+         100s end disk
+         9000s alerts
+         9000s answer direct/on-call/joe delivered
+         9001s end load
+         9002s reload
+         20000s alerts",
+        "0s reply new=1
+         10s on-call/direct/joe, on-call/direct/kim <-direct/on-call/joe- new disk
+         10s   call joe, kim
+         20s reply new=1
+         70s on-call/direct/joe, on-call/direct/kim <-direct/on-call/joe- new load
+         70s   call joe refused_person, kim
+         100s reply resolved=1
+         130s on-call/direct/kim <-direct/on-call/kim- resolved disk
+         130s   call kim
+         9000s 2 known, 1 fire
+         9001s reply resolved=1
+         9002s on-call/direct/joe <-direct/on-call/joe- resolved disk, passed load
+         9002s   call joe
+         9011s on-call/direct/kim <-direct/on-call/kim- resolved load
+         9011s   call kim
+         20000s 0 known, 0 fire",
+    );
+}
+
+#[test]
 fn whoever_is_written_to_too_often_is_told_later_and_alone() {
     check(
         "0s answer direct/ops/bob throttled

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use regex::bytes::Regex;
+use sha2::{Digest as _, Sha256};
 
 /// The token of the bot, given in a file.
 pub(super) const TOKEN: &str = "t0kenMarked5ecretOfOps";
@@ -16,6 +17,10 @@ pub(super) const BEARER: &str = r#"bearer/marked+5ecret="1""#;
 pub(super) const PASSWORD: &str = "pa55word:märked & 5ecret";
 /// The key of a source, given in the configuration.
 pub(super) const HMAC: &str = "hmac-marked-5ecret-key";
+/// The key of the app.
+pub(super) const APP_KEY: &str = "ding-key-of-alerts";
+/// Its secret, given in a file.
+pub(super) const APP_SECRET: &str = "appMarked5ecretOfAlerts";
 /// What a sender presents that is not right.
 pub(super) const WRONG: &str = "wrong-marked-5ecret/try";
 
@@ -27,10 +32,22 @@ const DEMO: [&str; 4] = [
     "SECdemo-secret-db",
 ];
 
+/// The access token that the stand-in gives the app.
+pub(super) fn app_token() -> String {
+    hexadecimal(&Sha256::digest(format!("{APP_KEY}\n{APP_SECRET}\n1")))
+}
+
 /// Every secret there is, by name.
-pub(super) const ALL: [(&str, &str); 10] = [
+fn all() -> Vec<(&'static str, String)> {
+    let given = GIVEN.iter().map(|(name, text)| (*name, (*text).to_owned()));
+    given.chain([("the app's access token", app_token())]).collect()
+}
+
+/// Those that are given.
+const GIVEN: [(&str, &str); 11] = [
     ("the token of the bot", TOKEN),
     ("the secret of the bot", SECRET),
+    ("the secret of the app", APP_SECRET),
     ("the bearer token", BEARER),
     ("the password", PASSWORD),
     ("the key of the signatures", HMAC),
@@ -70,7 +87,7 @@ pub(super) fn forms(text: &str) -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("in a query", percent(unreserved, true)),
         ("in a path", percent(in_path, true)),
-        ("in hexadecimal digits", hexadecimal(text)),
+        ("in hexadecimal digits", hexadecimal(text.as_bytes()).into_bytes()),
         (
             "in UTF-16",
             text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
@@ -94,17 +111,17 @@ pub(super) fn forms(text: &str) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
-fn hexadecimal(text: &str) -> Vec<u8> {
-    text.bytes()
-        .flat_map(|byte| format!("{byte:02x}").into_bytes())
-        .collect()
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digit = |digit: u8| char::from_digit(digit.into(), 16);
+    digits.filter_map(digit).collect()
 }
 
 /// All forms of all secrets in one search; groups say which was found.
 static SEARCH: LazyLock<(Regex, Vec<String>)> = LazyLock::new(|| {
     let (mut patterns, mut names) = (Vec::new(), Vec::new());
-    for (secret, text) in ALL {
-        for (form, bytes) in forms(text) {
+    for (secret, text) in all() {
+        for (form, bytes) in forms(&text) {
             let escape = |pattern, byte| format!(r"{pattern}\x{byte:02x}");
             let pattern = bytes.iter().fold(String::new(), escape);
             patterns.push(format!("({pattern})"));
@@ -137,8 +154,8 @@ pub(super) fn found(bytes: &[u8]) -> Option<String> {
 
 #[test]
 fn the_search_finds_every_secret_in_every_form() {
-    for (secret, text) in ALL {
-        for (form, bytes) in forms(text) {
+    for (secret, text) in all() {
+        for (form, bytes) in forms(&text) {
             assert!(
                 bytes.len() >= 12,
                 "{secret} {form} is too short to be told from chance"

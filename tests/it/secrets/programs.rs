@@ -13,7 +13,7 @@ use dingest::telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::marks::{BEARER, SECRET, TOKEN, WRONG};
+use super::marks::{APP_KEY, APP_SECRET, BEARER, SECRET, TOKEN, WRONG};
 use super::{Exhibits, command, home, output, rest};
 use crate::daemon::configuration;
 
@@ -85,7 +85,18 @@ impl Talking {
 /// The stand-in as a program, called rightly and wrongly.
 pub(super) async fn of_a_stand_in(exhibits: &mut Exhibits) {
     let bot = format!("ops@group:{TOKEN}:{SECRET}");
-    let program = Talking::start(&["simulate-dingtalk", "--listen", "127.0.0.1:0", "--bot", &bot]);
+    let app = format!("alerts:{APP_KEY}:{APP_SECRET}");
+    let program = Talking::start(&[
+        "simulate-dingtalk",
+        "--listen",
+        "127.0.0.1:0",
+        "--bot",
+        &bot,
+        "--app",
+        &app,
+        "--person",
+        "Ann:ann",
+    ]);
     let (program, url) = program.says("chat").await;
     let url = url.trim_end_matches('/');
     let home = home(url);
@@ -204,7 +215,7 @@ impl Store for Panicking {
 async fn a_panic_of_the_store_ends_the_driver() {
     let home = home("http://127.0.0.1:9");
     // From a file instead of the environment, which is not ours alone here.
-    let rest = rest().replace("secret_env: MARKED_SECRET", &format!("secret: {SECRET}"));
+    let rest = rest("http://127.0.0.1:9").replace("secret_env: MARKED_SECRET", &format!("secret: {SECRET}"));
     home.configure(&configuration("http://127.0.0.1:9", &rest));
     let loaded = dingest::config::load(Some(&home.config()), &home.path(""));
     let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
