@@ -116,7 +116,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "src/engine/delivery.rs",
         text: "Outcome::Throttled(span) => (PauseReason::Throttled, span),",
         replacement: "Outcome::Throttled(span) => (PauseReason::Limited, span),",
-        caught_by: Invariant::ToldInTime,
+        caught_by: Invariant::UrgentInTime,
     },
     Mutation {
         name: "a call of an app takes no place",
