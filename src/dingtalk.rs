@@ -2,11 +2,12 @@
 //!
 //! What leaves here is one `POST` per message, signed or with a token; what comes back is an
 //! [`Answer`](crate::engine::Answer). Nothing here retries, waits or counts: that is the engine's. Only a call that
-//! was refused for its token, and so did nothing, is repeated once with a fresh one. Tokens, secrets and signatures
-//! appear in the request and nowhere else.
+//! was refused for its token, and so did nothing, is repeated once with a fresh one. People who are known by a number
+//! are looked up before. Tokens, secrets and signatures appear in the request and nowhere else.
 
 pub mod apicode;
 pub mod client;
+mod directory;
 pub mod errcode;
 pub mod message;
 pub mod sign;

@@ -372,6 +372,17 @@ pub struct App {
     pub per_second: u32,
 }
 
+impl App {
+    /// Scheme and host of the older API: DingTalk has a host of its own for it, a stand-in has one for both.
+    pub fn older_base_url(&self) -> &str {
+        match self.base_url.as_str() {
+            "https://api.dingtalk.com" => "https://oapi.dingtalk.com",
+            "https://api.dingtalk.io" => "https://oapi.dingtalk.io",
+            both => both,
+        }
+    }
+}
+
 /// `group:` of a receiver: a group chat that an app's bot is in.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -401,8 +412,30 @@ impl Group {
 pub struct Person {
     /// The app.
     pub app: Arc<App>,
-    /// The person's `userId` in the organisation.
+    /// As it is configured: the person's `userId` in the organisation, or what stands for it behind a prefix.
     pub user: String,
+}
+
+/// By what a person is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy<'a> {
+    /// The `userId`.
+    User(&'a str),
+    /// `mobile:`, a mobile number.
+    Mobile(&'a str),
+    /// `unionid:`, a `unionId`.
+    UnionId(&'a str),
+}
+
+impl<'a> KnownBy<'a> {
+    /// Reads what is configured. A `userId` holds no colon.
+    pub fn read(user: &'a str) -> Self {
+        match user.split_once(':') {
+            Some(("mobile", number)) => Self::Mobile(number),
+            Some(("unionid", id)) => Self::UnionId(id),
+            Some(_) | None => Self::User(user),
+        }
+    }
 }
 
 impl Person {

@@ -247,7 +247,7 @@ mapping! {
     "`direct`" Direct {
         /// The app.
         [required] app: String,
-        /// Their user ids in the organisation.
+        /// Their user ids in the organisation, or mobile:NUMBER or unionid:ID.
         [required] users: Vec<At<Word>>,
     }
 

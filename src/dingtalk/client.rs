@@ -3,8 +3,9 @@
 //! Every attempt is signed afresh, or goes with the app's token. An answer is either DingTalk's ([`errcode`],
 //! [`apicode`]) or a failure of the way there: what failed before the connection stood was certainly not delivered,
 //! everything after that may have been. There is no retrying here beyond a refused token, no waiting, and no memory but
-//! of tokens; no token, secret or signature leaves in an [`Answer`].
+//! of tokens and of who people are; no token, secret or signature leaves in an [`Answer`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,15 @@ use tokio::sync::OnceCell;
 
 use crate::alert::{Span, Timestamp};
 use crate::dingtalk::apicode::{self, Reading};
+use crate::dingtalk::directory::{self, Directory, Found};
 use crate::dingtalk::token::{Token, Tokens};
 use crate::dingtalk::{
-    GROUP_SEND_PATH, PEOPLE_PER_CALL_MAX, PEOPLE_SEND_PATH, TOKEN_HEADER, TOKEN_PATH, errcode, message, sign,
+    BY_MOBILE_PATH, BY_UNION_ID_PATH, GROUP_SEND_PATH, PEOPLE_PER_CALL_MAX, PEOPLE_SEND_PATH, TOKEN_HEADER,
+    TOKEN_PATH, errcode, message, sign,
 };
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
-use crate::plan::{self, App, Person, Way};
+use crate::plan::{self, App, KnownBy, Person, Way};
 use crate::secret::Secret;
 
 /// From looking up the name to the end of the TLS handshake.
@@ -48,6 +51,7 @@ pub struct Client {
     /// For `http`, which is for stand-ins and proxies of one's own; it trusts no certificate.
     plain: Arc<OnceCell<reqwest::Client>>,
     tokens: Tokens,
+    directory: Directory,
 }
 
 /// Nothing can be sent over TLS.
@@ -81,6 +85,7 @@ impl Client {
             verifying: Arc::default(),
             plain: Arc::default(),
             tokens: Tokens::default(),
+            directory: Directory::default(),
         }
     }
 
@@ -134,29 +139,121 @@ impl Client {
         }
     }
 
-    /// Sends one message to people of one app by one call, and says what came of it for each. A call that is refused
-    /// because of one of them is made again for fewer, so that nobody misses anything for another's sake.
+    /// Sends one message to people of one app by one call, and says what came of it for each. Those whom nobody knows
+    /// by their number are left out of it.
     pub async fn send_to_people(&self, people: &[&Person], message: &[u8], now: Timestamp) -> Vec<Answer> {
+        let Some(first) = people.first() else {
+            return Vec::new();
+        };
+        if !message::is_written_for(message, &first.app.robot_code, None) {
+            return people.iter().map(|_| apicode::written_for_another()).collect();
+        }
+        let who = people.iter().map(|person| self.user_of(person, now));
+        let who = futures_util::future::join_all(who).await;
+        // Two may turn out to be the same person.
+        let users: BTreeSet<&str> = who.iter().flatten().map(String::as_str).collect();
+        let users: Vec<&str> = users.into_iter().collect();
+        let answers = self.send_to_users(&first.app, &users, message, now).await;
+        let answers: BTreeMap<&str, Answer> = users.iter().copied().zip(answers).collect();
+        let of = |(person, who): (&&Person, &Result<String, Answer>)| match who {
+            Ok(user) => {
+                let answer = answers.get(user.as_str()).cloned().unwrap_or_else(|| Answer {
+                    outcome: Outcome::Unknown,
+                    errcode: None,
+                    detail: "nothing was said about this person".to_owned(),
+                });
+                if answer.outcome == Outcome::Refused(Refused::Person) {
+                    self.directory.forget(&person.app, &person.user);
+                }
+                answer
+            }
+            Err(answer) => answer.clone(),
+        };
+        people.iter().zip(&who).map(of).collect()
+    }
+
+    /// Sends one message to these users of an app by one call. A call that is refused because of one of them is made
+    /// again for fewer, so that nobody misses anything for another's sake.
+    async fn send_to_users(&self, app: &App, users: &[&str], message: &[u8], now: Timestamp) -> Vec<Answer> {
         let mut answers = Vec::new();
         // Parts that are still to be tried, the first of them last.
-        let mut parts = vec![people];
+        let mut parts = vec![users];
         while let Some(part) = parts.pop() {
-            let Some(first) = part.first() else { continue };
-            if !message::is_written_for(message, &first.app.robot_code, None) {
-                answers.extend(part.iter().map(|_| apicode::written_for_another()));
+            if part.is_empty() {
                 continue;
             }
-            let users: Vec<&str> = part.iter().map(|person| person.user.as_str()).collect();
-            let body = Arc::from(message::addressed(message, &users));
-            let posted = self.send_as(&first.app, PEOPLE_SEND_PATH, body, now).await;
+            let body = Arc::from(message::addressed(message, part));
+            let posted = self.send_as(app, PEOPLE_SEND_PATH, body, now).await;
             if posted.reading.person_refused && part.len() > 1 {
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.extend([right, left]);
                 continue;
             }
-            answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, &users));
+            answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, part));
         }
         answers
+    }
+
+    /// The `userId` of a person, looked up when it is not configured.
+    async fn user_of(&self, person: &Person, now: Timestamp) -> Result<String, Answer> {
+        let app = &person.app;
+        let (path, asked) = match KnownBy::read(&person.user) {
+            KnownBy::User(user) => return Ok(user.to_owned()),
+            KnownBy::Mobile(number) => (BY_MOBILE_PATH, json!({"mobile": number})),
+            KnownBy::UnionId(id) => (BY_UNION_ID_PATH, json!({"unionid": id})),
+        };
+        let look_up = self.look_up(app, path, asked, now);
+        let failed = |mut failure: Answer| {
+            failure.detail = format!("cannot look up `{}`: {}", person.user, failure.detail);
+            failure
+        };
+        let user = self.directory.get(app, &person.user, now, look_up).await;
+        user.map_err(failed)?.ok_or_else(|| Answer {
+            outcome: Outcome::Refused(Refused::Person),
+            errcode: None,
+            detail: format!(
+                "nobody in the app's organisation is known by `{}`; compare it with the address book",
+                person.user
+            ),
+        })
+    }
+
+    /// Asks who somebody is. Whatever comes of it, no message has been sent.
+    async fn look_up(
+        &self,
+        app: &App,
+        path: &str,
+        asked: serde_json::Value,
+        now: Timestamp,
+    ) -> Result<Found, Answer> {
+        let body: Arc<[u8]> = Arc::from(asked.to_string().into_bytes());
+        let mut refused = None;
+        loop {
+            let token = self.token(app, refused.as_ref(), now).await?;
+            let encoded = sign::percent_encoded(token.text().expose());
+            let encoded = Secret::new(encoded);
+            let url = format!("{}{path}?access_token={}", app.older_base_url(), encoded.expose());
+            let found = match self.post(&url, None, Arc::clone(&body)).await {
+                Ok(response) => {
+                    directory::read(response.status, response.content_type.as_deref(), &response.body)
+                }
+                Err(mut failure) => {
+                    failure.outcome = directory::nothing_sent(failure.outcome);
+                    Err(failure)
+                }
+            };
+            match found {
+                Err(failure) if failure.outcome == Outcome::Refused(Refused::Token) && refused.is_none() => {
+                    refused = Some(token);
+                }
+                Ok(user) => return Ok(Found { user, at: now }),
+                Err(mut failure) => {
+                    let credentials = [token.text(), &encoded, &app.secret];
+                    failure.detail = without(failure.detail, credentials.into_iter());
+                    return Err(failure);
+                }
+            }
+        }
     }
 
     /// Posts to the webhook of a custom bot.
@@ -232,16 +329,7 @@ impl Client {
             }
             Err(failure) => failure,
         };
-        failure.outcome = match failure.outcome {
-            Outcome::Delivered | Outcome::Unknown => Outcome::Retry,
-            Outcome::Rejected(_) => Outcome::Refused(Refused::Other),
-            outcome @ (Outcome::Retry
-            | Outcome::Limited(_)
-            | Outcome::Throttled(_)
-            | Outcome::Blocked(_)
-            | Outcome::Quota
-            | Outcome::Refused(_)) => outcome,
-        };
+        failure.outcome = directory::nothing_sent(failure.outcome);
         let detail = format!("no access token for app `{}`: {}", app.name, failure.detail);
         failure.detail = without(detail, std::iter::once(&app.secret));
         Err(failure)
@@ -773,5 +861,59 @@ mod tests {
         for credential in [TOKEN, SECRET, &sign::sign(&Secret::new(SECRET), now)] {
             assert!(!text.contains(credential), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_look_up_that_was_refused_holds_no_credential() {
+        let settings = SimulatorSettings {
+            apps: vec!["ops:ding1:app-s3cret".parse().unwrap()],
+            people: vec!["Ann:ann:13800000000".parse().unwrap()],
+            accept_any_token: false,
+            ..SimulatorSettings::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let simulator = Simulator::start(settings, listener).unwrap();
+        let app = Arc::new(App {
+            name: "ops".into(),
+            key: "ding1".to_owned(),
+            secret: Secret::new("app-s3cret"),
+            robot_code: "ding1".to_owned(),
+            base_url: simulator.url().to_owned(),
+            per_second: 18,
+        });
+        let client = Client::with_timeouts(LONG, LONG);
+        let token = client.token(&app, None, wall_clock()).await.unwrap();
+        let token = token.text().expose();
+        simulator.inject(Injection::times(
+            2,
+            Fault::Errcode {
+                errcode: 88,
+                errmsg: Some(format!("bad {token} app-s3cret")),
+                sub_code: Some("40014".to_owned()),
+            },
+        ));
+        let person = Person {
+            app,
+            user: "mobile:13800000000".to_owned(),
+        };
+        let people = [&person];
+        let (hello, _) = message::direct(&message::Content::Text { text: "hello" }, "ding1");
+        let send = || client.send_to_people(&people, &hello, wall_clock());
+        let answer = send().await.remove(0);
+        assert_eq!(answer.outcome, Outcome::Refused(Refused::Token));
+        assert!(
+            !answer.detail.contains(token) && !answer.detail.contains("app-s3cret"),
+            "{}",
+            answer.detail
+        );
+        assert!(
+            answer.detail.contains("bad *** ***") && answer.detail.contains("app_key"),
+            "{}",
+            answer.detail
+        );
+        // The refusal is not remembered.
+        let answer = send().await.remove(0);
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        assert_eq!(simulator.chat("ann").len(), 1);
     }
 }

@@ -25,7 +25,7 @@ async fn chat() -> Simulator {
         bots: vec!["ops@group:token-ops".parse().expect("a bot's description")],
         apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app's description")],
         groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
-        people: vec![person("王芳:wang"), person("Ann:ann")],
+        people: vec![person("王芳:wang:13800000000:un-wang"), person("Ann:ann")],
         accept_any_token: false,
         time_scale: NonZeroU32::MIN,
         ..SimulatorSettings::default()
@@ -273,4 +273,58 @@ async fn the_command_line_writes_to_each_and_says_what_came_of_it() {
     assert!(lines[1].starts_with("direct/ops/gone: refused_person "), "{said}");
     assert_eq!(lines[2], "direct/ops/wang: delivered ok");
     assert_eq!(chat.chat("wang").len(), 1);
+}
+
+/// The path of the look-up by number.
+const BY_MOBILE: &str = "/topapi/v2/user/getbymobile";
+
+#[tokio::test]
+async fn people_can_be_named_by_what_is_known_of_them_and_are_looked_up_once() {
+    let chat = chat().await;
+    let home = home(
+        &chat,
+        "direct: { app: alerts, users: ['mobile:13800000000', 'mobile:13900000000', ann] }",
+    );
+    let daemon = Daemon::start(&home).await;
+    for (node, number) in [("node-1", 1), ("node-2", 2)] {
+        daemon.post(&[firing(node)]).await;
+        heard(&chat, "a call for those who exist", |calls| calls.len() >= number).await;
+    }
+    eventually("what became of both", async || {
+        (chat.chat("wang").len() == 2 && chat.chat("ann").len() == 2).then_some(())
+    })
+    .await;
+    for call in calls(&chat) {
+        assert_eq!(to(&call), ["ann", "wang"]);
+    }
+    let nobody = endpoint(&daemon, "mobile:13900000000").await;
+    assert_eq!(nobody["reason"], "refused_person");
+    let told = endpoint(&daemon, "mobile:13800000000").await;
+    assert_eq!(told["reason"], Value::Null);
+    // One for each of the two numbers.
+    assert_eq!(chat.stats().apps[0].calls[BY_MOBILE], 2);
+}
+
+#[tokio::test]
+async fn a_look_up_that_fails_is_tried_again_and_nobody_misses_anything() {
+    let chat = chat().await;
+    let home = home(&chat, "direct: { app: alerts, users: ['unionid:un-wang', ann] }");
+    let daemon = Daemon::start(&home).await;
+    let look_up = |fault| Injection {
+        path: Some("/topapi/user/getbyunionid".to_owned()),
+        ..Injection::next(fault)
+    };
+    let errcode = |errcode, sub_code: Option<&str>| Fault::Errcode {
+        errcode,
+        errmsg: None,
+        sub_code: sub_code.map(str::to_owned),
+    };
+    // The token is renewed at once; a busy server and a lost connection take a moment.
+    for fault in [errcode(88, Some("40014")), errcode(-1, None), Fault::Drop] {
+        chat.inject(look_up(fault));
+    }
+    daemon.post(&[firing("node-1")]).await;
+    daemon.everything_is_told().await;
+    assert_eq!((chat.chat("wang").len(), chat.chat("ann").len()), (1, 1));
+    assert_eq!(chat.stats().apps[0].token_calls, 2);
 }

@@ -10,7 +10,7 @@ use crate::config::raw;
 use crate::config::read::{At, Given};
 use crate::config::report::Findings;
 use crate::dingtalk::SEND_PATH;
-use crate::plan::{App, Bot, Channel, Endpoint, Group, Person, Plan, Way};
+use crate::plan::{App, Bot, Channel, Endpoint, Group, KnownBy, Person, Plan, Way};
 use crate::secret::Secret;
 
 /// Calls of one API an app may make in a second unless told otherwise; DingTalk refuses the twenty-first.
@@ -280,12 +280,13 @@ fn people(raw: &raw::Direct, plan: &Plan, senders: &mut Senders, findings: &mut 
     let mut ids = BTreeSet::new();
     for user in raw.users.items() {
         let id = user.value.0.as_str();
-        if !(1..=USER_ID_BYTES_MAX).contains(&id.len())
-            || !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
-        {
+        if !is_person(id) {
             findings
                 .error(user.place, format!("`{id}` is not a user id"))
-                .help("write the person's `userId` as the organisation's address book has it, not a name or number");
+                .help(
+                    "write the person's `userId` as the organisation's address book has it, `mobile:` and a mobile \
+                     number, or `unionid:` and a unionId; not a name",
+                );
         } else if !ids.insert(id) {
             findings.error(user.place, format!("`{id}` is named twice"));
         }
@@ -296,6 +297,23 @@ fn people(raw: &raw::Direct, plan: &Plan, senders: &mut Senders, findings: &mut 
     };
     let of_app = |user| Some((app.as_ref()?, user));
     ids.into_iter().filter_map(of_app).map(person).collect()
+}
+
+/// Whether somebody could be known by this: an id of letters that can stand in a path, or a number.
+fn is_person(text: &str) -> bool {
+    let is_id = |id: &str| {
+        (1..=USER_ID_BYTES_MAX).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"/:".contains(&byte))
+    };
+    match KnownBy::read(text) {
+        KnownBy::User(id) | KnownBy::UnionId(id) => is_id(id),
+        KnownBy::Mobile(number) => {
+            let digits = number.strip_prefix('+').unwrap_or(number);
+            is_id(digits) && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        }
+    }
 }
 
 fn app(

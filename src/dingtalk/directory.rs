@@ -1,0 +1,293 @@
+//! Who somebody is that the configuration knows by a mobile number or a `unionId`: the `userId`, held in memory.
+//!
+//! It is looked up when the first message needs it and again after hours; that nobody is known by it, after minutes.
+//! Whoever needs it meanwhile waits for the same call. A look-up that fails leaves what was known before. Nothing is
+//! written to disk: a program that asks again is answered, and these calls count against no quota.
+//!
+//! Nothing here sends; how somebody is looked up is the client's business.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::alert::{Span, Timestamp};
+use crate::dingtalk::errcode::{self, answer, one_line};
+use crate::engine::outcome::Refused;
+use crate::engine::{Answer, Outcome};
+use crate::plan::App;
+
+/// How long somebody counts as known.
+const KNOWN_FOR: Span = Span::hours(12);
+/// How long nobody counts as known.
+const NOBODY_FOR: Span = Span::minutes(5);
+
+/// What a look-up said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The `userId`; `None` when there is nobody.
+    pub(super) user: Option<String>,
+    /// When it was said.
+    pub(super) at: Timestamp,
+}
+
+impl Found {
+    /// A clock that was set back says nothing about an age.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let life = if self.user.is_some() {
+            KNOWN_FOR
+        } else {
+            NOBODY_FOR
+        };
+        self.at <= now && now < self.at.plus(life)
+    }
+}
+
+/// A look-up, done or under way.
+type LookUp = Arc<OnceCell<Result<Found, Answer>>>;
+
+/// By host, app, and what somebody is known by.
+type Key = (String, String, String);
+
+/// What is known of one person.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    last: LookUp,
+    /// The `userId` of the look-up before it.
+    before: Option<String>,
+}
+
+/// Everybody who was looked up. Cheap to clone; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory(Arc<Mutex<BTreeMap<Key, Entry>>>);
+
+impl Directory {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The `userId` of somebody; `None` when there is nobody.
+    pub(super) async fn get(
+        &self,
+        app: &App,
+        known_by: &str,
+        now: Timestamp,
+        look_up: impl Future<Output = Result<Found, Answer>>,
+    ) -> Result<Option<String>, Answer> {
+        let Entry { last, before } = {
+            let mut entries = self.entries();
+            let entry = entries.entry(key(app, known_by)).or_default();
+            let is_fresh =
+                |done: &Result<Found, Answer>| done.as_ref().is_ok_and(|found| found.is_fresh(now));
+            if let Some(done) = entry.last.get().filter(|done| !is_fresh(done)) {
+                if let Ok(found) = done {
+                    entry.before.clone_from(&found.user);
+                }
+                entry.last = LookUp::default();
+            }
+            entry.clone()
+        };
+        match last.get_or_init(|| look_up).await {
+            Ok(found) => Ok(found.user.clone()),
+            Err(failure) => before.map(Some).ok_or_else(|| failure.clone()),
+        }
+    }
+
+    /// What was known of somebody is not so.
+    pub(super) fn forget(&self, app: &App, known_by: &str) {
+        self.entries().remove(&key(app, known_by));
+    }
+}
+
+fn key(app: &App, known_by: &str) -> Key {
+    (app.base_url.clone(), app.key.clone(), known_by.to_owned())
+}
+
+/// What the answer to a look-up says: a `userId`, that there is nobody, or why it says neither.
+pub(super) fn read(
+    http_status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Option<String>, Answer> {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let read = errcode::classify(http_status, content_type, body);
+    let (outcome, detail) = match read.errcode {
+        Some(0) if read.outcome == Outcome::Delivered => {
+            let user = json["result"]["userid"].as_str().filter(|user| !user.is_empty());
+            if let Some(user) = user {
+                return Ok(Some(user.to_owned()));
+            }
+            (Outcome::Retry, "the answer names no `userid`".to_owned())
+        }
+        // Nobody has it, the `userid` behind it is nobody's, or it is no number.
+        Some(60121 | 33012 | 40104) => return Ok(None),
+        Some(60011) => {
+            let detail = format!("the app lacks the permission for it: {}", read.detail);
+            (Outcome::Refused(Refused::Permission), detail)
+        }
+        // What is advised for the token of a webhook does not help.
+        Some(errcode) if read.outcome == Outcome::Refused(Refused::Token) => {
+            let said = one_line(json["errmsg"].as_str().unwrap_or_default());
+            let advice = "compare `app_key` and `app_secret` with the app's page";
+            (
+                read.outcome,
+                format!("errcode {errcode}: the token is not valid (`{said}`); {advice}"),
+            )
+        }
+        Some(_) | None => (nothing_sent(read.outcome), read.detail),
+    };
+    Err(answer(outcome, read.errcode, detail))
+}
+
+/// The outcome of a message when a call that had to come before it came out like this.
+pub(super) const fn nothing_sent(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Delivered | Outcome::Unknown => Outcome::Retry,
+        Outcome::Rejected(_) => Outcome::Refused(Refused::Other),
+        Outcome::Retry
+        | Outcome::Limited(_)
+        | Outcome::Throttled(_)
+        | Outcome::Blocked(_)
+        | Outcome::Quota
+        | Outcome::Refused(_) => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    fn app() -> App {
+        App {
+            name: "ops".into(),
+            key: "key".to_owned(),
+            secret: Secret::new("s"),
+            robot_code: "key".to_owned(),
+            base_url: "http://127.0.0.1:1".to_owned(),
+            per_second: 20,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(1_790_000_000_000 + seconds * 1000)
+    }
+
+    #[test]
+    fn dingtalk_has_a_host_of_its_own_for_look_ups_and_a_stand_in_has_not() {
+        for (newer, older) in [
+            ("https://api.dingtalk.com", "https://oapi.dingtalk.com"),
+            ("https://api.dingtalk.io", "https://oapi.dingtalk.io"),
+            ("http://127.0.0.1:8070", "http://127.0.0.1:8070"),
+        ] {
+            let app = App {
+                base_url: newer.to_owned(),
+                ..app()
+            };
+            assert_eq!(app.older_base_url(), older);
+        }
+    }
+
+    /// Answers every look-up alike, and counts them.
+    struct Source {
+        says: Result<Option<&'static str>, &'static str>,
+        calls: Cell<u32>,
+    }
+
+    impl Source {
+        const fn new(says: Result<Option<&'static str>, &'static str>) -> Self {
+            Self {
+                says,
+                calls: Cell::new(0),
+            }
+        }
+
+        async fn get(&self, directory: &Directory, now: Timestamp) -> Result<Option<String>, String> {
+            let look_up = async {
+                tokio::task::yield_now().await;
+                self.calls.set(self.calls.get() + 1);
+                match self.says {
+                    Ok(user) => Ok(Found {
+                        user: user.map(str::to_owned),
+                        at: now,
+                    }),
+                    Err(why) => Err(answer(Outcome::Retry, None, why)),
+                }
+            };
+            let got = directory.get(&app(), "mobile:1", now, look_up).await;
+            got.map_err(|answer| answer.detail)
+        }
+    }
+
+    #[tokio::test]
+    async fn somebody_is_looked_up_once_for_all_and_again_after_hours() {
+        let (directory, source) = (Directory::default(), Source::new(Ok(Some("u1"))));
+        let get = |now| source.get(&directory, now);
+        let (one, other) = tokio::join!(get(at(0)), get(at(0)));
+        assert_eq!(
+            (one, other),
+            (Ok(Some("u1".to_owned())), Ok(Some("u1".to_owned())))
+        );
+        get(at(12 * 3600 - 1)).await.unwrap();
+        assert_eq!(source.calls.get(), 1);
+        get(at(12 * 3600)).await.unwrap();
+        assert_eq!(source.calls.get(), 2);
+        get(at(0)).await.unwrap();
+        assert_eq!(source.calls.get(), 3, "the clock was set back");
+        directory.forget(&app(), "mobile:1");
+        get(at(1)).await.unwrap();
+        assert_eq!(source.calls.get(), 4);
+    }
+
+    #[tokio::test]
+    async fn that_there_is_nobody_is_believed_for_minutes() {
+        let (directory, source) = (Directory::default(), Source::new(Ok(None)));
+        for (now, calls) in [(0, 1), (299, 1), (300, 2)] {
+            assert_eq!(source.get(&directory, at(now)).await, Ok(None));
+            assert_eq!(source.calls.get(), calls);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_leaves_what_was_known_and_is_forgotten() {
+        let (directory, fails) = (Directory::default(), Source::new(Err("busy")));
+        assert_eq!(fails.get(&directory, at(0)).await, Err("busy".to_owned()));
+        let (works, later) = (Source::new(Ok(Some("u1"))), at(13 * 3600));
+        works.get(&directory, at(0)).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(fails.get(&directory, later).await, Ok(Some("u1".to_owned())));
+        }
+        assert_eq!(fails.calls.get(), 3);
+        // Who is gone is not known any more.
+        Source::new(Ok(None)).get(&directory, later).await.unwrap();
+        assert_eq!(fails.get(&directory, at(14 * 3600)).await, Err("busy".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_names_somebody_or_nobody_or_says_why_not() {
+        let read = |body: &str| read(200, Some("application/json"), body.as_bytes());
+        let named = r#"{"errcode":0,"errmsg":"ok","result":{"userid":"u1"}}"#;
+        assert_eq!(read(named), Ok(Some("u1".to_owned())));
+        // The documentation's own sample has a text for a number.
+        let named = r#"{"errcode":"0","result":{"userid":"u1"}}"#;
+        assert_eq!(read(named), Ok(Some("u1".to_owned())));
+        for nobody in [60121, 33012, 40104] {
+            assert_eq!(read(&format!(r#"{{"errcode":{nobody},"errmsg":"m"}}"#)), Ok(None));
+        }
+        for (body, outcome) in [
+            (r#"{"errcode":0,"result":{}}"#, "retry"),
+            (r#"{"errcode":-1}"#, "retry"),
+            (r#"{"errcode":40035}"#, "refused_other"),
+            (r#"{"errcode":60011}"#, "refused_permission"),
+            (r#"{"errcode":60020}"#, "refused_address"),
+            (r#"{"errcode":88,"sub_code":"40014"}"#, "refused_token"),
+            (r#"{"errcode":90018}"#, "limited"),
+            ("", "retry"),
+        ] {
+            assert_eq!(read(body).unwrap_err().outcome.as_str(), outcome, "{body}");
+        }
+    }
+}
