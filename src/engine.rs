@@ -228,6 +228,8 @@ pub struct Engine {
     next_digest: DigestId,
     truth: Truth,
     desks: BTreeMap<ReceiverName, Desk>,
+    /// Whom each digest under way is for.
+    under_way: BTreeMap<DigestId, ReceiverName>,
     budgets: BTreeMap<EndpointName, Budget>,
     /// The endpoints of each app, which have one rate between them.
     of_apps: BTreeMap<AppName, Vec<EndpointName>>,
@@ -310,6 +312,7 @@ impl Engine {
             next_digest: saved.next_digest,
             truth: restored.truth,
             desks: BTreeMap::new(),
+            under_way: BTreeMap::new(),
             budgets: BTreeMap::new(),
             of_apps: BTreeMap::new(),
             ageing: BTreeMap::new(),

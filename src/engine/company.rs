@@ -97,6 +97,7 @@ impl Engine {
             urgent: found.urgent,
             counts: counts(found),
         };
+        self.under_way.insert(digest, name.clone());
         self.desk(name).under_way = Some(UnderWay {
             digest,
             endpoint,

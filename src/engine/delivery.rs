@@ -136,14 +136,15 @@ impl Engine {
                 waits_for: WaitsFor::Backoff,
             };
         }
+        // Whoever it joins keeps the month's pace for both.
+        if let Some(draft) = self.company(receiver, desk, due.urgent) {
+            return Appointment::Joins { draft };
+        }
         if let Some(until) = (self.paced_until(receiver)).filter(|until| !due.urgent && *until > now) {
             return Appointment::Waits {
                 until: Some(until),
                 waits_for: WaitsFor::Quota,
             };
-        }
-        if let Some(draft) = self.company(receiver, desk, due.urgent) {
-            return Appointment::Joins { draft };
         }
         match self.carrier(receiver, due.urgent) {
             Ok(carrier) => Appointment::Ready {
@@ -390,6 +391,7 @@ impl Engine {
             },
             entries,
         };
+        self.under_way.insert(id, name.clone());
         desk.under_way = Some(UnderWay {
             digest: id,
             endpoint: carrier.endpoint.clone(),
@@ -614,18 +616,6 @@ impl Engine {
         }));
     }
 
-    /// The receiver whose digest this is.
-    fn receiver_of(&self, digest: DigestId) -> Option<ReceiverName> {
-        self.desks
-            .iter()
-            .find(|(_, desk)| {
-                desk.under_way
-                    .as_ref()
-                    .is_some_and(|under_way| under_way.digest == digest)
-            })
-            .map(|(name, _)| name.clone())
-    }
-
     /// A call was made, with one message or with several that are equal.
     pub(super) fn answered(&mut self, answers: &[(MessageId, Answer)]) {
         self.count_call(answers);
@@ -641,7 +631,7 @@ impl Engine {
 
     /// The receiver and the endpoint of a message whose answer is awaited.
     fn awaited(&self, message: MessageId) -> Option<(ReceiverName, Option<EndpointName>)> {
-        let name = self.receiver_of(message.digest)?;
+        let name = self.under_way.get(&message.digest)?.clone();
         let under_way = self.desks.get(&name)?.under_way.as_ref()?;
         let Stage::Sending(sending) = &under_way.stage else {
             return None;
@@ -927,6 +917,7 @@ impl Engine {
                 budget.close(sending.places_kept());
             }
         }
+        self.under_way.remove(&under_way.digest);
         self.dirty
             .rows
             .outcomes
@@ -992,6 +983,7 @@ impl Engine {
                     places: Places::Sought,
                 }),
             });
+            let digest = under_way.digest;
             for (no, said, episodes) in &row.covers {
                 let telling = Telling {
                     said: *said,
@@ -1004,6 +996,7 @@ impl Engine {
                 continue;
             };
             sending.parts.insert(message.part, row);
+            self.under_way.insert(digest, name);
         }
     }
 }
