@@ -118,7 +118,7 @@ pub enum Wording {
     Recent,
 }
 
-/// Stands in for DingTalk's webhook on this machine: enforces its rules, shows the group chats as a web page.
+/// Stands in for DingTalk on this machine: enforces its rules, shows the chats of groups and people as a web page.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulatorArgs {
     /// Where to listen
