@@ -67,6 +67,9 @@ fn has_heard(
     now: u64,
 ) -> Result<(), Violation> {
     let (belief, silent) = (belief(judge, receiver, alert), is_silent(judge, receiver));
+    // Also when the chat shows an end of which the answer was lost.
+    let believed_to_fire =
+        matches!(belief, Belief::Fires | Belief::Flaps) || !last_is_known(judge, receiver, alert);
     let told_since = |seq: u64| {
         let shown = judge
             .chats
@@ -81,7 +84,7 @@ fn has_heard(
         && !told_since(begun)
         // What is over is not kept for somebody who is not there.
         && !(story.truth == Truth::Over && judge.was_gone(receiver, begun))
-        && !(silent && story.truth == Truth::Over && matches!(belief, Belief::Fires | Belief::Flaps))
+        && !(silent && story.truth == Truth::Over && believed_to_fire)
     {
         let what = format!("{receiver} was never told of {alert}, begun at step {begun}");
         return Err(violation(Invariant::NothingLost, now, what));
@@ -126,6 +129,13 @@ fn belief(judge: &Judge<'_>, receiver: &str, alert: &str) -> Belief {
         Some(Change::Flapping) => Belief::Flaps,
         Some(Change::Resolved | Change::Passed | Change::Expired) => Belief::Over,
     }
+}
+
+/// Whether the product knows of the last message about an alert that a chat shows that it arrived.
+fn last_is_known(judge: &Judge<'_>, receiver: &str, alert: &str) -> bool {
+    let shown = judge.chats.get(&(receiver.to_owned(), alert.to_owned()));
+    let last = shown.and_then(|shown| shown.last());
+    last.is_none_or(|last| judge.tellings[*last].known.is_some())
 }
 
 /// Whether ends were not told to a receiver by some plan: then it may believe what it likes about them.
