@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::ask::Answerer;
 use crate::clock::now;
 use crate::config::watch::{Changes, Snapshot, Watcher};
 use crate::config::{self, Loaded, Report};
@@ -21,6 +22,7 @@ use crate::driver::{self, Driver, Prepared};
 use crate::http::limits::{CONNECTIONS_MAX, Limits, connections_max};
 use crate::http::{self, Listener, PlanStatus, ReloadHandle, ReloadOutcome, Site};
 use crate::plan::Plan;
+use crate::render::Renderer;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{Metrics, open_files_max};
@@ -84,7 +86,8 @@ pub async fn run(
         plan: Arc::clone(&loaded.plan),
         renderer: Arc::clone(&loaded.renderer),
     };
-    let driver = start_driver(prepared, Arc::clone(&metrics)).await?;
+    let client = Client::new();
+    let driver = start_driver(prepared, client.clone(), Arc::clone(&metrics)).await?;
     let listener = listen(&loaded.plan).await?;
     let address = listener.address();
 
@@ -92,6 +95,8 @@ pub async fn run(
     let (plans, new_plans) = mpsc::channel(1);
     let (reloads, reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
     let (plan, current_plan) = watch::channel(Arc::clone(&loaded.plan));
+    let (renderer, current_renderer) = watch::channel(Arc::clone(&loaded.renderer));
+    let handle = driver::Handle::new(inbox);
     let (status, plan_status) = watch::channel(PlanStatus {
         file: setup.config.as_ref().map(|path| path.display().to_string()),
         loaded_at: started_at,
@@ -100,20 +105,19 @@ pub async fn run(
     let site = Arc::new(Site {
         plan: current_plan,
         plan_status,
-        driver: driver::Handle::new(inbox),
+        answerer: Answerer::new(current_renderer, handle.clone(), client, Arc::clone(&metrics)),
+        driver: handle,
         reload: ReloadHandle::new(reloads),
         metrics: Arc::clone(&metrics),
         started_at,
-        limits: Limits {
-            connections_max: open_files_max().map_or(CONNECTIONS_MAX, connections_max),
-            ..Limits::default()
-        },
+        limits: limits(),
     });
     let reloader = Reloader {
         setup,
         watcher,
         files: loaded.files.clone(),
         plan,
+        renderer,
         status,
         plans,
         metrics,
@@ -144,6 +148,14 @@ pub async fn run(
     died.map_or(Ok(()), |error| Err(AppError::Died(error)))
 }
 
+/// As many connections as this process may have files open for.
+fn limits() -> Limits {
+    Limits {
+        connections_max: open_files_max().map_or(CONNECTIONS_MAX, connections_max),
+        ..Limits::default()
+    }
+}
+
 /// A task the daemon is nothing without: however it ends, the daemon ends, so that whoever started it can start
 /// it again.
 fn vital<T: Future>(task: T, stop: &CancellationToken) -> impl Future<Output = T::Output> + use<T> {
@@ -155,8 +167,7 @@ fn vital<T: Future>(task: T, stop: &CancellationToken) -> impl Future<Output = T
 }
 
 /// Opens the store and loads it, away from the runtime's threads.
-async fn start_driver(prepared: Prepared, metrics: Arc<Metrics>) -> Result<Driver, AppError> {
-    let client = Client::new();
+async fn start_driver(prepared: Prepared, client: Client, metrics: Arc<Metrics>) -> Result<Driver, AppError> {
     if let Err(error) = client.check(&prepared.plan).await {
         // What comes in meanwhile is kept, and told as soon as it can be.
         tracing::error!(%error, "messages cannot be sent");
@@ -191,6 +202,7 @@ struct Reloader {
     /// What is watched.
     files: Vec<PathBuf>,
     plan: watch::Sender<Arc<Plan>>,
+    renderer: watch::Sender<Arc<Renderer>>,
     status: watch::Sender<PlanStatus>,
     plans: mpsc::Sender<Prepared>,
     metrics: Arc<Metrics>,
@@ -276,6 +288,7 @@ impl Reloader {
             return Err("shutting down".to_owned());
         }
         self.plan.send_replace(Arc::clone(&loaded.plan));
+        self.renderer.send_replace(Arc::clone(&loaded.renderer));
         self.status.send_modify(|status| {
             status.loaded_at = now();
             status.error = None;

@@ -7,7 +7,7 @@
 //! **Invariant:** every entry of a draft is counted in the digest, listed or not.
 
 pub(crate) mod compose;
-mod naming;
+pub(crate) mod naming;
 pub mod value;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! are looked up before. Tokens, secrets and signatures appear in the request and nowhere else.
 
 pub mod apicode;
+pub mod callback;
 pub mod client;
 mod directory;
 pub mod errcode;

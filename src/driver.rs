@@ -94,6 +94,13 @@ pub enum Ask {
         /// The list.
         reply: oneshot::Sender<Result<Vec<Told>, Unavailable>>,
     },
+    /// Tell these receivers now what they were to be told after a wait.
+    Hasten {
+        /// Who.
+        receivers: Vec<ReceiverName>,
+        /// How many changes there are.
+        reply: oneshot::Sender<u64>,
+    },
     /// Say how everything is.
     Health {
         /// The snapshot.
@@ -119,6 +126,7 @@ impl Ask {
             Self::Accept { alerts, .. } => alerts.len(),
             Self::Alerts { .. }
             | Self::Digests { .. }
+            | Self::Hasten { .. }
             | Self::Health { .. }
             | Self::KeepRefused(..)
             | Self::Refused { .. } => 0,
@@ -249,6 +257,11 @@ impl Handle {
             reply,
         })
         .await?
+    }
+
+    /// Lets changes of these receivers be told now; answers how many there are.
+    pub async fn hasten(&self, receivers: Vec<ReceiverName>) -> Result<u64, Unavailable> {
+        self.ask(|reply| Ask::Hasten { receivers, reply }).await
     }
 
     /// How everything is.
@@ -553,6 +566,10 @@ impl Driver {
                 limit,
                 reply,
             } => self.writer.digests(receiver, limit, reply),
+            Ask::Hasten { receivers, reply } => {
+                let changes = self.steering.hasten(receivers, self.clock.now());
+                let _gone = reply.send(changes);
+            }
             Ask::Health { reply } => {
                 self.steering.wake(self.clock.now());
                 let _gone = reply.send(self.health());

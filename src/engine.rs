@@ -60,6 +60,8 @@ pub enum Input {
     Outcome(Vec<(MessageId, Answer)>),
     /// The configuration changed.
     Plan(Arc<Plan>),
+    /// Somebody wants to hear now what these receivers were to be told after a wait.
+    Hasten(Vec<ReceiverName>),
     /// The deadline has come.
     Timer,
     /// Compose no more; what is in flight may still end.
@@ -392,6 +394,7 @@ impl Engine {
                 self.dirty.endpoints.extend(self.budgets.keys().cloned());
                 self.enact_plan();
             }
+            Input::Hasten(receivers) => self.hasten(receivers),
             Input::Timer => {}
             Input::Drain => self.draining = true,
         }
@@ -841,6 +844,16 @@ impl Engine {
         }
         self.file_reminders();
         self.touched.extend(self.desks.keys().cloned());
+    }
+
+    /// Lets what waits for company, or for the time since the last digest, be told now.
+    fn hasten(&mut self, receivers: Vec<ReceiverName>) {
+        for name in receivers {
+            if let Some(desk) = self.desks.get_mut(&name).filter(|desk| desk.oldest().is_some()) {
+                desk.hastened = true;
+                self.touched.insert(name);
+            }
+        }
     }
 
     /// Empties every desk of what follows from the old plan; answers since when each change has waited.

@@ -9,6 +9,7 @@
 //! this machine only, unless `server.allow_unauthenticated` says otherwise; probes and metrics are open.
 
 mod api;
+mod ask;
 mod auth;
 mod body;
 mod intake;
@@ -33,6 +34,7 @@ use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 
 use crate::alert::Timestamp;
+use crate::ask::Answerer;
 use crate::driver;
 use crate::http::intake::Target;
 use crate::http::limits::Limits;
@@ -60,6 +62,8 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// When the process started.
     pub started_at: Timestamp,
+    /// Answers who asks.
+    pub answerer: Arc<Answerer>,
     /// Limits.
     pub limits: Limits,
 }
@@ -203,10 +207,15 @@ fn routes(
         });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
 
-    let webhooks = hooks()
+    let posted = hooks()
         .and(call.clone())
         .and(warp::body::stream())
-        .then(intake::post);
+        .then(intake::post)
+        .or(warp::path!("v1" / "apps" / Segment / "messages")
+            .and(call.clone())
+            .and(warp::body::stream())
+            .then(ask::post))
+        .unify();
     let probes = warp::path!("healthz")
         .and(call.clone())
         .then(api::healthz)
@@ -248,7 +257,7 @@ fn routes(
         Fault::NoSuchPath.into_response()
     });
 
-    webhooks
+    posted
         .or(probes)
         .unify()
         .or(read)
@@ -289,14 +298,16 @@ fn hooks() -> impl Filter<Extract = (Target,), Error = warp::Rejection> + Clone 
 }
 
 /// The words our paths are made of.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 19] = [
     "-",
     "alerts",
     "api",
+    "apps",
     "digests",
     "dingtalk",
     "healthz",
     "hooks",
+    "messages",
     "metrics",
     "openapi.json",
     "readyz",

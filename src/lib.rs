@@ -16,6 +16,7 @@
 
 pub mod alert;
 pub mod app;
+pub mod ask;
 pub mod cli;
 mod clock;
 pub mod config;

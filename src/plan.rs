@@ -7,7 +7,7 @@
 pub mod calendar;
 pub mod matcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU8;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -370,6 +370,17 @@ pub struct App {
     pub base_url: String,
     /// Most calls of one API in any second.
     pub per_second: u32,
+    /// Who may ask its bot; `None` is nobody, and it is not listened to.
+    pub ask: Option<Askers>,
+}
+
+/// `ask:` of an app: who may ask its bot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Askers {
+    /// People by `userId`, wherever they ask.
+    pub people: BTreeSet<String>,
+    /// Groups by `openConversationId`, whoever asks there.
+    pub groups: BTreeSet<String>,
 }
 
 impl App {

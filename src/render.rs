@@ -20,6 +20,7 @@ mod templates;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::ask::Reply;
 use crate::digest::compose::{Outline, Settings};
 use crate::digest::value::NoticeValue;
 use crate::digest::{Draft, Rendered, shorten};
@@ -58,6 +59,19 @@ impl Renderer {
                 external_url: plan.server.external_url.clone(),
             },
             plan: Arc::clone(plan),
+        })
+    }
+
+    /// The plan it was made for.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// The text of an answer to who asked.
+    pub(crate) fn answer(&self, reply: &Reply) -> String {
+        self.templates.answer(reply).unwrap_or_else(|error| {
+            tracing::error!(error, "an answer could not be written");
+            "⚠️".to_owned()
         })
     }
 

@@ -233,6 +233,16 @@ mapping! {
         [optional] base_url: String,
         /// Most calls of one API in any second. Default: 18.
         [optional] per_second: Number<1, 60>,
+        /// Who may ask its bot. Default: nobody.
+        [optional] ask: Askers,
+    }
+
+    /// Who may ask the bot of an app.
+    "`ask`" Askers {
+        /// User ids of people, who may ask anywhere.
+        [optional] people: Vec<At<Word>>,
+        /// Groups by openConversationId, where everybody may ask.
+        [optional] groups: Vec<At<Word>>,
     }
 
     /// A group chat that the bot of an app is in.

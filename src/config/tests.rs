@@ -406,6 +406,9 @@ fn outline_app(app: &App, text: &mut String) {
         app.per_second
     )
     .unwrap();
+    if let Some(ask) = &app.ask {
+        writeln!(text, "  asked by {:?}, in {:?}", ask.people, ask.groups).unwrap();
+    }
 }
 
 fn outline_bot(bot: &Bot, text: &mut String) {

@@ -100,7 +100,7 @@ pub(super) fn is_rule_name(name: &str) -> bool {
 }
 
 /// The rule's name among some labels.
-pub(super) fn rule_name<'a>(mut get: impl FnMut(&str) -> Option<&'a str>) -> Option<&'a str> {
+pub(crate) fn rule_name<'a>(mut get: impl FnMut(&str) -> Option<&'a str>) -> Option<&'a str> {
     RULE_NAMES
         .iter()
         .find_map(|name| get(name).filter(|value| !value.is_empty()))
@@ -113,7 +113,7 @@ pub(super) fn size(name: &str) -> usize {
 
 /// Picks at most `most` labels that tell alerts apart, small things first, and puts them from large to small.
 /// The address in `instance` goes when a better name for the same machine is there.
-pub(super) fn telling<'a>(pairs: &[(&'a str, &'a str)], most: usize) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn telling<'a>(pairs: &[(&'a str, &'a str)], most: usize) -> Vec<(&'a str, &'a str)> {
     let named = pairs
         .iter()
         .any(|(name, _)| matches!(*name, "pod" | "host" | "hostname" | "nodename" | "node"));
@@ -130,7 +130,7 @@ pub(super) fn telling<'a>(pairs: &[(&'a str, &'a str)], most: usize) -> Vec<(&'a
 }
 
 /// A label's value as people read it: a bare `3` or `true` says nothing without the label's name.
-pub(super) fn value_text(name: &str, value: &str, chars_max: usize) -> String {
+pub(crate) fn value_text(name: &str, value: &str, chars_max: usize) -> String {
     let bare = value.chars().count() <= 2
         || matches!(value, "true" | "false")
         || value.chars().all(|c| c.is_ascii_digit() || c == '.');

@@ -256,6 +256,16 @@ impl Client {
         }
     }
 
+    /// Posts a message to the session of a conversation. Only once: there is nothing to sign, and no token.
+    pub async fn reply(&self, session: &Secret, body: Arc<[u8]>) -> Answer {
+        let mut answer = match self.post(session.expose(), None, body).await {
+            Ok(response) => response.read(errcode::classify),
+            Err(failure) => failure,
+        };
+        answer.detail = without(answer.detail, std::iter::once(session));
+        answer
+    }
+
     /// Posts to the webhook of a custom bot.
     async fn send_signed(&self, base_url: &str, bot: &plan::Bot, body: Arc<[u8]>, now: Timestamp) -> Answer {
         let url = sign::signed_url(base_url, &bot.access_token, bot.secret.as_ref(), now);
@@ -880,6 +890,7 @@ mod tests {
             robot_code: "ding1".to_owned(),
             base_url: simulator.url().to_owned(),
             per_second: 18,
+            ask: None,
         });
         let client = Client::with_timeouts(LONG, LONG);
         let token = client.token(&app, None, wall_clock()).await.unwrap();

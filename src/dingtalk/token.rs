@@ -114,6 +114,7 @@ mod tests {
             robot_code: "key".to_owned(),
             base_url: "http://127.0.0.1:1".to_owned(),
             per_second: 20,
+            ask: None,
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Unavailable;
 use super::gate::Gate;
-use crate::alert::{Alert, DigestId, MessageId, Now, RequestId, SourceName, Span, Tick};
+use crate::alert::{Alert, DigestId, MessageId, Now, ReceiverName, RequestId, SourceName, Span, Tick};
 use crate::digest::{Draft, Rendered};
 use crate::engine::{Answer, Effect, Engine, Event, Input, Restored, Send, Verdict};
 use crate::plan::{Endpoint, Person, Plan};
@@ -285,6 +285,14 @@ impl Steering {
     pub fn replan(&mut self, plan: Arc<Plan>, now: Now) {
         self.plan = Arc::clone(&plan);
         self.engine.handle(Input::Plan(plan), now);
+    }
+
+    /// Lets changes of these receivers be told now; says how many there are.
+    pub fn hasten(&mut self, receivers: Vec<ReceiverName>, now: Now) -> u64 {
+        self.engine.handle(Input::Timer, now);
+        let changes = receivers.iter().map(|name| self.engine.changes_for(name)).sum();
+        self.engine.handle(Input::Hasten(receivers), now);
+        changes
     }
 
     /// The deadline has come, or somebody asks and wants to know how it is at this moment.

@@ -22,6 +22,8 @@ pub(super) struct Desk {
     /// When it was last sent a digest.
     pub(super) served: Option<Tick>,
     pub(super) under_way: Option<UnderWay>,
+    /// Somebody asked not to wait for company any longer.
+    pub(super) hastened: bool,
     /// Failures since the last success, and until when they make it wait.
     pub(super) failures: u32,
     pub(super) retry_at: Tick,
@@ -43,6 +45,7 @@ impl Default for Desk {
             firing: [0; 3],
             served: None,
             under_way: None,
+            hastened: false,
             failures: 0,
             retry_at: Tick(0),
             urgent_retry_at: Tick(0),
@@ -228,7 +231,7 @@ impl Desk {
         if !plan.speaks(route, now.time) {
             return Some((next_check(now), WaitsFor::Muted));
         }
-        if route.urgent {
+        if route.urgent || self.hastened {
             return Some((oldest, WaitsFor::GroupWait));
         }
         let company = oldest.plus(route.group_wait);

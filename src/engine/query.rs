@@ -89,6 +89,11 @@ impl Engine {
         }
     }
 
+    /// How many changes wait for a receiver.
+    pub fn changes_for(&self, name: &ReceiverName) -> u64 {
+        self.desks.get(name).map_or(0, |desk| desk.changes() as u64)
+    }
+
     /// Every receiver of the plan.
     pub fn receivers(&self) -> Vec<ReceiverView> {
         let mut room = Room::new();

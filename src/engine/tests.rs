@@ -506,6 +506,7 @@ impl Stage {
                 self.set_clock(self.elapsed());
             }
             ["drain"] => self.handle(Input::Drain),
+            ["hasten", receiver] => self.handle(Input::Hasten(vec![(*receiver).into()])),
             ["alerts"] => {
                 let list = self.engine.alerts(&view::AlertQuery {
                     limit: 100,
@@ -675,6 +676,28 @@ fn two_digests_are_at_least_group_interval_apart() {
          11s reply new=1
          60s ops waits for group_interval until 70s, 1 changes
          70s ops <-a- new disk/b",
+    );
+}
+
+#[test]
+fn who_asks_for_it_is_told_at_once_and_waits_for_company_again_afterwards() {
+    check(
+        "0s hasten ops
+         1s fire disk host=a
+         3s hasten ops
+         4s fire disk host=b
+         5s hasten nobody
+         6s hasten ops
+         7s fire disk host=c
+         60s waits ops
+         300s run",
+        "1s reply new=1
+         3s ops <-a- new disk/a
+         4s reply new=1
+         6s ops <-b- new disk/b
+         7s reply new=1
+         60s ops waits for group_interval until 66s, 1 changes
+         66s ops <-a- new disk/c",
     );
 }
 

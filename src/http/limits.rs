@@ -51,6 +51,8 @@ pub const ACCEPT_RETRY_MILLIS: u64 = 100;
 pub const WARN_EVERY: Duration = Duration::from_secs(10);
 /// File descriptors that connections leave to everybody else: the store, DingTalk, name look-ups, configuration.
 pub const DESCRIPTORS_KEPT: usize = 64;
+/// Most bytes of a message that somebody wrote to a bot.
+pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Bodies up to this size are decoded in place; larger ones would hold up a worker, and go to another thread.
 pub const DECODE_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a refused body that are searched for credentials: more than are kept, so that the longest secret is

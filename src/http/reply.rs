@@ -22,6 +22,14 @@ pub(crate) enum Fault {
     NoSuchPath,
     #[error("there is no source `{0}`; the configuration's `sources` name them")]
     NoSuchSource(String),
+    #[error("there is no app of that name that may be asked; `apps` with `ask` are")]
+    NoSuchApp,
+    #[error("{0}")]
+    NotOfDingTalk(String),
+    #[error("{0}")]
+    BadQuestion(String),
+    #[error("other questions are being answered; ask again in a moment")]
+    AnswersBusy,
     #[error("{0}")]
     NoSourceFor(String),
     #[error("this path takes {allow} only")]
@@ -79,6 +87,10 @@ impl Fault {
         match self {
             Self::NoSuchPath => "no_such_path",
             Self::NoSuchSource(_) => "no_such_source",
+            Self::NoSuchApp => "no_such_app",
+            Self::NotOfDingTalk(_) => "not_of_dingtalk",
+            Self::BadQuestion(_) => "bad_question",
+            Self::AnswersBusy => "answers_busy",
             Self::NoSourceFor(_) => "no_source_for_path",
             Self::Method { .. } => "method",
             Self::Unauthorized { .. } => "unauthorized",
@@ -124,14 +136,17 @@ impl Fault {
     /// The status it is answered with.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchPath | Self::NoSuchSource(_) | Self::NoSourceFor(_) => StatusCode::NOT_FOUND,
+            Self::NoSuchPath | Self::NoSuchSource(_) | Self::NoSuchApp | Self::NoSourceFor(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::NotOfDingTalk(_) => StatusCode::FORBIDDEN,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Coding(_) | Self::Refused(Refusal::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BrokenBody
+            | Self::BadQuestion(_)
             | Self::BadGzip(_)
             | Self::BadQuery(_)
             | Self::Refused(
@@ -147,7 +162,7 @@ impl Fault {
             | Self::NoRoom { status, .. } => {
                 StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::AddressBusy | Self::SlowAnswer => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressBusy | Self::AnswersBusy | Self::SlowAnswer => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadPlan(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -183,6 +198,7 @@ impl Fault {
             | Self::BodiesFull { .. }
             | Self::SourceBusy { .. }
             | Self::AddressBusy
+            | Self::AnswersBusy
             | Self::SlowAnswer
             | Self::NoRoom { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
@@ -193,7 +209,10 @@ impl Fault {
             }
             Self::NoSuchPath
             | Self::NoSuchSource(_)
+            | Self::NoSuchApp
             | Self::NoSourceFor(_)
+            | Self::NotOfDingTalk(_)
+            | Self::BadQuestion(_)
             | Self::Forbidden(_)
             | Self::BadGzip(_)
             | Self::Refused(_)

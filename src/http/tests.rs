@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span};
 use crate::digest::Change;
+use crate::dingtalk::Client;
 use crate::driver::{Ask, Handle, Health, Unavailable};
 use crate::engine::Verdict;
 use crate::engine::view::{
@@ -32,6 +33,7 @@ use crate::engine::view::{
 use crate::plan::{
     Auth, DingTalk, GroupBy, Listen, Locale, Route, Routes, Server as ServerPlan, Source, SourceKind, Store,
 };
+use crate::render::Renderer;
 use crate::source::json::{Mapping, MappingText};
 use crate::store::{DigestRow, MessageRow, RefusedBody, Said, State, Told};
 
@@ -261,6 +263,9 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
         Ask::Digests { reply, .. } => {
             let _gone = reply.send(Ok(digest_list()));
         }
+        Ask::Hasten { receivers, reply } => {
+            let _gone = reply.send(receivers.len() as u64);
+        }
         Ask::Health { reply } => {
             let _gone = reply.send(health());
         }
@@ -285,7 +290,10 @@ struct Running {
 }
 
 async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
-    let (plan, current) = watch::channel(Arc::new(plan));
+    let plan = Arc::new(plan);
+    let renderer = Renderer::new(&plan).expect("templates that compile");
+    let (_, renderer) = watch::channel(Arc::new(renderer));
+    let (plan, current) = watch::channel(plan);
     let (status, plan_status) = watch::channel(PlanStatus {
         file: Some("dingest.yaml".to_owned()),
         loaded_at: Timestamp(1_775_030_400_000),
@@ -303,6 +311,7 @@ async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
     let site = Site {
         plan: current,
         plan_status,
+        answerer: Answerer::new(renderer, driver.clone(), Client::new(), Arc::clone(&metrics)),
         driver,
         reload: ReloadHandle::new(reload),
         metrics: Arc::clone(&metrics),

@@ -21,10 +21,13 @@ use super::limits::{
     VALUES_PER_ROUND,
 };
 use super::{TemplateProblem, escape, helpers};
+use crate::ask::Reply;
 use crate::plan::Locale;
 
-/// The built-in templates by name; `digest` is told by locale.
-const BUILT_IN: [(&str, &str); 6] = [
+/// The built-in templates by name; each is told by locale.
+const BUILT_IN: [(&str, &str); 8] = [
+    ("answer.zh-CN", include_str!("../../templates/answer.zh-CN.hbs")),
+    ("answer.en", include_str!("../../templates/answer.en.hbs")),
     ("digest.zh-CN", include_str!("../../templates/digest.zh-CN.hbs")),
     (
         "digest.zh-CN.title",
@@ -188,6 +191,13 @@ impl Templates {
             title: format!("{BUILT_IN_PREFIX}digest.{tag}.title"),
             line: format!("{BUILT_IN_PREFIX}digest.{tag}.line"),
         }
+    }
+
+    /// The answer to a question, by the built-in template.
+    pub(super) fn answer(&self, reply: &Reply) -> Result<String, String> {
+        let context = Context::wraps(reply).map_err(|error| error.to_string())?;
+        let name = format!("{BUILT_IN_PREFIX}answer.{}", self.locale.tag());
+        Ok(self.text(&name, &context)?.trim().to_owned())
     }
 
     pub(super) fn text(&self, name: &str, digest: &Context) -> Result<String, String> {

@@ -20,7 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use crate::alert::{EndpointName, ReceiverName, SourceName, Timestamp};
+use crate::alert::{AppName, EndpointName, ReceiverName, SourceName, Timestamp};
 use crate::digest::Detail;
 use crate::driver::Health;
 use crate::engine::view::WaitsFor;
@@ -43,6 +43,7 @@ pub struct Metrics {
     refusals: Family<SourceReason, Counter>,
     refused_dropped: Family<OfSource, Counter>,
     unrouted: Counter,
+    questions: Family<AppOutcome, Counter>,
     received: Family<OfSource, Counter>,
     left_out: Family<SourceReason, Counter>,
     mapping_limits: Family<OfSource, Counter>,
@@ -77,6 +78,12 @@ pub struct Snapshot<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSource {
     source: SourceName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AppOutcome {
+    app: AppName,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -179,7 +186,7 @@ macro_rules! label_values {
     )*};
 }
 
-label_values!(SourceName ReceiverName EndpointName);
+label_values!(AppName SourceName ReceiverName EndpointName);
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -196,6 +203,7 @@ impl Metrics {
             refusals: Family::default(),
             refused_dropped: Family::default(),
             unrouted: Counter::default(),
+            questions: Family::default(),
             received: Family::default(),
             left_out: Family::default(),
             mapping_limits: Family::default(),
@@ -225,6 +233,7 @@ impl Metrics {
         to.register("webhook_requests", "Requests to a source by HTTP status", self.requests.clone());
         to.register("webhook_refusals", "Requests to a source that were not taken, by reason", self.refusals.clone());
         to.register("refused_bodies_dropped", "Refused bodies that were not kept to be looked at", self.refused_dropped.clone());
+        to.register("questions", "Messages to the bots of apps, and answers to them, by what came of each", self.questions.clone());
         to.register("webhook_unrouted", "Requests to a path or source that does not exist", self.unrouted.clone());
         to.register("alerts_received", "Alerts decoded from requests, repeats included", self.received.clone());
         to.register("alerts_left_out", "Alerts missing from requests that were taken, by reason", self.left_out.clone());
@@ -261,6 +270,12 @@ impl Metrics {
                 status,
             })
             .inc();
+    }
+
+    /// Somebody wrote to the bot of an app, or was answered; `outcome` is one of a closed set of names.
+    pub fn question(&self, app: &AppName, outcome: &'static str) {
+        let app = app.clone();
+        self.questions.get_or_create(&AppOutcome { app, outcome }).inc();
     }
 
     /// A request to a source was not taken; `reason` is one of a closed set of names.
@@ -611,6 +626,7 @@ mod tests {
         metrics.left_out(&source, 1, 2);
         metrics.mapping_limits(&source, 1);
         metrics.unrouted();
+        metrics.question(&AppName::from("oncall"), "taken");
         metrics.verdicts(
             &source,
             &BTreeMap::from([(Verdict::New, 1), (Verdict::Repeat, 19)]),

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod apps;
+mod ask;
 mod chat;
 mod crash;
 mod daemon;

@@ -7,10 +7,10 @@ use super::server::base_url;
 use super::{Names, secrets};
 use crate::alert::{AppName, EndpointName, ReceiverName};
 use crate::config::raw;
-use crate::config::read::{At, Given};
+use crate::config::read::{At, Given, Word};
 use crate::config::report::Findings;
 use crate::dingtalk::SEND_PATH;
-use crate::plan::{App, Bot, Channel, Endpoint, Group, KnownBy, Person, Plan, Way};
+use crate::plan::{App, Askers, Bot, Channel, Endpoint, Group, KnownBy, Person, Plan, Way};
 use crate::secret::Secret;
 
 /// Calls of one API an app may make in a second unless told otherwise; DingTalk refuses the twenty-first.
@@ -133,10 +133,30 @@ pub(super) fn apps(written: &[raw::App], findings: &mut Findings) -> (BTreeMap<A
             secret,
             base_url,
             per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
+            ask: raw.ask.get().and_then(|at| askers(at, findings)),
         };
         apps.insert(name, Arc::new(app));
     }
     (apps, names)
+}
+
+/// Who may ask. An empty list is a mistake: nobody writes `ask` to be asked by nobody.
+fn askers(at: &At<raw::Askers>, findings: &mut Findings) -> Option<Askers> {
+    let words = |list: &Given<Vec<At<Word>>>| {
+        let list = list.value().into_iter().flatten();
+        list.map(|word| word.value.0.clone()).collect()
+    };
+    let askers = Askers {
+        people: words(&at.value.people),
+        groups: words(&at.value.groups),
+    };
+    if askers == Askers::default() {
+        findings
+            .error(at.place, "`ask` lets nobody ask")
+            .help("list `people` by user id, `groups` by `openConversationId`, or both; or leave `ask` out");
+        return None;
+    }
+    Some(askers)
 }
 
 fn api_url(given: &Given<String>, findings: &mut Findings) -> String {

@@ -1,0 +1,207 @@
+//! The conversation that asks: somebody writes to an app's bot, and is answered.
+//!
+//! [`Answerer::take`] decides at once whether a message is DingTalk's, new, and from somebody who may ask; the answer
+//! is made and sent afterwards, by a task of its own. It goes to the message's session, and through the app when there
+//! is none or it has ended. Nothing here changes what anybody is told, but for `digest now`, which lets a receiver's
+//! changes go before their time.
+//!
+//! It knows neither HTTP nor the engine: facts come from the driver, words from the templates.
+
+mod command;
+mod reply;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::alert::Timestamp;
+use crate::ask::command::Command;
+pub(crate) use crate::ask::reply::Reply;
+use crate::clock::now;
+use crate::dingtalk::callback::{self, Forged, Heard, Hearing, Message};
+use crate::dingtalk::message::{At, Content};
+use crate::dingtalk::{Client, message};
+use crate::driver::Handle;
+use crate::engine::{Answer, Outcome};
+use crate::plan::{App, Endpoint, Group, Person, Plan, Way};
+use crate::render::Renderer;
+use crate::telemetry::Metrics;
+
+/// Answers that may be made at one time; one more message is turned away, to be asked again.
+const ANSWERS_MAX: usize = 8;
+
+/// Answers questions. Cheap to share.
+#[derive(Debug)]
+pub struct Answerer {
+    renderer: watch::Receiver<Arc<Renderer>>,
+    driver: Handle,
+    client: Client,
+    metrics: Arc<Metrics>,
+    heard: Mutex<Heard>,
+    places: Arc<Semaphore>,
+}
+
+/// A request as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Posted<'a> {
+    /// Of the header `timestamp`.
+    pub timestamp: Option<&'a str>,
+    /// Of the header `sign`.
+    pub signature: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// It is not DingTalk's.
+    #[error(transparent)]
+    Forged(#[from] Forged),
+    /// Its head came with another message before.
+    #[error("`timestamp` and `sign` are those of another message")]
+    Replayed,
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Too much is asked at one time.
+    #[error("other questions are being answered; ask again in a moment")]
+    Busy,
+}
+
+impl Answerer {
+    /// Answers from what the driver knows, in the words of the newest configuration.
+    pub fn new(
+        renderer: watch::Receiver<Arc<Renderer>>,
+        driver: Handle,
+        client: Client,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            renderer,
+            driver,
+            client,
+            metrics,
+            heard: Mutex::default(),
+            places: Arc::new(Semaphore::new(ANSWERS_MAX)),
+        })
+    }
+
+    /// Whether the head of a request is DingTalk's, before its body is read.
+    pub fn check(&self, app: &App, posted: Posted<'_>) -> Result<(), NotTaken> {
+        let checked = callback::verify(&app.secret, posted.timestamp, posted.signature, now());
+        if checked.is_err() {
+            self.metrics.question(&app.name, "forged");
+        }
+        Ok(checked?)
+    }
+
+    /// Takes a message to the bot of `app` and answers it in its own time.
+    pub fn take(self: &Arc<Self>, app: &Arc<App>, posted: Posted<'_>) -> Result<(), NotTaken> {
+        let taken = self.judge(app, posted, now());
+        let outcome = match &taken {
+            Ok(Some(_)) => "taken",
+            Ok(None) => "repeated",
+            Err(NotTaken::Forged(_) | NotTaken::Replayed) => "forged",
+            Err(NotTaken::Unreadable(_)) => "unreadable",
+            Err(NotTaken::Busy) => "busy",
+        };
+        self.metrics.question(&app.name, outcome);
+        if let Some((message, place)) = taken? {
+            let (answerer, app) = (Arc::clone(self), Arc::clone(app));
+            tokio::spawn(async move {
+                answerer.answer(&app, &message).await;
+                drop(place);
+            });
+        }
+        Ok(())
+    }
+
+    /// A message that is new, with its place among those that are answered.
+    fn judge(
+        &self,
+        app: &App,
+        posted: Posted<'_>,
+        now: Timestamp,
+    ) -> Result<Option<(Message, tokio::sync::OwnedSemaphorePermit)>, NotTaken> {
+        callback::verify(&app.secret, posted.timestamp, posted.signature, now)?;
+        let base_url = self.renderer.borrow().plan().dingtalk.base_url.clone();
+        let message = Message::read(posted.body, &base_url).map_err(NotTaken::Unreadable)?;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| NotTaken::Busy)?;
+        let signature = posted.signature.unwrap_or_default();
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.hear(app.name.as_str(), &message.id, signature, now) {
+            Hearing::New => Ok(Some((message, place))),
+            Hearing::Again => Ok(None),
+            Hearing::Replayed => Err(NotTaken::Replayed),
+        }
+    }
+
+    async fn answer(&self, app: &Arc<App>, message: &Message) {
+        let renderer = Arc::clone(&self.renderer.borrow());
+        let reply = if may_ask(app, message) {
+            match Command::parse(&message.text) {
+                Ok(command) => reply::to(command, app, message, renderer.plan(), &self.driver).await,
+                Err(why) => Reply::not_understood(why, renderer.plan()),
+            }
+        } else {
+            Reply::not_allowed(message, renderer.plan())
+        };
+        let text = renderer.answer(&reply);
+        let content = Content::Markdown {
+            title: "dingest",
+            text: &text,
+        };
+        let answer = self.send(app, message, renderer.plan(), &content).await;
+        self.metrics.question(&app.name, answer.outcome.as_str());
+        if answer.outcome != Outcome::Delivered {
+            tracing::warn!(
+                app = app.name.as_str(),
+                outcome = answer.outcome.as_str(),
+                detail = answer.detail,
+                "a question could not be answered"
+            );
+        }
+    }
+
+    /// To the session, or else to the chat it came from in the name of the app.
+    async fn send(&self, app: &Arc<App>, asked: &Message, plan: &Plan, content: &Content<'_>) -> Answer {
+        let at = now();
+        if let Some(session) = asked.session.as_ref().filter(|session| at < session.expires_at) {
+            let body = message::webhook(content, &At::default(), &asked.id);
+            let answer = self.client.reply(&session.url, body.into()).await;
+            // Whatever may have arrived is not said twice.
+            if matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown) {
+                return answer;
+            }
+        }
+        let way = match &asked.person {
+            _ if asked.in_group => Way::Group(Group {
+                app: Arc::clone(app),
+                conversation: asked.conversation.clone(),
+            }),
+            Some(person) => Way::Direct(Person {
+                app: Arc::clone(app),
+                user: person.clone(),
+            }),
+            None => return Answer::no_such_endpoint(&"a stranger's chat".into()),
+        };
+        let (body, _) = match &way {
+            Way::Group(group) => message::group(content, &app.robot_code, &group.conversation),
+            Way::Direct(_) | Way::Bot(_) => message::direct(content, &app.robot_code),
+        };
+        let endpoint = Endpoint {
+            name: "ask".into(),
+            way,
+        };
+        self.client.send(&plan.dingtalk, &endpoint, body.into(), at).await
+    }
+}
+
+/// Whether the configuration lets somebody ask: everybody in a group that is listed, and whoever is listed anywhere.
+fn may_ask(app: &App, message: &Message) -> bool {
+    let Some(ask) = &app.ask else { return false };
+    let in_group = message.in_group && ask.groups.contains(&message.conversation);
+    in_group || (message.person.as_ref()).is_some_and(|person| ask.people.contains(person))
+}
