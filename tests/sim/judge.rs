@@ -197,6 +197,10 @@ impl<'a> Judge<'a> {
         self.forget(true, now);
         self.timing.put_back(now);
         self.doubt_what_is_in_flight(store, now);
+        // What is on its way at this moment counts as tried again, for its answer may never come.
+        for doubt in self.doubts.values_mut() {
+            doubt.attempts += 1;
+        }
     }
 
     fn forget(&mut self, writable: bool, now: u64) {
