@@ -231,13 +231,6 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::ToldInTime,
     },
     Mutation {
-        name: "numbers go back with the engine",
-        file: "src/driver/steering.rs",
-        text: "saved.next_digest = saved.next_digest.max(digest);",
-        replacement: "let _ = digest;",
-        caught_by: Invariant::UuidIsNew,
-    },
-    Mutation {
         name: "older rows go over newer ones",
         file: "src/driver/steering.rs",
         text: "let newer = std::mem::replace(backlog.as_mut(), lost);\n                backlog.merge(newer);",
