@@ -8,10 +8,12 @@
 use serde_json::{Map, Value};
 
 use super::errcode::{
-    ADDRESS_BLOCK, Evidence, GATEWAY_PAUSE, PENALTY, QPS_PAUSE, answer, is_html, is_punishment, one_line,
+    CHECK_BASE_URL, CONTENT, EDIT_TEXT, ELSEWHERE, Evidence, GATEWAY_PAUSE, MALFORMED, PENALTY, QPS_PAUSE,
+    REPORT_BUG, SIZE, SMALLER, Shape, TOKEN, advised, answer, by_status, is_punishment, one_line, punished,
+    quoted,
 };
 use crate::alert::Span;
-use crate::engine::outcome::{Refused, Rejected};
+use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 
 /// One code.
@@ -51,30 +53,21 @@ impl Reading {
     }
 }
 
-const TOKEN: Outcome = Outcome::Refused(Refused::Token);
 const PERMISSION: Outcome = Outcome::Refused(Refused::Permission);
 const TARGET: Outcome = Outcome::Refused(Refused::Target);
 const PERSON: Outcome = Outcome::Refused(Refused::Person);
 const ADDRESS: Outcome = Outcome::Refused(Refused::Address);
-const ELSEWHERE: Outcome = Outcome::Refused(Refused::Other);
-const CONTENT: Outcome = Outcome::Rejected(Rejected::Content);
-const MALFORMED: Outcome = Outcome::Rejected(Rejected::Malformed);
-const SIZE: Outcome = Outcome::Rejected(Rejected::Size);
 
-const CHECK_APP: &str = "compare `app_key` and `app_secret` with the app's page";
+pub(super) const CHECK_APP: &str = "compare `app_key` and `app_secret` with the app's page";
 const CHECK_ROBOT: &str = "compare `robot_code` with the page of the app's bot, and publish the app";
 const CHECK_GROUP: &str =
     "compare `conversation` with the group's `openConversationId`, and add the app's bot to the group";
 const CHECK_PERSON: &str = "compare it with the organisation's address book";
 const CHECK_BOT: &str = "look at the app's bot in the developer console";
 const CHECK_SECURITY: &str = "compare the bot's security settings with the configuration";
-const CHECK_BASE_URL: &str = "check `base_url` and any proxy in between";
 const GRANT: &str = "grant the app `qyapi_robot_sendmsg` in the developer console";
 const SLOWER: &str = "another program may be using the same app; otherwise lower `per_second`";
 const MORE_QUOTA: &str = "raise the organisation's allowance of API calls, or wait for the next month";
-const EDIT_TEXT: &str = "look at the alert's texts and links, or at the template";
-const SMALLER: &str = "lower the template's size";
-const REPORT_BUG: &str = "please report it as a bug of dingest";
 
 const fn code(
     code: &'static str,
@@ -223,11 +216,7 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8], wante
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let object = json.as_ref().and_then(Value::as_object);
     if object.is_some_and(is_punishment) {
-        return Reading::of(answer(
-            Outcome::Blocked(ADDRESS_BLOCK),
-            None,
-            "DingTalk blocks this machine's egress address for too many calls; a shared address may be to blame",
-        ));
+        return Reading::of(punished());
     }
     if let Some((object, code)) = object.and_then(|object| Some((object, text(object, "code")?))) {
         return by_code(http_status, object, code);
@@ -237,7 +226,18 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8], wante
     if succeeded {
         return Reading::of(answer(Outcome::Delivered, None, "ok"));
     }
-    by_status(http_status, is_html(content_type, body), body.is_empty())
+    let shape = Shape::of(content_type, body, "a body that is no answer of the API");
+    if http_status == 401 {
+        return Reading {
+            token_refused: true,
+            ..Reading::of(answer(
+                TOKEN,
+                None,
+                format!("HTTP 401 with {}: {CHECK_APP}", shape.name),
+            ))
+        };
+    }
+    Reading::of(by_status(http_status, shape, GATEWAY_PAUSE))
 }
 
 /// What comes of a message that was written by an earlier configuration, for another bot or group: it is not sent, and
@@ -289,63 +289,18 @@ fn by_code(http_status: u16, object: &Map<String, Value>, code: &str) -> Reading
         },
     };
     let meaning = row.map_or("a code that is not known to us", |row| row.meaning);
-    let scopes = scopes(object);
-    let quoted = match one_line(text(object, "message").unwrap_or_default()).as_str() {
-        "" => String::new(),
-        wording => format!(" (`{wording}`)"),
-    };
-    let missing = match one_line(&scopes).as_str() {
+    let quoted = quoted(&one_line(text(object, "message").unwrap_or_default()));
+    let missing = match one_line(&scopes(object)).as_str() {
         "" => String::new(),
         scopes => format!("; it lacks `{scopes}`"),
     };
-    let advised = match row.map_or("", |row| row.advice) {
-        "" => String::new(),
-        advice => format!("; {advice}"),
-    };
+    let advised = advised(row.map_or("", |row| row.advice));
     let code = one_line(code);
     let detail = format!("HTTP {http_status}, `{code}`: {meaning}{quoted}{missing}{advised}");
     Reading {
         answer: answer(outcome, None, detail),
         token_refused,
         person_refused: PERSON_CODES.contains(&code.as_str()),
-    }
-}
-
-/// The answer when the body holds neither a code nor what was wanted.
-fn by_status(http_status: u16, html: bool, empty: bool) -> Reading {
-    let shape = if empty {
-        "an empty body"
-    } else if html {
-        "an HTML page"
-    } else {
-        "a body that is no answer of the API"
-    };
-    let (outcome, why) = match http_status {
-        // DingTalk's firewall answers with pages like these when an address made too many calls.
-        200..=299 | 403 | 405 | 418 if html => (
-            Outcome::Blocked(ADDRESS_BLOCK),
-            "probably the block of an egress address, or a proxy in between",
-        ),
-        401 => (TOKEN, CHECK_APP),
-        429 => (Outcome::Limited(GATEWAY_PAUSE), "too many requests"),
-        300..=399 => (
-            ELSEWHERE,
-            "redirects are not followed; check `base_url` and any proxy in between",
-        ),
-        408 | 500.. => (Outcome::Unknown, "it may or may not have been delivered"),
-        400..=499 => (ELSEWHERE, CHECK_BASE_URL),
-        _ => (
-            Outcome::Unknown,
-            "not an answer of the API; it may or may not have been delivered",
-        ),
-    };
-    Reading {
-        token_refused: http_status == 401,
-        ..Reading::of(answer(
-            outcome,
-            None,
-            format!("HTTP {http_status} with {shape}: {why}"),
-        ))
     }
 }
 

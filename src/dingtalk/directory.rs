@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::alert::{Span, Timestamp};
+use crate::dingtalk::apicode::CHECK_APP;
 use crate::dingtalk::errcode::{self, answer, one_line};
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
@@ -129,11 +130,8 @@ pub(super) fn read(
         // What is advised for the token of a webhook does not help.
         Some(errcode) if read.outcome == Outcome::Refused(Refused::Token) => {
             let said = one_line(json["errmsg"].as_str().unwrap_or_default());
-            let advice = "compare `app_key` and `app_secret` with the app's page";
-            (
-                read.outcome,
-                format!("errcode {errcode}: the token is not valid (`{said}`); {advice}"),
-            )
+            let detail = format!("errcode {errcode}: the token is not valid (`{said}`); {CHECK_APP}");
+            (read.outcome, detail)
         }
         Some(_) | None => (nothing_sent(read.outcome), read.detail),
     };

@@ -1,4 +1,5 @@
-//! What DingTalk's answers mean: one table of error codes and the reading of every other shape of answer.
+//! What the answers of webhooks, and of the older API of apps, mean: one table of error codes and the reading of every
+//! other shape of answer.
 //!
 //! HTTP 200 says nothing; a message was accepted exactly when the body's `errcode` is 0. Where an answer could
 //! mean either, it is read as *not* accepted or as [`Outcome::Unknown`], never as accepted. The wording of an
@@ -53,19 +54,19 @@ pub(super) const GATEWAY_PAUSE: Span = Span::minutes(1);
 /// Most characters of DingTalk's own wording in a detail.
 const WORDING_CHARS_MAX: usize = 300;
 
-const TOKEN: Outcome = Outcome::Refused(Refused::Token);
-const ELSEWHERE: Outcome = Outcome::Refused(Refused::Other);
-const MALFORMED: Outcome = Outcome::Rejected(Rejected::Malformed);
-const CONTENT: Outcome = Outcome::Rejected(Rejected::Content);
-const SIZE: Outcome = Outcome::Rejected(Rejected::Size);
+pub(super) const TOKEN: Outcome = Outcome::Refused(Refused::Token);
+pub(super) const ELSEWHERE: Outcome = Outcome::Refused(Refused::Other);
+pub(super) const MALFORMED: Outcome = Outcome::Rejected(Rejected::Malformed);
+pub(super) const CONTENT: Outcome = Outcome::Rejected(Rejected::Content);
+pub(super) const SIZE: Outcome = Outcome::Rejected(Rejected::Size);
 
 const NEW_WEBHOOK: &str = "put the webhook URL of a living bot of the group into the configuration";
-const CHECK_BASE_URL: &str = "check `base_url` and any proxy in between";
-const REPORT_BUG: &str = "please report it as a bug of dingest";
+pub(super) const CHECK_BASE_URL: &str = "check `base_url` and any proxy in between";
+pub(super) const REPORT_BUG: &str = "please report it as a bug of dingest";
 const SLOWER: &str = "another program may be using the same bot; otherwise lower `per_minute`";
 const MORE_QUOTA: &str = "raise the organisation's or the bot's allowance, or wait for the next month";
-const EDIT_TEXT: &str = "look at the alert's texts and links, or at the template";
-const SMALLER: &str = "lower the template's size";
+pub(super) const EDIT_TEXT: &str = "look at the alert's texts and links, or at the template";
+pub(super) const SMALLER: &str = "lower the template's size";
 
 const fn code(
     code: i64,
@@ -218,13 +219,14 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8]) -> An
         return answer;
     }
     if object.is_some_and(is_punishment) {
-        return answer(
-            Outcome::Blocked(ADDRESS_BLOCK),
-            None,
-            "DingTalk blocks this machine's egress address for too many calls; a shared address may be to blame",
-        );
+        return punished();
     }
-    by_status(http_status, is_html(content_type, body), object.is_some(), body)
+    let otherwise = if object.is_some() {
+        "JSON without `errcode`"
+    } else {
+        "a body that is not JSON"
+    };
+    by_status(http_status, Shape::of(content_type, body, otherwise), PENALTY)
 }
 
 /// The answer of an object with an `errcode` that is a number, or a text of one.
@@ -257,14 +259,7 @@ fn by_errcode(http_status: u16, object: &Map<String, Value>) -> Option<Answer> {
         return Some(answer(outcome, Some(errcode), "ok"));
     }
     let meaning = row.map_or("a code that is not known to us", |row| row.meaning);
-    let quoted = match wording.as_str() {
-        "" => String::new(),
-        wording => format!(" (`{wording}`)"),
-    };
-    let advised = match row.map_or("", |row| row.advice) {
-        "" => String::new(),
-        advice => format!("; {advice}"),
-    };
+    let (quoted, advised) = (quoted(&wording), advised(row.map_or("", |row| row.advice)));
     let detail = format!("errcode {errcode}: {meaning}{quoted}{advised}");
     Some(answer(outcome, Some(errcode), detail))
 }
@@ -311,24 +306,35 @@ fn security(wording: &str) -> Option<Errcode> {
         .or_else(|| lookup(310_000).copied())
 }
 
-/// The answer when the body holds no code.
-fn by_status(http_status: u16, html: bool, json: bool, body: &[u8]) -> Answer {
-    let shape = if body.is_empty() {
-        "an empty body"
-    } else if html {
-        "an HTML page"
-    } else if json {
-        "JSON without `errcode`"
-    } else {
-        "a body that is not JSON"
-    };
+/// What a body looks like that says nothing by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    is_html: bool,
+    pub(super) name: &'static str,
+}
+
+impl Shape {
+    /// The shape of a body; `otherwise` is what one is called that is neither empty nor a page.
+    pub(super) fn of(content_type: Option<&str>, body: &[u8], otherwise: &'static str) -> Self {
+        let is_html = is_html(content_type, body);
+        let name = match (body, is_html) {
+            ([], _) => "an empty body",
+            (_, true) => "an HTML page",
+            (_, false) => otherwise,
+        };
+        Self { is_html, name }
+    }
+}
+
+/// The answer when the body says nothing by itself. `pause` is how long too many requests silence whoever made them.
+pub(super) fn by_status(http_status: u16, shape: Shape, pause: Span) -> Answer {
     let (outcome, why) = match http_status {
         // DingTalk's firewall answers with pages like these when an address made too many calls.
-        200..=299 | 403 | 405 | 418 if html => (
+        200..=299 | 403 | 405 | 418 if shape.is_html => (
             Outcome::Blocked(ADDRESS_BLOCK),
             "probably the block of an egress address, or a proxy in between",
         ),
-        429 => (Outcome::Limited(PENALTY), "too many requests"),
+        429 => (Outcome::Limited(pause), "too many requests"),
         300..=399 => (
             ELSEWHERE,
             "redirects are not followed; check `base_url` and any proxy in between",
@@ -337,10 +343,39 @@ fn by_status(http_status: u16, html: bool, json: bool, body: &[u8]) -> Answer {
         400..=499 => (ELSEWHERE, CHECK_BASE_URL),
         _ => (
             Outcome::Unknown,
-            "not an answer of the webhook; it may or may not have been delivered",
+            "not an answer of DingTalk's; it may or may not have been delivered",
         ),
     };
-    answer(outcome, None, format!("HTTP {http_status} with {shape}: {why}"))
+    answer(
+        outcome,
+        None,
+        format!("HTTP {http_status} with {}: {why}", shape.name),
+    )
+}
+
+/// The answer to whoever is behind a blocked egress address.
+pub(super) fn punished() -> Answer {
+    answer(
+        Outcome::Blocked(ADDRESS_BLOCK),
+        None,
+        "DingTalk blocks this machine's egress address for too many calls; a shared address may be to blame",
+    )
+}
+
+/// DingTalk's own wording as a detail shows it.
+pub(super) fn quoted(wording: &str) -> String {
+    match wording {
+        "" => String::new(),
+        wording => format!(" (`{wording}`)"),
+    }
+}
+
+/// Advice as a detail shows it.
+pub(super) fn advised(advice: &str) -> String {
+    match advice {
+        "" => String::new(),
+        advice => format!("; {advice}"),
+    }
 }
 
 /// The shape of the block of an egress address.
@@ -348,7 +383,7 @@ pub(super) fn is_punishment(object: &Map<String, Value>) -> bool {
     object.contains_key("punish") || object.get("status").and_then(integer) == Some(1111)
 }
 
-pub(super) fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
+fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
     let named = content_type.is_some_and(|name| name.to_ascii_lowercase().contains("html"));
     let body = body
         .strip_prefix("\u{feff}".as_bytes())
