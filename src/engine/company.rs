@@ -11,7 +11,7 @@ use super::desk::{Composing, Desk, Stage, UnderWay};
 use super::{Effect, Engine};
 use crate::alert::{DigestId, EndpointName, ReceiverName};
 use crate::digest::Draft;
-use crate::plan::{Channel, Endpoint, Person, Receiver};
+use crate::plan::{Endpoint, Person, Receiver};
 
 impl Engine {
     /// The draft, not handed out yet, that says just what this person is to be told.
@@ -35,10 +35,7 @@ impl Engine {
 
     /// The endpoint of a receiver that is a person and may be written to.
     fn person_of(&self, receiver: &Receiver) -> Option<&Endpoint> {
-        let Channel::Endpoints(names) = &receiver.channel else {
-            return None;
-        };
-        let [name] = names.as_slice() else { return None };
+        let [name] = receiver.endpoints() else { return None };
         let endpoint = self.plan.endpoints.get(name).filter(|it| it.person().is_some())?;
         let is_paused = self.budgets.get(name)?.paused(self.now.tick).is_some();
         (!is_paused).then_some(endpoint)
@@ -80,7 +77,6 @@ impl Engine {
             .get(name)
             .and_then(|it| it.endpoints().first())
             .cloned();
-        let tells = self.take_changes(name);
         let digest = self.next_digest();
         let mut drafts = self.effects.iter_mut().rev();
         let of_number = |effect| match effect {
@@ -97,6 +93,7 @@ impl Engine {
             urgent: found.urgent,
             counts: counts(found),
         };
+        let tells = self.take_changes(name);
         self.under_way.insert(digest, name.clone());
         self.desk(name).under_way = Some(UnderWay {
             digest,

@@ -473,11 +473,14 @@ impl Engine {
     /// A draft came back as messages: they are saved for everybody it was made for, and the first ones go out after
     /// that.
     pub(super) fn rendered(&mut self, draft: DigestId, rendered: &Rendered) {
-        let awaits = |desk: &Desk| match &desk.under_way.as_ref()?.stage {
-            Stage::Composing(composing) => Some(composing.draft == draft),
-            Stage::Sending(_) => None,
+        let awaits = |under_way: &UnderWay| match &under_way.stage {
+            Stage::Composing(composing) => composing.draft == draft,
+            Stage::Sending(_) => false,
         };
-        let readers = self.desks.iter().filter(|(_, desk)| awaits(desk) == Some(true));
+        let readers = self
+            .desks
+            .iter()
+            .filter(|(_, desk)| desk.under_way.as_ref().is_some_and(awaits));
         let readers: Vec<ReceiverName> = readers.map(|(name, _)| name.clone()).collect();
         for name in readers {
             self.take_rendered(&name, rendered);
