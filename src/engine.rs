@@ -10,9 +10,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod budget;
-mod company;
 mod delivery;
 mod desk;
+mod joining;
 pub mod limits;
 mod models;
 pub mod outcome;

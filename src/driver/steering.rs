@@ -329,7 +329,7 @@ impl Steering {
     pub fn poll(&mut self) -> Option<Action> {
         self.take_effects();
         self.next_commit().or_else(|| match self.actions.pop_front()? {
-            Action::Send(sends) => Some(Action::Send(self.with_company(sends))),
+            Action::Send(sends) => Some(Action::Send(self.with_others(sends))),
             action @ (Action::Commit(_)
             | Action::Load
             | Action::Render(_)
@@ -339,7 +339,7 @@ impl Steering {
     }
 
     /// Adds to a message to a person those to others that the same call can carry.
-    fn with_company(&mut self, mut sends: Vec<Send>) -> Vec<Send> {
+    fn with_others(&mut self, mut sends: Vec<Send>) -> Vec<Send> {
         let endpoint = |send: &Send| self.plan.endpoints.get(send.endpoint.as_ref()?);
         let Some(first) = sends.first().cloned() else {
             return sends;

@@ -16,7 +16,7 @@ use crate::store::EndpointRow;
 /// One endpoint's budget.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    /// When the messages of the last minute were answered.
+    /// When the calls of the longest window, a minute, were answered.
     answered: VecDeque<Tick>,
     /// Messages planned or on their way.
     open: u32,
@@ -193,7 +193,7 @@ impl Budget {
         self.open = self.open.saturating_sub(messages);
     }
 
-    /// A call was answered: it takes a place for a minute from here.
+    /// A call was answered: it takes a place for a window's length from here.
     pub(super) fn answered(&mut self, now: Tick) {
         self.answered.push_back(now);
         while self

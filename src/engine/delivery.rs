@@ -137,7 +137,7 @@ impl Engine {
             };
         }
         // Whoever it joins keeps the month's pace for both.
-        if let Some(draft) = self.company(receiver, desk, due.urgent) {
+        if let Some(draft) = self.draft_to_join(receiver, desk, due.urgent) {
             return Appointment::Joins { draft };
         }
         if let Some(until) = (self.paced_until(receiver)).filter(|until| !due.urgent && *until > now) {
@@ -500,7 +500,7 @@ impl Engine {
             std::mem::take(&mut composing.counts),
         );
         let (digest, endpoint) = (under_way.digest, under_way.endpoint.clone());
-        let in_company = composing.draft != digest;
+        let joins = composing.draft != digest;
         let parts = u8::try_from(rendered.messages.len()).unwrap_or(u8::MAX);
         let mut rows = BTreeMap::new();
         for (part, message) in (1..=parts).zip(&rendered.messages) {
@@ -528,11 +528,11 @@ impl Engine {
             parts: rows,
             doubtful: false,
             retry_at: None,
-            places: if in_company { Places::Joined } else { Places::Kept },
+            places: if joins { Places::Joined } else { Places::Kept },
         });
         if let Some(budget) = endpoint.as_ref().and_then(|name| self.budgets.get_mut(name)) {
             budget.close(places);
-            budget.open(if in_company { 0 } else { u32::from(parts) });
+            budget.open(if joins { 0 } else { u32::from(parts) });
         }
         self.record_composed(name, digest, rendered, counts, changes);
         if parts == 0 {
@@ -736,7 +736,7 @@ impl Engine {
         }
     }
 
-    /// A call occupies a place of the endpoint's minute, and counts against the month if anything of it may have
+    /// A call occupies a place of the endpoint's window, and counts against the month if anything of it may have
     /// arrived; once, however many messages went along.
     fn count_call(&mut self, answers: &[(MessageId, Answer)]) {
         let arrived = |answer: &Answer| matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown);

@@ -140,7 +140,7 @@ pub(super) enum Stage {
 pub(super) struct Composing {
     /// The draft it is rendered from: its own, or that of another digest that says the same.
     pub(super) draft: DigestId,
-    /// So many places of the endpoint's minute are kept for it.
+    /// So many places of the endpoint's window are kept for it.
     pub(super) places: u32,
     pub(super) urgent: bool,
     pub(super) counts: BTreeMap<String, u64>,
@@ -158,7 +158,7 @@ pub(super) struct Sending {
     pub(super) places: Places,
 }
 
-/// What places of the endpoint's minute the parts of a digest have.
+/// What places of the endpoint's window the parts of a digest have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Places {
     /// Each has one.
@@ -171,7 +171,7 @@ pub(super) enum Places {
 }
 
 impl Sending {
-    /// Places of the endpoint's minute that are kept for parts not yet tried: all but the first.
+    /// Places of the endpoint's window that are kept for parts not yet tried: all but the first.
     pub(super) fn places_kept(&self) -> u32 {
         let behind = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
         match self.places {

@@ -42,7 +42,7 @@ pub const FLAPPING_CALM: Span = Span::minutes(15);
 /// Budget: the longest of the sliding windows DingTalk counts in.
 pub const BUDGET_WINDOW: Span = Span::minutes(1);
 
-/// Messages of an endpoint's minute that only urgent changes may use (of what its rate allows, never all of it).
+/// Messages of an endpoint's window that only urgent changes may use (of what its rate allows, never all of it).
 pub const URGENT_RESERVE: u32 = 3;
 
 /// How long an endpoint with a refused token, signature, keyword or address is left alone.

@@ -87,7 +87,7 @@ pub enum WaitsFor {
     Answer,
     /// For the next try after a failure.
     Backoff,
-    /// For room in the endpoint's minute.
+    /// For room in the endpoint's window.
     Minute,
     /// For a pause of every endpoint to end; the receiver's endpoints say why.
     Pause,

@@ -99,7 +99,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "people read what others are told",
-        file: "src/engine/company.rs",
+        file: "src/engine/joining.rs",
         text: "no == entry.alert\n                        && change == entry.change\n",
         replacement: "no.0 > 0\n",
         caught_by: Invariant::NothingTwice,

@@ -15,7 +15,7 @@ use crate::plan::{Endpoint, Person, Receiver};
 
 impl Engine {
     /// The draft, not handed out yet, that says just what this person is to be told.
-    pub(super) fn company(&self, receiver: &Receiver, desk: &Desk, urgent: bool) -> Option<DigestId> {
+    pub(super) fn draft_to_join(&self, receiver: &Receiver, desk: &Desk, urgent: bool) -> Option<DigestId> {
         // Nothing is handed out while somebody only asks.
         self.effects.back()?;
         let endpoint = self.person_of(receiver)?;
