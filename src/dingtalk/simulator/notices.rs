@@ -251,8 +251,8 @@ impl Notices {
         None
     }
 
-    /// A person reads the own chat. The numbers of the calls whose notices were unread.
-    pub(super) fn read(&mut self, person: &str) -> Vec<u64> {
+    /// A person opens the own chat. The numbers of the calls whose notices were unread.
+    pub(super) fn opened_by(&mut self, person: &str) -> Vec<u64> {
         let mut news = Vec::new();
         for (number, sent) in self.sent.iter_mut().filter(|(_, sent)| !sent.recalled) {
             let is_told = |other: &Recipient| other.user_id == person && other.fate == Fate::Told;

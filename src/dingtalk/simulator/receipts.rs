@@ -103,8 +103,8 @@ impl Receipts {
         self.sent.insert(query_key(number), sent);
     }
 
-    /// A person reads everything in a group, or in the own chats. The numbers of what was unread.
-    pub(super) fn read(&mut self, person: &str, group: Option<&str>, now: Timestamp) -> Vec<u64> {
+    /// A person opens a group, or the own chats, and reads everything there. The numbers of what was unread.
+    pub(super) fn opened_by(&mut self, person: &str, group: Option<&str>, now: Timestamp) -> Vec<u64> {
         let mut news = Vec::new();
         for sent in self.sent.values_mut().filter(|sent| !sent.recalled) {
             let is_there = match (&sent.place, group) {

@@ -269,6 +269,7 @@ fn missing(malformed: &Malformed) -> Refusal {
     };
     wrong(code, &format!("{member} is missing"))
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -489,9 +489,9 @@ impl Rules {
 
     /// A person reads everything apps have said in a group, or in the own chats; says how much was new.
     pub fn read(&mut self, person: &str, group: Option<&str>, now: Timestamp) -> usize {
-        let mut news = self.receipts.read(person, group, now);
+        let mut news = self.receipts.opened_by(person, group, now);
         if group.is_none() {
-            news.extend(self.notices.read(person));
+            news.extend(self.notices.opened_by(person));
         }
         self.mark(&news, |call| call.read_by.push(person.to_owned()));
         news.len()
