@@ -2,8 +2,9 @@
 //!
 //! What leaves here is one `POST` per message, signed or with a token; what comes back is an
 //! [`Answer`](crate::engine::Answer). Nothing here retries, waits or counts: that is the engine's. Only a call that
-//! was refused for its token, and so did nothing, is repeated once with a fresh one. People who are known by a number
-//! are looked up before. Tokens, secrets and signatures appear in the request and nowhere else.
+//! was refused for its token, or for one of the people in it, and so did nothing, is repeated: with a fresh token, for
+//! fewer people. People who are known by a number are looked up before. Tokens, secrets and signatures appear in the
+//! request and nowhere else.
 
 pub mod apicode;
 pub mod callback;

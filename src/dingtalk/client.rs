@@ -2,8 +2,9 @@
 //!
 //! Every attempt is signed afresh, or goes with the app's token. An answer is either DingTalk's ([`errcode`],
 //! [`apicode`]) or a failure of the way there: what failed before the connection stood was certainly not delivered,
-//! everything after that may have been. There is no retrying here beyond a refused token, no waiting, and no memory but
-//! of tokens and of who people are; no token, secret or signature leaves in an [`Answer`].
+//! everything after that may have been. There is no retrying here beyond a call that was refused for its token or for
+//! one of its people, no waiting, and no memory but of tokens and of who people are; no token, secret or signature
+//! leaves in an [`Answer`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -230,8 +231,7 @@ impl Client {
         let mut refused = None;
         loop {
             let token = self.token(app, refused.as_ref(), now).await?;
-            let encoded = sign::percent_encoded(token.text().expose());
-            let encoded = Secret::new(encoded);
+            let encoded = Secret::new(sign::percent_encoded(token.text().expose()));
             let url = format!("{}{path}?access_token={}", app.older_base_url(), encoded.expose());
             let found = match self.post(&url, None, Arc::clone(&body)).await {
                 Ok(response) => {
