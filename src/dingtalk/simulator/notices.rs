@@ -4,6 +4,8 @@
 //! has had the same within a day, or too many notices, gets nothing, and the call succeeds all the same. Departments
 //! are not played, but for the root, which is everybody; neither are messages of pictures, voices and files.
 
+mod content;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value, json};
@@ -12,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::alert::{Now, Span, Tick};
 use crate::dingtalk::simulator::SimulatorSettings;
 use crate::dingtalk::simulator::apps::Apps;
-use crate::dingtalk::simulator::content::{Content, Link, Malformed, address, known, list, picture_of, text};
+use crate::dingtalk::simulator::content::Content;
 use crate::dingtalk::simulator::fault::Fault;
 use crate::dingtalk::simulator::oapi::{Answer, Refused, object};
 use crate::dingtalk::simulator::people::{Fate, People, Recipient, with_fate};
@@ -32,8 +34,6 @@ const TO_PERSON_MAX: usize = 500;
 const REACHED_MAX: usize = 5000;
 /// Most people whose result can be asked for; for more the call times out.
 const RESULT_PEOPLE_MAX: usize = 100;
-/// Most people that the status bar of an `oa` can be shown to.
-const STATUS_BAR_PEOPLE_MAX: usize = 5;
 /// How long a notice can be asked about and recalled, and content counts as had.
 const DAY: Span = Span::hours(24);
 /// How long it takes until a notice has gone out.
@@ -142,7 +142,7 @@ impl Notice {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(Refused::Code(45002, "消息内容长度超过限制".to_owned()));
         }
-        let content = content(message, users.len())?;
+        let content = content::read(message, users.len())?;
         let (root, unknown): (Vec<_>, Vec<_>) = departments.into_iter().partition(|id| id == "1");
         let mut told = users;
         if to_everybody || !root.is_empty() {
@@ -349,160 +349,6 @@ fn ids(body: &Map<String, Value>, member: &str, most: usize) -> Result<Vec<Strin
     ids.sort();
     ids.dedup();
     Ok(ids)
-}
-
-/// What a message says. Its members are spelled unlike those of a webhook.
-fn content(message: &Map<String, Value>, users: usize) -> Result<Content, Refused> {
-    read(message)
-        .map_err(|malformed| match malformed {
-            Malformed::NotJson => Refused::missing("msg"),
-            Malformed::Missing(member) => Refused::missing(&member),
-            Malformed::Invalid(member) => Refused::invalid(&member),
-            Malformed::Type(_) => Refused::Code(40008, "不合法的消息类型".to_owned()),
-        })
-        .and_then(|content| {
-            let bar = message.get("oa").and_then(|oa| oa.get("status_bar"));
-            if bar.is_some() && !(1..=STATUS_BAR_PEOPLE_MAX).contains(&users) {
-                return Err(Refused::invalid("oa.status_bar"));
-            }
-            Ok(content)
-        })
-}
-
-fn read(message: &Map<String, Value>) -> Result<Content, Malformed> {
-    let msgtype = text(message, "msgtype", "msgtype")?;
-    known(message, "msg", &["msgtype", msgtype.as_str()])?;
-    let inner = message.get(&msgtype).and_then(Value::as_object);
-    let inner = inner.ok_or_else(|| Malformed::Missing(msgtype.clone()));
-    let content = match msgtype.as_str() {
-        "text" => Content {
-            text: text(inner?, "text", "content")?,
-            ..Content::default()
-        },
-        "markdown" => Content {
-            title: text(inner.clone()?, "markdown", "title")?,
-            text: text(inner?, "markdown", "text")?,
-            ..Content::default()
-        },
-        "link" => link(inner?)?,
-        "action_card" => action_card(inner?)?,
-        "oa" => oa(inner?)?,
-        _ => return Err(Malformed::Type(msgtype)),
-    };
-    Ok(Content { msgtype, ..content })
-}
-
-fn link(link: &Map<String, Value>) -> Result<Content, Malformed> {
-    known(link, "link", &["messageUrl", "picUrl", "title", "text"])?;
-    let title = text(link, "link", "title")?;
-    Ok(Content {
-        text: text(link, "link", "text")?,
-        links: vec![Link {
-            title: title.clone(),
-            url: address(link, "link", "messageUrl")?,
-            picture: Some(picture_of(link, "link", "picUrl")?),
-        }],
-        title,
-        ..Content::default()
-    })
-}
-
-fn action_card(card: &Map<String, Value>) -> Result<Content, Malformed> {
-    const MEMBERS: [&str; 6] = [
-        "title",
-        "markdown",
-        "single_title",
-        "single_url",
-        "btn_orientation",
-        "btn_json_list",
-    ];
-    known(card, "action_card", &MEMBERS)?;
-    let links = if card.contains_key("single_title") || card.contains_key("single_url") {
-        vec![Link {
-            title: short(card, "action_card", "single_title", 20)?,
-            url: address(card, "action_card", "single_url").and_then(|url| within(url, "single_url", 500))?,
-            picture: None,
-        }]
-    } else {
-        let buttons = list(card, "action_card", "btn_json_list")?;
-        let button = |button: &Map<String, Value>| {
-            Ok(Link {
-                title: short(button, "btn_json_list", "title", 20)?,
-                url: address(button, "btn_json_list", "action_url")
-                    .and_then(|url| within(url, "action_url", 700))?,
-                picture: None,
-            })
-        };
-        buttons.into_iter().map(button).collect::<Result<_, _>>()?
-    };
-    let title = card.get("title").and_then(Value::as_str).unwrap_or_default();
-    Ok(Content {
-        title: title.to_owned(),
-        text: text(card, "action_card", "markdown")?,
-        side_by_side: card.get("btn_orientation").is_some_and(|flag| flag == "1"),
-        links,
-        ..Content::default()
-    })
-}
-
-/// Its form and its text become lines.
-fn oa(oa: &Map<String, Value>) -> Result<Content, Malformed> {
-    known(
-        oa,
-        "oa",
-        &["message_url", "pc_message_url", "head", "body", "status_bar"],
-    )?;
-    let object = |name: &str| {
-        let object = oa.get(name).and_then(Value::as_object);
-        object.ok_or_else(|| Malformed::Missing(format!("oa.{name}")))
-    };
-    let (head, body) = (object("head")?, object("body")?);
-    let colour = text(head, "head", "bgcolor")?;
-    if colour.len() != 8 || !colour.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Malformed::Invalid("head.bgcolor".to_owned()));
-    }
-    let head = text(head, "head", "text")?;
-    let member = |object: &Map<String, Value>, name: &str| {
-        object
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let mut lines: Vec<String> = match body.get("form") {
-        Some(_) => list(body, "body", "form")?
-            .into_iter()
-            .map(|line| format!("{} {}", member(line, "key"), member(line, "value")))
-            .collect(),
-        None => Vec::new(),
-    };
-    lines.extend(["content", "author"].map(|name| member(body, name)));
-    lines.retain(|line| !line.trim().is_empty());
-    let title = Some(member(body, "title"))
-        .filter(|title| !title.is_empty())
-        .unwrap_or(head);
-    Ok(Content {
-        text: lines.join("\n"),
-        links: vec![Link {
-            title: title.clone(),
-            url: address(oa, "oa", "message_url")?,
-            picture: None,
-        }],
-        title,
-        ..Content::default()
-    })
-}
-
-/// A text of so many characters at most.
-fn short(object: &Map<String, Value>, parent: &str, name: &str, most: usize) -> Result<String, Malformed> {
-    within(text(object, parent, name)?, name, most)
-}
-
-fn within(text: String, name: &str, most: usize) -> Result<String, Malformed> {
-    if text.chars().count() > most {
-        return Err(Malformed::Invalid(format!("{name}: {most} 个字符以内")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
