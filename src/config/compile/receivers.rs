@@ -1,4 +1,7 @@
-//! Those who are told.
+//! Those who are told: how their messages look, who is mentioned, and who is told in their place.
+//!
+//! What is configured once becomes a receiver for each of its ways, and all of them look alike. What they are sent
+//! through is `endpoints`' business.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
@@ -8,7 +11,7 @@ use super::{Names, Written};
 use crate::alert::ReceiverName;
 use crate::config::raw;
 use crate::config::read::At;
-use crate::config::report::Findings;
+use crate::config::report::{Findings, Place};
 use crate::config::suggest;
 use crate::digest::compose::is_web_address;
 use crate::plan::{Channel, Mention, MentionOn, MessageKind, Plan, Receiver};
@@ -38,6 +41,8 @@ pub(super) fn receivers(
         };
         receiver.picture = raw.picture.value().cloned();
         check_message(raw, receiver.message, plan, findings);
+        check_mention(raw, receiver.message, findings);
+        check_picture(raw, receiver.message, findings);
         if let Some(mention) = raw.mention.value() {
             receiver.mention = self::mention(mention, findings);
         }
@@ -80,47 +85,55 @@ fn check_template(name: &At<String>, plan: &Plan, findings: &mut Findings) {
         .maybe_help(suggest::did_you_mean(&name.value, known));
 }
 
-/// What a type of message needs, and what it cannot do.
+/// What a type of message needs, and who cannot send it.
 fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: &mut Findings) {
-    let word = kind.as_str();
-    if let Some(place) = raw.message.place() {
-        if kind.opens_an_address() && plan.server.external_url.is_none() {
-            findings
-                .error(
-                    place,
-                    format!("`message: {word}` needs an address to open, and not every alert has one"),
-                )
-                .help("set `server.external_url`, or write `message: markdown`");
-        }
-        if let (MessageKind::FeedCard, Some(app)) = (kind, raw.group.place().or(raw.direct.place())) {
-            findings
-                .error(place, "an app cannot send messages of type `feed_card`")
-                .help("write `message: link`, or another of those an app has")
-                .also(app, "this is told through an app");
-        }
-        if kind == MessageKind::FeedCard && raw.picture.is_absent() {
-            findings
-                .error(
-                    place,
-                    "`message: feed_card` needs a `picture`: DingTalk refuses an entry without one",
-                )
-                .help("add `picture: https://…`, the address of a picture that phones can reach");
-        }
-        if let (false, Some(mention)) = (kind.mentions(), raw.mention.place()) {
-            findings
-                .error(
-                    mention,
-                    format!("DingTalk mentions nobody in messages of type `{word}`"),
-                )
-                .help("leave `mention` out, or choose `markdown`, `text` or `action_card`")
-                .also(place, "the type is chosen here");
-        }
+    let Some(place) = raw.message.place() else { return };
+    if kind.opens_an_address() && plan.server.external_url.is_none() {
+        let word = kind.as_str();
+        findings
+            .error(
+                place,
+                format!("`message: {word}` needs an address to open, and not every alert has one"),
+            )
+            .help("set `server.external_url`, or write `message: markdown`");
     }
-    if let (Some(mention), Some(app), true) = (
-        raw.mention.place(),
-        raw.group.place().or(raw.direct.place()),
-        raw.bots.is_absent(),
-    ) {
+    if let (MessageKind::FeedCard, Some(app)) = (kind, through_app(raw)) {
+        findings
+            .error(place, "an app cannot send messages of type `feed_card`")
+            .help("write `message: link`, or another of those an app has")
+            .also(app, "this is told through an app");
+    }
+    if kind == MessageKind::FeedCard && raw.picture.is_absent() {
+        findings
+            .error(
+                place,
+                "`message: feed_card` needs a `picture`: DingTalk refuses an entry without one",
+            )
+            .help("add `picture: https://…`, the address of a picture that phones can reach");
+    }
+}
+
+/// Where it is written that an app tells this receiver, if one does.
+fn through_app(raw: &raw::Receiver) -> Option<Place> {
+    raw.group.place().or(raw.direct.place())
+}
+
+/// Whether anybody can be mentioned at all.
+fn check_mention(raw: &raw::Receiver, kind: MessageKind, findings: &mut Findings) {
+    let Some(mention) = raw.mention.place() else {
+        return;
+    };
+    if let (false, Some(place)) = (kind.mentions(), raw.message.place()) {
+        let word = kind.as_str();
+        findings
+            .error(
+                mention,
+                format!("DingTalk mentions nobody in messages of type `{word}`"),
+            )
+            .help("leave `mention` out, or choose `markdown`, `text` or `action_card`")
+            .also(place, "the type is chosen here");
+    }
+    if let (Some(app), true) = (through_app(raw), raw.bots.is_absent()) {
         findings
             .error(
                 mention,
@@ -129,12 +142,16 @@ fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: 
             .help("leave `mention` out, or add a custom bot of the group (`bots`), which can ring phones")
             .also(app, "this is told through an app");
     }
+}
+
+/// Whether the picture is one, and is shown.
+fn check_picture(raw: &raw::Receiver, kind: MessageKind, findings: &mut Findings) {
     let Some(picture) = raw.picture.get() else { return };
     if !kind.shows_a_picture() && (raw.message.is_absent() || raw.message.value().is_some()) {
         findings
             .error(
                 picture.place,
-                format!("messages of type `{word}` show no `picture`"),
+                format!("messages of type `{}` show no `picture`", kind.as_str()),
             )
             .help("leave it out, or write `message: link` or `message: feed_card`");
     }
