@@ -1,8 +1,8 @@
 //! What can come of sending a message, by what is to be done about it.
 //!
 //! The classes are those of the protocol's handling table. Which of DingTalk's many answers falls into which
-//! class is `dingtalk::errcode`'s business; what a class means for budget, pauses and what was told is the
-//! engine's.
+//! class is the business of `dingtalk::errcode` and `apicode`; what a class means for budget, pauses and what was
+//! told is the engine's.
 
 use crate::alert::{EndpointName, Span};
 
@@ -58,7 +58,7 @@ pub enum Refused {
     Token,
     /// The app lacks a permission.
     Permission,
-    /// The group or person is unknown to the app, or has not let its bot in.
+    /// The group is unknown to the app or has not let its bot in, or a person may not be written to.
     Target,
     /// There is no such person. Asking again would not change that.
     Person,
