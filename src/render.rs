@@ -2,7 +2,7 @@
 //!
 //! [`Renderer::render`] composes the digest, runs the receiver's template over it and cuts the outcome into as few
 //! messages as hold it, each within the byte limit of the serialised request. It always has an answer: a template
-//! that fails gives way to the built-in one, which names the failure. [`Renderer::answer`] puts the answer to a
+//! that fails gives way to the built-in one, which names the failure. `Renderer::answer` puts the answer to a
 //! question into words. Pure: no clock, no network, no state besides the compiled templates.
 //!
 //! **Invariant:** the parts of a digest together cover every entry of its draft, listed or counted.
