@@ -850,7 +850,7 @@ impl Engine {
     fn hasten(&mut self, receivers: Vec<ReceiverName>) {
         for name in receivers {
             if let Some(desk) = self.desks.get_mut(&name).filter(|desk| desk.oldest().is_some()) {
-                desk.hastened = true;
+                desk.hastened = Some(self.now.tick);
                 self.touched.insert(name);
             }
         }

@@ -450,7 +450,6 @@ impl Engine {
     pub(super) fn take_changes(&mut self, name: &ReceiverName) -> BTreeMap<AlertNo, Telling> {
         let mut taken = Vec::new();
         if let Some(desk) = self.desks.get_mut(name) {
-            desk.hastened = false;
             for (id, lane) in &mut desk.lanes {
                 if self.plan.speaks(self.plan.routes.get(*id), self.now.time) {
                     taken.extend(lane.take());

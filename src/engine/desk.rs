@@ -22,8 +22,8 @@ pub(super) struct Desk {
     /// When it was last sent a digest.
     pub(super) served: Option<Tick>,
     pub(super) under_way: Option<UnderWay>,
-    /// Somebody asked not to wait for company any longer.
-    pub(super) hastened: bool,
+    /// When somebody asked to be told at once; what came later waits for company again.
+    pub(super) hastened: Option<Tick>,
     /// Failures since the last success, and until when they make it wait.
     pub(super) failures: u32,
     pub(super) retry_at: Tick,
@@ -45,7 +45,7 @@ impl Default for Desk {
             firing: [0; 3],
             served: None,
             under_way: None,
-            hastened: false,
+            hastened: None,
             failures: 0,
             retry_at: Tick(0),
             urgent_retry_at: Tick(0),
@@ -231,7 +231,7 @@ impl Desk {
         if !plan.speaks(route, now.time) {
             return Some((next_check(now), WaitsFor::Muted));
         }
-        if route.urgent || self.hastened {
+        if route.urgent || self.hastened.is_some_and(|asked| oldest <= asked) {
             return Some((oldest, WaitsFor::GroupWait));
         }
         let company = oldest.plus(route.group_wait);

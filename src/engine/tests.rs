@@ -702,6 +702,23 @@ fn who_asks_for_it_is_told_at_once_and_waits_for_company_again_afterwards() {
 }
 
 #[test]
+fn who_asks_while_a_message_is_under_way_hastens_nothing_that_comes_later() {
+    check(
+        "0s fire disk host=a
+         1s answer a unknown
+         11s hasten ops
+         11s answer a delivered
+         30s fire disk host=b
+         31s waits ops",
+        "0s reply new=1
+         10s ops <-a- new disk/a
+         10s   a: 0-1 unknown
+         30s reply new=1
+         31s ops waits for group_interval until 71s, 1 changes",
+    );
+}
+
+#[test]
 fn an_urgent_alert_waits_for_nothing_and_takes_the_others_along() {
     check(
         "0s fire disk host=a

@@ -219,7 +219,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an urgent change waits for company",
         file: "src/engine/desk.rs",
-        text: "        if route.urgent || self.hastened {\n            return Some((oldest, WaitsFor::GroupWait));",
+        text: "        if route.urgent || self.hastened.is_some_and(|asked| oldest <= asked) {\n            return Some((oldest, WaitsFor::GroupWait));",
         replacement: "        if false {\n            return Some((oldest, WaitsFor::GroupWait));",
         caught_by: Invariant::UrgentInTime,
     },
