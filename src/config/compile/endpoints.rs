@@ -146,6 +146,14 @@ fn askers(at: &At<raw::Askers>, findings: &mut Findings) -> Option<Askers> {
         let list = list.value().into_iter().flatten();
         list.map(|word| word.value.0.clone()).collect()
     };
+    for person in at.value.people.items() {
+        let id = person.value.0.as_str();
+        if !is_person(id) || !matches!(KnownBy::read(id), KnownBy::User(_)) {
+            findings
+                .error(person.place, format!("`{id}` is not a user id"))
+                .help("write the person's `userId`, which is what a message says of who wrote it");
+        }
+    }
     let askers = Askers {
         people: words(&at.value.people),
         groups: words(&at.value.groups),
