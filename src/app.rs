@@ -11,6 +11,7 @@ use std::sync::Arc;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Answerer;
@@ -131,20 +132,28 @@ pub async fn run(
     tracing::info!(address = address.map(tracing::field::display), "ready");
     // Nobody may want to know.
     let _unwatched = ready.send(address);
+    let answerer = Arc::clone(&site.answerer);
     let cut = http::serve(listener, site, stop.cancelled()).await;
     tell_systemd(&[NotifyState::Stopping]);
     if cut > 0 {
         tracing::warn!(connections = cut, "connections cut that did not end in time");
     }
     drained.cancel();
+    answerer.finish().await;
+    let ended = all_ended([driver, reloader, watchdog]).await;
+    tracing::info!("stopped");
+    ended
+}
+
+/// Waits for every task, also when one died.
+async fn all_ended(tasks: [JoinHandle<()>; 3]) -> Result<(), AppError> {
     let mut died = None;
-    for task in [driver, reloader, watchdog] {
+    for task in tasks {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task died");
             died = died.or(Some(error));
         }
     }
-    tracing::info!("stopped");
     died.map_or(Ok(()), |error| Err(AppError::Died(error)))
 }
 

@@ -19,16 +19,18 @@ use crate::ask::command::Command;
 pub(crate) use crate::ask::reply::Reply;
 use crate::clock::now;
 use crate::dingtalk::callback::{self, Forged, Heard, Hearing, Message};
+use crate::dingtalk::client::TOTAL_TIMEOUT;
 use crate::dingtalk::message::{At, Content};
-use crate::dingtalk::{Client, message};
+use crate::dingtalk::{Client, GROUP_PARAM_BYTES_MAX, message};
 use crate::driver::Handle;
+use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 use crate::plan::{App, Endpoint, Group, Person, Plan, Way};
 use crate::render::Renderer;
 use crate::telemetry::Metrics;
 
 /// Answers that may be made at one time; one more message is turned away, to be asked again.
-const ANSWERS_MAX: usize = 8;
+const ANSWERS_MAX: u32 = 8;
 
 /// Answers questions. Cheap to share.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Answerer {
             client,
             metrics,
             heard: Mutex::default(),
-            places: Arc::new(Semaphore::new(ANSWERS_MAX)),
+            places: Arc::new(Semaphore::new(ANSWERS_MAX as usize)),
         })
     }
 
@@ -117,6 +119,14 @@ impl Answerer {
         Ok(())
     }
 
+    /// Waits for the answers under way when no more messages are taken: as long as one call may take.
+    pub async fn finish(&self) {
+        let all = self.places.acquire_many(ANSWERS_MAX);
+        if tokio::time::timeout(TOTAL_TIMEOUT, all).await.is_err() {
+            tracing::warn!("questions are left without an answer");
+        }
+    }
+
     /// A message that is new, with its place among those that are answered.
     fn judge(
         &self,
@@ -140,20 +150,30 @@ impl Answerer {
 
     async fn answer(&self, app: &Arc<App>, message: &Message) {
         let renderer = Arc::clone(&self.renderer.borrow());
-        let reply = if may_ask(app, message) {
-            match Command::parse(&message.text) {
-                Ok(command) => reply::to(command, app, message, renderer.plan(), &self.driver).await,
+        let answer = if may_ask(app, message) {
+            let reply = match Command::parse(&message.text) {
+                Ok(command) => {
+                    let facts = reply::Facts {
+                        plan: renderer.plan(),
+                        driver: &self.driver,
+                        client: &self.client,
+                    };
+                    facts.reply(command, app, message).await
+                }
                 Err(why) => Reply::not_understood(why, renderer.plan()),
-            }
+            };
+            self.send(app, message, renderer.plan(), &words(&renderer, reply))
+                .await
         } else {
-            Reply::not_allowed(message, renderer.plan())
+            // In the name of the app it would count against a quota, and anybody could use that up.
+            let text = words(&renderer, Reply::not_allowed(message, renderer.plan()));
+            let answer = self.send_to_session(message, &text).await;
+            answer.unwrap_or_else(|| Answer {
+                outcome: Outcome::Refused(Refused::Person),
+                errcode: None,
+                detail: "who may not ask is answered in the session only, and there is none".to_owned(),
+            })
         };
-        let text = renderer.answer(&reply);
-        let content = Content::Markdown {
-            title: "dingest",
-            text: &text,
-        };
-        let answer = self.send(app, message, renderer.plan(), &content).await;
         self.metrics.question(&app.name, answer.outcome.as_str());
         if answer.outcome != Outcome::Delivered {
             tracing::warn!(
@@ -166,15 +186,12 @@ impl Answerer {
     }
 
     /// To the session, or else to the chat it came from in the name of the app.
-    async fn send(&self, app: &Arc<App>, asked: &Message, plan: &Plan, content: &Content<'_>) -> Answer {
-        let at = now();
-        if let Some(session) = asked.session.as_ref().filter(|session| at < session.expires_at) {
-            let body = message::webhook(content, &At::default(), &asked.id);
-            let answer = self.client.reply(&session.url, body.into()).await;
-            // Whatever may have arrived is not said twice.
-            if matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown) {
-                return answer;
-            }
+    async fn send(&self, app: &Arc<App>, asked: &Message, plan: &Plan, text: &str) -> Answer {
+        let in_session = self.send_to_session(asked, text).await;
+        // Whatever may have arrived is not said twice.
+        let arrived = |answer: &Answer| matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown);
+        if let Some(answer) = in_session.filter(arrived) {
+            return answer;
         }
         let way = match &asked.person {
             _ if asked.in_group => Way::Group(Group {
@@ -188,14 +205,43 @@ impl Answerer {
             None => return Answer::no_such_endpoint(&"a stranger's chat".into()),
         };
         let (body, _) = match &way {
-            Way::Group(group) => message::group(content, &app.robot_code, &group.conversation),
-            Way::Direct(_) | Way::Bot(_) => message::direct(content, &app.robot_code),
+            Way::Group(group) => message::group(&content(text), &app.robot_code, &group.conversation),
+            Way::Direct(_) | Way::Bot(_) => message::direct(&content(text), &app.robot_code),
         };
         let endpoint = Endpoint {
             name: "ask".into(),
             way,
         };
-        self.client.send(&plan.dingtalk, &endpoint, body.into(), at).await
+        self.client
+            .send(&plan.dingtalk, &endpoint, body.into(), now())
+            .await
+    }
+
+    /// To the session, if there is one that has not ended.
+    async fn send_to_session(&self, asked: &Message, text: &str) -> Option<Answer> {
+        let session = asked.session.as_ref();
+        let session = session.filter(|session| now() < session.expires_at)?;
+        let body = message::webhook(&content(text), &At::default(), &asked.id);
+        Some(self.client.reply(&session.url, body.into()).await)
+    }
+}
+
+/// The words of a reply, which names fewer alerts if it would not fit one message otherwise, whichever way it goes.
+fn words(renderer: &Renderer, mut reply: Reply) -> String {
+    loop {
+        let text = renderer.answer(&reply);
+        // What fits the message of an app fits that of a session.
+        let (_, bytes) = message::direct(&content(&text), "");
+        if bytes <= GROUP_PARAM_BYTES_MAX || !reply.name_fewer() {
+            return text;
+        }
+    }
+}
+
+const fn content(text: &str) -> Content<'_> {
+    Content::Markdown {
+        title: "dingest",
+        text,
     }
 }
 

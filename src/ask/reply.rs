@@ -1,16 +1,20 @@
 //! Answers as data: what is known, in the shape that the templates `answer` are given.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::command::{Command, NoQuestion};
-use crate::alert::{ReceiverName, Severity, Timestamp};
+use crate::alert::{EndpointName, ReceiverName, Severity, Timestamp};
 use crate::clock::now;
 use crate::digest::compose::rfc3339;
 use crate::digest::{Change, naming, shorten};
+use crate::dingtalk::Client;
 use crate::dingtalk::callback::Message;
 use crate::driver::{Handle, Health, Unavailable};
-use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, WaitsFor};
+use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, ReceiverView, WaitsFor};
 use crate::plan::{App, Plan, Way};
 use crate::store::State;
 
@@ -24,6 +28,10 @@ const NAMED_MAX: usize = 10;
 const PLACES_MAX: usize = 3;
 /// Characters of any text.
 const CHARS_MAX: usize = 120;
+/// Digits of a mobile number that are said.
+const DIGITS_MAX: usize = 4;
+/// How long it may take to find out who asks.
+const LOOK_UP_MAX: Duration = Duration::from_secs(10);
 
 /// An answer. Times are RFC 3339 in the configured zone.
 #[derive(Debug, Serialize)]
@@ -52,10 +60,11 @@ enum Said {
     Status(Status),
     Firing(Listed),
     Why(Listed),
-    /// The receivers this chat is, and how many changes they waited for.
+    /// The receivers this chat is, how many changes are told now, and whose must wait all the same.
     DigestNow {
         receivers: Vec<String>,
         changes: u64,
+        waiting: Vec<Waiting>,
     },
 }
 
@@ -115,6 +124,7 @@ struct Alert {
     last_seen: String,
     episodes: u32,
     receivers: Vec<Recipient>,
+    receivers_more: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,78 +162,140 @@ impl Reply {
         let person = message.person.clone();
         Self::new(Said::NotAllowed { person, conversation }, &plan.timezone)
     }
+
+    /// Counts an alert instead of naming it; says whether one was left.
+    pub(super) fn name_fewer(&mut self) -> bool {
+        let (Said::Firing(listed) | Said::Why(listed)) = &mut self.said else {
+            return false;
+        };
+        let named = listed.alerts.pop().is_some();
+        listed.more += u64::from(named);
+        named
+    }
 }
 
-/// What a command is answered with.
-pub(super) async fn to(command: Command, app: &App, asked: &Message, plan: &Plan, driver: &Handle) -> Reply {
-    let said = match command {
-        Command::Help => Ok(Said::Help),
-        Command::Status => driver
-            .health()
-            .await
-            .map(|health| Said::Status(status(&health, plan))),
-        Command::Firing(matchers) => {
-            let query = AlertQuery {
-                state: Some(State::Firing),
-                matchers,
-                limit: LISTED_MAX,
-                ..AlertQuery::default()
-            };
-            listed(query, plan, driver).await.map(Said::Firing)
-        }
-        Command::Why(matchers) => {
-            let query = AlertQuery {
-                matchers,
-                limit: EXPLAINED_MAX,
-                ..AlertQuery::default()
-            };
-            listed(query, plan, driver).await.map(Said::Why)
-        }
-        Command::DigestNow => {
-            let receivers = receivers_in(app, asked, plan);
-            let hastened = driver.hasten(receivers.clone()).await;
-            hastened.map(|changes| Said::DigestNow {
-                receivers: receivers.iter().map(ToString::to_string).collect(),
-                changes,
-            })
-        }
-    };
-    Reply::new(said.unwrap_or(Said::Unavailable), &plan.timezone)
+/// Whence answers come.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) driver: &'a Handle,
+    pub(super) client: &'a Client,
 }
 
-/// The receivers that are told in the chat a message came from.
-fn receivers_in(app: &App, asked: &Message, plan: &Plan) -> Vec<ReceiverName> {
-    let here = |way: &Way| match way {
-        Way::Group(group) => group.app.name == app.name && group.conversation == asked.conversation,
-        Way::Direct(person) => {
-            let same = Some(&person.user) == asked.person.as_ref();
-            !asked.in_group && same && person.app.name == app.name
+impl Facts<'_> {
+    /// What a command is answered with.
+    pub(super) async fn reply(self, command: Command, app: &App, asked: &Message) -> Reply {
+        let Self { plan, driver, .. } = self;
+        let said = match command {
+            Command::Help => Ok(Said::Help),
+            Command::Status => driver
+                .health()
+                .await
+                .map(|health| Said::Status(status(&health, plan))),
+            Command::Firing(matchers) => {
+                let query = AlertQuery {
+                    state: Some(State::Firing),
+                    matchers,
+                    limit: LISTED_MAX,
+                    ..AlertQuery::default()
+                };
+                listed(query, plan, driver).await.map(Said::Firing)
+            }
+            Command::Why(matchers) => {
+                let query = AlertQuery {
+                    matchers,
+                    limit: EXPLAINED_MAX,
+                    ..AlertQuery::default()
+                };
+                listed(query, plan, driver).await.map(Said::Why)
+            }
+            Command::DigestNow => {
+                let receivers = tokio::time::timeout(LOOK_UP_MAX, self.receivers_in(app, asked)).await;
+                match receivers {
+                    Ok(receivers) => self.hasten(&receivers).await,
+                    Err(_) => Ok(Said::Unavailable),
+                }
+            }
+        };
+        Reply::new(said.unwrap_or(Said::Unavailable), &plan.timezone)
+    }
+
+    /// Lets receivers be told now. What no asking helps against, such as a pause, is said.
+    async fn hasten(self, receivers: &[ReceiverName]) -> Result<Said, Unavailable> {
+        let changes = self.driver.hasten(receivers.to_vec()).await?;
+        let health = self.driver.health().await?;
+        let must_wait = |receiver: &&ReceiverView| {
+            let at_once = matches!(
+                receiver.waits_for,
+                None | Some(WaitsFor::Composing | WaitsFor::Answer)
+            );
+            !at_once && receivers.contains(&receiver.name)
+        };
+        let waiting = waiting(health.receivers.iter().filter(must_wait), &self.plan.timezone);
+        let held_up: u64 = waiting.iter().map(|waiting| waiting.changes).sum();
+        Ok(Said::DigestNow {
+            receivers: receivers.iter().map(shown).collect(),
+            changes: changes.saturating_sub(held_up),
+            waiting: first(waiting),
+        })
+    }
+
+    /// The receivers that are told in the chat a message came from.
+    async fn receivers_in(self, app: &App, asked: &Message) -> Vec<ReceiverName> {
+        let mut here: BTreeSet<&EndpointName> = BTreeSet::new();
+        for endpoint in self.plan.endpoints.values() {
+            if self.is_here(&endpoint.way, app, asked).await {
+                here.insert(&endpoint.name);
+            }
         }
-        Way::Bot(_) => false,
-    };
-    let speaks_here = |name| (plan.endpoints.get(name)).is_some_and(|endpoint| here(&endpoint.way));
-    let receivers = plan.receivers.values();
+        let receivers = self.plan.receivers.values();
+        receivers
+            .filter(|receiver| receiver.endpoints().iter().any(|name| here.contains(name)))
+            .map(|receiver| receiver.name.clone())
+            .collect()
+    }
+
+    async fn is_here(self, way: &Way, app: &App, asked: &Message) -> bool {
+        match (way, &asked.person) {
+            (Way::Group(group), _) => group.app.name == app.name && group.conversation == asked.conversation,
+            (Way::Direct(person), Some(user)) if !asked.in_group && person.app.name == app.name => {
+                self.client.is_user(person, user, now()).await
+            }
+            (Way::Direct(_) | Way::Bot(_), _) => false,
+        }
+    }
+}
+
+fn waiting<'a>(receivers: impl Iterator<Item = &'a ReceiverView>, timezone: &TimeZone) -> Vec<Waiting> {
     receivers
-        .filter(|receiver| receiver.endpoints().iter().any(speaks_here))
-        .map(|receiver| receiver.name.clone())
+        .filter(|receiver| receiver.changes > 0)
+        .map(|receiver| Waiting {
+            receiver: shown(&receiver.name),
+            changes: receiver.changes,
+            waits_for: receiver.waits_for.map(WaitsFor::as_str),
+            due_at: receiver.due_at.map(|at| rfc3339(at, timezone)),
+        })
         .collect()
+}
+
+/// A name as everybody in a group may read it: of a mobile number, its end.
+fn shown(name: &impl ToString) -> String {
+    let name = name.to_string();
+    let Some((before, number)) = name.split_once("mobile:") else {
+        return name;
+    };
+    let hidden = number.chars().count().saturating_sub(DIGITS_MAX);
+    let end: String = number.chars().skip(hidden).collect();
+    format!("{before}mobile:…{end}")
 }
 
 fn status(health: &Health, plan: &Plan) -> Status {
     let at = |time| rfc3339(time, &plan.timezone);
-    let waiting: Vec<Waiting> = (health.receivers.iter())
-        .filter(|receiver| receiver.changes > 0)
-        .map(|receiver| Waiting {
-            receiver: receiver.name.to_string(),
-            changes: receiver.changes,
-            waits_for: receiver.waits_for.map(WaitsFor::as_str),
-            due_at: receiver.due_at.map(at),
-        })
-        .collect();
+    let waiting = waiting(health.receivers.iter(), &plan.timezone);
     let paused: Vec<Paused> = (health.endpoints.iter())
         .filter_map(|endpoint| {
             Some(Paused {
-                endpoint: endpoint.name.to_string(),
+                endpoint: shown(&endpoint.name),
                 reason: endpoint.reason,
                 until: at(endpoint.paused_until?),
             })
@@ -290,16 +362,28 @@ fn alert(view: &AlertView, timezone: &TimeZone) -> Alert {
         receivers: (view.receivers.iter().take(NAMED_MAX))
             .map(|receiver| told(receiver, timezone))
             .collect(),
+        receivers_more: view.receivers.len().saturating_sub(NAMED_MAX),
     }
 }
 
 fn told(view: &AlertReceiverView, timezone: &TimeZone) -> Recipient {
     Recipient {
-        name: view.name.to_string(),
+        name: shown(&view.name),
         told: view.told.map(|(said, ..)| said.as_str()),
         at: view.told.map(|(_, at, _)| rfc3339(at, timezone)),
         digest: view.told.map(|(.., digest)| digest.0),
         change: view.change.map(Change::as_str),
         waits_for: view.waits_for.map(WaitsFor::as_str),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_mobile_number_a_group_reads_the_end() {
+        assert_eq!(shown(&"ops/direct/mobile:13800001234"), "ops/direct/mobile:…1234");
+        assert_eq!(shown(&"ops/direct/wang"), "ops/direct/wang");
     }
 }

@@ -21,6 +21,8 @@ const SKEW_MAX: Span = Span::hours(1);
 const REMEMBERED: Span = Span(2 * SKEW_MAX.0 + Span::minutes(5).0);
 /// Messages that are remembered; of more, the oldest are forgotten.
 const REMEMBERED_MAX: usize = 10_000;
+/// Most bytes of an id; of those that are remembered it also keeps the memory bounded.
+const ID_BYTES_MAX: usize = 256;
 /// The hosts answers may be posted to.
 const HOSTS: [&str; 2] = ["oapi.dingtalk.com", "oapi.dingtalk.io"];
 
@@ -114,18 +116,20 @@ impl Message {
                 .and_then(Value::as_str)
                 .filter(|text| !text.is_empty())
         };
-        let needed = |name: &str| {
-            text(name)
-                .map(str::to_owned)
-                .ok_or_else(|| format!("the body has no text `{name}`"))
+        let id = |name: &str| match text(name) {
+            Some(long) if long.len() > ID_BYTES_MAX => {
+                Err(format!("`{name}` is longer than {ID_BYTES_MAX} bytes"))
+            }
+            id => Ok(id.map(str::to_owned)),
         };
+        let needed = |name: &str| id(name)?.ok_or_else(|| format!("the body has no text `{name}`"));
         let expires_at = body.get("sessionWebhookExpiredTime").and_then(Value::as_i64);
         let session = text("sessionWebhook").zip(expires_at);
         Ok(Self {
             id: needed("msgId")?,
             conversation: needed("conversationId")?,
             in_group: text("conversationType") == Some("2"),
-            person: text("senderStaffId").map(str::to_owned),
+            person: id("senderStaffId")?,
             text: said(&body).trim().to_owned(),
             session: session.and_then(|(url, at)| Session::of(url, Timestamp(at), base_url)),
         })
@@ -280,6 +284,13 @@ mod tests {
             let mut body = body();
             body.as_object_mut().unwrap().remove(missing);
             assert!(read(&body).unwrap_err().contains(missing));
+        }
+        for long in ["msgId", "conversationId", "senderStaffId"] {
+            let mut body = body();
+            body[long] = json!("x".repeat(ID_BYTES_MAX));
+            assert!(read(&body).is_ok());
+            body[long] = json!("x".repeat(ID_BYTES_MAX + 1));
+            assert!(read(&body).unwrap_err().contains(long));
         }
         assert!(Message::read(b"{", BASE).unwrap_err().contains("no JSON"));
     }

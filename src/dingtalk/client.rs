@@ -34,6 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than servers do, so that none is closed just as it is used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Fewest bytes of a value in the address of a session that are no mere option.
+const SESSION_VALUE_BYTES_MIN: usize = 8;
 /// Most bytes of an answer that are read; DingTalk's own have some hundred.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -195,6 +197,11 @@ impl Client {
         answers
     }
 
+    /// Whether a person is this user, as far as that can be learnt.
+    pub async fn is_user(&self, person: &Person, user: &str, now: Timestamp) -> bool {
+        self.user_of(person, now).await.is_ok_and(|found| found == user)
+    }
+
     /// The `userId` of a person, looked up when it is not configured.
     async fn user_of(&self, person: &Person, now: Timestamp) -> Result<String, Answer> {
         let app = &person.app;
@@ -262,7 +269,13 @@ impl Client {
             Ok(response) => response.read(errcode::classify),
             Err(failure) => failure,
         };
-        answer.detail = without(answer.detail, std::iter::once(session));
+        // What is said about a session may name it without its address.
+        let url = reqwest::Url::parse(session.expose());
+        let values = url.iter().flat_map(reqwest::Url::query_pairs);
+        let values: Vec<Secret> = (values.filter(|(_, value)| value.len() >= SESSION_VALUE_BYTES_MIN))
+            .map(|(_, value)| Secret::new(value.into_owned()))
+            .collect();
+        answer.detail = without(answer.detail, std::iter::once(session).chain(&values));
         answer
     }
 
@@ -871,6 +884,25 @@ mod tests {
         for credential in [TOKEN, SECRET, &sign::sign(&Secret::new(SECRET), now)] {
             assert!(!text.contains(credential), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_session_does_not_let_anybody_write_to_it() {
+        let simulator = simulator(Wording::default()).await;
+        let errmsg = Some(format!("the session {TOKEN} has ended"));
+        simulator.inject(Injection::next(Fault::Errcode {
+            errcode: 310_000,
+            errmsg,
+            sub_code: None,
+        }));
+        let session = Secret::new(format!("{}/robot/send?access_token={TOKEN}&v=1", simulator.url()));
+        let client = Client::with_timeouts(LONG, LONG);
+        let answer = client.reply(&session, Arc::from(HELLO)).await;
+        assert!(
+            answer.detail.contains("the session *** has ended"),
+            "{}",
+            answer.detail
+        );
     }
 
     #[tokio::test]

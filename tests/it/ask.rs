@@ -4,17 +4,19 @@ use std::num::NonZeroU32;
 
 use dingest::alert::Timestamp;
 use dingest::dingtalk::sign;
+use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use dingest::secret::Secret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::alerts::firing;
+use crate::alerts::{alert, firing};
 use crate::chat::heard;
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
-/// A stand-in with a bot, which is what a session of its group is, and an app whose bot is in another group.
+/// A stand-in with a bot, which is what a session of its group is, and an app whose bot is in another group and writes
+/// to a person.
 async fn chat() -> Simulator {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let settings = SimulatorSettings {
@@ -25,6 +27,7 @@ async fn chat() -> Simulator {
         ],
         apps: vec!["oncall:ding1:app-s3cret".parse().expect("an app's description")],
         groups: vec!["oncall@everybody:cidA==".parse().expect("a group's description")],
+        people: vec!["Wang:wang:13800001234".parse().expect("a person's description")],
         accept_any_token: false,
         time_scale: NonZeroU32::MIN,
         ..SimulatorSettings::default()
@@ -41,10 +44,20 @@ async fn daemon(chat: &Simulator) -> (Home, Daemon) {
     app_key: ding1
     app_secret: app-s3cret
     base_url: '{}'
-    ask: {{ people: [zhangsan], groups: [cidA==] }}
+    ask: {{ people: [zhangsan, wang], groups: [cidA==] }}
 receivers:
   - {{ name: everybody, group: {{ app: oncall, conversation: cidA== }} }}
-route: {{ receiver: everybody, group_by: [alertname], group_wait: 1h, group_interval: 1h }}
+  - {{ name: wang, direct: {{ app: oncall, users: ['mobile:13800001234'] }} }}
+route:
+  receiver: everybody
+  group_by: [alertname]
+  group_wait: 1h
+  group_interval: 1h
+  routes:
+    - {{ matchers: [alertname=Quiet], mute_time_intervals: [always] }}
+    - {{ matchers: [alertname=Personal], receiver: wang }}
+time_intervals:
+  - {{ name: always, time_intervals: [{{ times: [{{ start_time: '00:00', end_time: '24:00' }}] }}] }}
 ",
             chat.url()
         ),
@@ -153,6 +166,82 @@ async fn digest_now_tells_the_chat_what_was_to_wait() {
 }
 
 #[tokio::test]
+async fn digest_now_says_what_must_wait_all_the_same() {
+    let chat = chat().await;
+    let (_home, daemon) = daemon(&chat).await;
+    daemon.post(&[alert("Quiet", "node-1", "warning")]).await;
+    let said = answer(&chat, &daemon, "m1", "digest now").await;
+    assert!(said.contains("1 change must wait, muted"), "{said}");
+    assert!(!said.contains("told now") && !said.contains("nothing"), "{said}");
+}
+
+#[tokio::test]
+async fn a_person_is_known_in_their_own_chat_however_they_are_configured() {
+    let chat = chat().await;
+    let (_home, daemon) = daemon(&chat).await;
+    daemon.post(&[alert("Personal", "node-1", "warning")]).await;
+    let status = answer(&chat, &daemon, "m1", "status").await;
+    assert!(
+        status.contains("wang/direct/mobile:…1234") && !status.contains("1380000"),
+        "{status}"
+    );
+    let mut body = message(&chat, "m2", "digest now");
+    body["conversationType"] = json!("1");
+    body["conversationId"] = json!("cidOfTwo");
+    body["senderStaffId"] = json!("wang");
+    assert_eq!(post(&daemon, &body, "app-s3cret", 2).await.0, 200);
+    let told = heard(&chat, "answer and digest", |calls| {
+        calls.iter().filter(|call| call.shown).count() == 3
+    })
+    .await;
+    let texts: Vec<&str> = told.iter().map(|call| call.content.text.as_str()).collect();
+    assert!(
+        texts.iter().any(|text| text.contains("1 change is told now")),
+        "{texts:?}"
+    );
+    assert!(texts.iter().any(|text| text.contains("node-1")), "{texts:?}");
+}
+
+#[tokio::test]
+async fn an_answer_fits_one_message_whatever_alerts_say() {
+    let chat = chat().await;
+    let (_home, daemon) = daemon(&chat).await;
+    let alerts: Vec<Value> = (0..25)
+        .map(|number| {
+            let mut alert = alert(&"🔥".repeat(200), &format!("node-{number}"), "critical");
+            alert["labels"]["pod"] = json!("@all".repeat(50));
+            alert["labels"]["zone"] = json!("[x](http://evil.example)".repeat(10));
+            alert["annotations"]["summary"] = json!("\"*_".repeat(100));
+            alert
+        })
+        .collect();
+    daemon.post(&alerts).await;
+    let list = answer(&chat, &daemon, "m1", "firing").await;
+    let named = list.matches("🔴").count();
+    assert!(
+        named > 1 && list.contains(&format!("and {} more", 25 - named)),
+        "{list}"
+    );
+    assert!(!list.contains("@all") && !list.contains("]("), "{list}");
+}
+
+#[tokio::test]
+async fn a_stranger_is_answered_in_the_session_or_not_at_all() {
+    let chat = chat().await;
+    let (_home, daemon) = daemon(&chat).await;
+    let mut body = message(&chat, "m1", "status");
+    body["conversationId"] = json!("cidB==");
+    body["sessionWebhookExpiredTime"] = json!(1_000);
+    assert_eq!(post(&daemon, &body, "app-s3cret", 0).await.0, 200);
+    let sample = "dingest_questions_total{app=\"oncall\",outcome=\"refused_person\"} 1";
+    eventually("the answer is given up", async || {
+        daemon.text("/metrics").await.contains(sample).then_some(())
+    })
+    .await;
+    assert_eq!(chat.ledger().len(), 0);
+}
+
+#[tokio::test]
 async fn without_a_session_the_answer_goes_through_the_app() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
@@ -176,6 +265,23 @@ async fn without_a_session_the_answer_goes_through_the_app() {
         let told = heard(&chat, "the answer", |_| chat.messages().len() > before).await;
         assert_eq!(told.last().expect("a message").group, "everybody");
     }
+}
+
+#[tokio::test]
+async fn an_answer_under_way_arrives_although_the_daemon_is_stopped() {
+    let chat = chat().await;
+    let (_home, daemon) = daemon(&chat).await;
+    chat.inject(Injection {
+        path: Some("/v1.0/oauth2/accessToken".to_owned()),
+        ..Injection::next(Fault::Slow(1_000))
+    });
+    let mut body = message(&chat, "m1", "help");
+    body["sessionWebhookExpiredTime"] = json!(1_000);
+    assert_eq!(post(&daemon, &body, "app-s3cret", 0).await.0, 200);
+    daemon.signal("TERM");
+    let (status, log) = daemon.ended().await;
+    assert!(status.success(), "{log:?}");
+    assert_eq!(chat.messages().len(), 1, "{log:?}");
 }
 
 #[tokio::test]
