@@ -103,6 +103,9 @@ async fn a_token_never_reaches_the_log_or_an_answer() {
     );
     let _here = tracing::subscriber::set_default(log.unwrap());
     let (server, _seen) = running().await;
+    // A thread without a subscriber that came upon an event first may have noted that nobody wants it.
+    talk(server.address, &request("POST /v1/hooks/bearer/wrong", &[], b"{")).await;
+    tracing::callsite::rebuild_interest_cache();
     for (line, header) in [
         ("POST /v1/hooks/bearer/t0ken%2F%C3%A4", "Accept: */*"),
         ("GET /v1/hooks/bearer/t0ken%2F%C3%A4", "Accept: */*"),
