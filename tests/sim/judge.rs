@@ -422,7 +422,7 @@ impl<'a> Judge<'a> {
                 ))
             })
             .collect();
-        self.check_reserve(draft, now)?;
+        self.check_reserve(draft, rendered, now)?;
         self.check_pace(draft, rendered, now, time)?;
         Self::check_text(draft, rendered, &entries, now)?;
         self.check_numbers(draft, rendered, now, time)?;
@@ -677,9 +677,10 @@ impl<'a> Judge<'a> {
         Err(violation(Invariant::QuotaLasts, now, what))
     }
 
-    /// A digest that is not urgent leaves places of its bot's minute to those that are.
-    fn check_reserve(&self, draft: &Draft, now: u64) -> Result<(), Violation> {
-        let Some(bot) = draft.endpoint.as_ref().filter(|_| !draft.urgent) else {
+    /// A digest that is not urgent leaves places of its bot's minute to those that are, and one that is leaves all but
+    /// one of them to the next.
+    fn check_reserve(&self, draft: &Draft, rendered: &Rendered, now: u64) -> Result<(), Violation> {
+        let Some(bot) = &draft.endpoint else {
             return Ok(());
         };
         let text = &self.setting().text;
@@ -687,13 +688,19 @@ impl<'a> Judge<'a> {
         let (most, window) = text.rate_of(sender);
         let sent = self.sent_within(sender, window, now);
         let unreserved = most.saturating_sub(RESERVE).max(1);
-        if sent < unreserved || now <= self.excused_until || !self.plan_is_old(now) {
+        let left = unreserved.saturating_sub(sent);
+        let may = if draft.urgent { left.max(1) } else { left };
+        let takes = if draft.urgent {
+            rendered.messages.len() as u64
+        } else {
+            1
+        };
+        if takes <= may || now <= self.excused_until || !self.plan_is_old(now) {
             return Ok(());
         }
-        let what = format!(
-            "{sender} has sent {sent} of {most}, and digest {} is not urgent",
-            draft.id
-        );
+        let (urgent, digest) = (draft.urgent, draft.id);
+        let what =
+            format!("{sender} has sent {sent} of {most}; of digest {digest} are {takes}, urgent: {urgent}");
         Err(violation(Invariant::ReserveKept, now, what))
     }
 

@@ -186,7 +186,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "src/engine/delivery.rs",
         text: "left_here.min(unreserved.max(1))",
         replacement: "left_here.min(unreserved.max(9))",
-        caught_by: Invariant::UrgentInTime,
+        caught_by: Invariant::ReserveKept,
     },
     Mutation {
         name: "a quota that is nearly used is used on",
