@@ -1,7 +1,7 @@
 //! The world around the product: virtual clocks, a disk, a network, DingTalk, senders, and a process that is
 //! started, killed and stopped. What decides inside the process is the product's own code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dingest::alert::{
@@ -742,7 +742,9 @@ impl<'a> World<'a> {
             }
             Way::Direct(person) => {
                 let people = sends.iter().filter_map(|send| endpoint(send).person());
-                let users: Vec<&str> = people.map(|person| person.user.as_str()).collect();
+                // Two receivers may be the same person.
+                let users: BTreeSet<&str> = people.map(|person| person.user.as_str()).collect();
+                let users: Vec<&str> = users.into_iter().collect();
                 let line = Line::App("/v1.0/robot/oToMessages/batchSend", person.app.name.to_string());
                 (line, message::addressed(&sends[0].body, &users).into())
             }
@@ -1019,12 +1021,14 @@ fn read(reaction: &Reaction, flying: &Flying) -> Vec<(MessageId, String, Answer)
     }
     let answer = apicode::classify(status, kind, body, "processQueryKey").answer;
     let user = |(_, endpoint): &(MessageId, String)| endpoint.rsplit('/').next().map(str::to_owned);
-    let users: Vec<String> = flying.messages.iter().filter_map(user).collect();
-    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let of_each: Vec<String> = flying.messages.iter().filter_map(user).collect();
+    let users: BTreeSet<&str> = of_each.iter().map(String::as_str).collect();
+    let users: Vec<&str> = users.into_iter().collect();
     let answers = apicode::for_each(&answer, body, &users);
-    let messages = flying.messages.iter().cloned();
-    (messages.zip(answers))
-        .map(|((message, endpoint), answer)| (message, endpoint, answer))
+    let answers: BTreeMap<&str, Answer> = users.into_iter().zip(answers).collect();
+    let messages = flying.messages.iter().cloned().zip(&of_each);
+    messages
+        .map(|((message, endpoint), user)| (message, endpoint, answers[user.as_str()].clone()))
         .collect()
 }
 
