@@ -101,7 +101,8 @@ struct Waiting {
 struct Paused {
     endpoint: String,
     reason: Option<&'static str>,
-    until: String,
+    /// Without it, until the configuration is loaded again.
+    until: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -293,12 +294,11 @@ fn status(health: &Health, plan: &Plan) -> Status {
     let at = |time| rfc3339(time, &plan.timezone);
     let waiting = waiting(health.receivers.iter(), &plan.timezone);
     let paused: Vec<Paused> = (health.endpoints.iter())
-        .filter_map(|endpoint| {
-            Some(Paused {
-                endpoint: shown(&endpoint.name),
-                reason: endpoint.reason,
-                until: at(endpoint.paused_until?),
-            })
+        .filter(|endpoint| endpoint.reason.is_some())
+        .map(|endpoint| Paused {
+            endpoint: shown(&endpoint.name),
+            reason: endpoint.reason,
+            until: endpoint.paused_until.map(at),
         })
         .collect();
     let used = health.counts.used_this_month.into_iter();
@@ -380,10 +380,47 @@ fn told(view: &AlertReceiverView, timezone: &TimeZone) -> Recipient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::view::{Counts, EndpointView};
+    use crate::plan::Quota;
 
     #[test]
     fn of_a_mobile_number_a_group_reads_the_end() {
         assert_eq!(shown(&"ops/direct/mobile:13800001234"), "ops/direct/mobile:…1234");
         assert_eq!(shown(&"ops/direct/wang"), "ops/direct/wang");
+    }
+
+    #[test]
+    fn who_is_silent_for_good_is_named_without_an_end() {
+        let plan = Plan::builtin(std::path::Path::new("/"));
+        let endpoint = |name: &str, reason, until: Option<i64>| EndpointView {
+            name: name.into(),
+            kind: "direct",
+            budget_left: 0,
+            paused_until: until.map(Timestamp),
+            reason,
+            used_this_month: 0,
+        };
+        let health = Health {
+            store_writable: true,
+            counts: Counts {
+                firing: 0,
+                resolved: 0,
+                changes: 0,
+                used_this_month: Quota::ALL.map(|quota| (quota, 0)),
+            },
+            receivers: Vec::new(),
+            endpoints: vec![
+                endpoint("direct/ops/gone", Some("refused_person"), None),
+                endpoint("ops-1", Some("limited"), Some(1_780_000_000_000)),
+                endpoint("ops-2", None, None),
+            ],
+        };
+        let paused: Vec<_> = (status(&health, &plan).paused.into_iter())
+            .map(|paused| (paused.endpoint, paused.until.is_some()))
+            .collect();
+        assert_eq!(
+            paused,
+            [("direct/ops/gone".to_owned(), false), ("ops-1".to_owned(), true)]
+        );
     }
 }
