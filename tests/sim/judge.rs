@@ -846,11 +846,8 @@ impl<'a> Judge<'a> {
         let since = |heard: &&Heard| heard.seq > before.seq && heard.seq < after.seq;
         let ended = heard.iter().filter(since).any(|heard| !heard.fires);
         let began = heard.iter().filter(since).any(|heard| heard.fires);
-        let last_end = heard
-            .iter()
-            .filter(known_by_then)
-            .rev()
-            .find(|heard| !heard.fires);
+        let heard_ends = || heard.iter().filter(known_by_then).filter(|heard| !heard.fires);
+        let last_end = heard_ends().next_back();
         // The last end may have been lost with the process, and is not the last that the daemon knows then.
         let kept_end = heard.iter().filter(known_by_then).rev().find(|heard| {
             let lost = self.taken[heard.request].fate == Fate::Lost;
@@ -864,7 +861,9 @@ impl<'a> Judge<'a> {
         // An episode that was over before it came in, or one of an alert that was forgotten.
         let ended_another = heard.iter().filter(since).any(|heard| {
             let later = |end: &Heard| heard.start > end.end || heard.at - end.at >= 3_600_000;
-            !heard.fires && last_end.is_none_or(later)
+            // An end of an older episode than the last does not take its place.
+            let mut ends = heard_ends();
+            !heard.fires && (last_end.is_none() || ends.any(later))
         });
         let expired = heard
             .iter()
