@@ -5,14 +5,14 @@
 //! is none or it has ended. Nothing here changes what anybody is told, but for `digest now`, which lets a receiver's
 //! changes go before their time.
 //!
-//! It knows neither HTTP nor the engine: facts come from the driver, words from the templates.
+//! It does not know HTTP and asks the engine through the driver alone; words come from the templates.
 
 mod command;
 mod reply;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::alert::Timestamp;
 use crate::ask::command::Command;
@@ -43,16 +43,9 @@ pub struct Answerer {
     places: Arc<Semaphore>,
 }
 
-/// A request as it came.
+/// The signature of a request whose head is DingTalk's.
 #[derive(Clone, Copy, Debug)]
-pub struct Posted<'a> {
-    /// Of the header `timestamp`.
-    pub timestamp: Option<&'a str>,
-    /// Of the header `sign`.
-    pub signature: Option<&'a str>,
-    /// The body.
-    pub body: &'a [u8],
-}
+pub struct Signed<'a>(&'a str);
 
 /// Why a message is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,17 +83,22 @@ impl Answerer {
     }
 
     /// Whether the head of a request is DingTalk's, before its body is read.
-    pub fn check(&self, app: &App, posted: Posted<'_>) -> Result<(), NotTaken> {
-        let checked = callback::verify(&app.secret, posted.timestamp, posted.signature, now());
+    pub fn check<'a>(
+        &self,
+        app: &App,
+        timestamp: Option<&str>,
+        signature: Option<&'a str>,
+    ) -> Result<Signed<'a>, NotTaken> {
+        let checked = callback::verify(&app.secret, timestamp, signature, now());
         if checked.is_err() {
             self.metrics.question(&app.name, "forged");
         }
-        Ok(checked?)
+        Ok(Signed(checked?))
     }
 
     /// Takes a message to the bot of `app` and answers it in its own time.
-    pub fn take(self: &Arc<Self>, app: &Arc<App>, posted: Posted<'_>) -> Result<(), NotTaken> {
-        let taken = self.judge(app, posted, now());
+    pub fn take(self: &Arc<Self>, app: &Arc<App>, signed: Signed<'_>, body: &[u8]) -> Result<(), NotTaken> {
+        let taken = self.judge(app, signed, body, now());
         let outcome = match &taken {
             Ok(Some(_)) => "taken",
             Ok(None) => "repeated",
@@ -131,17 +129,16 @@ impl Answerer {
     fn judge(
         &self,
         app: &App,
-        posted: Posted<'_>,
+        signed: Signed<'_>,
+        body: &[u8],
         now: Timestamp,
-    ) -> Result<Option<(Message, tokio::sync::OwnedSemaphorePermit)>, NotTaken> {
-        callback::verify(&app.secret, posted.timestamp, posted.signature, now)?;
+    ) -> Result<Option<(Message, OwnedSemaphorePermit)>, NotTaken> {
         let base_url = self.renderer.borrow().plan().dingtalk.base_url.clone();
-        let message = Message::read(posted.body, &base_url).map_err(NotTaken::Unreadable)?;
+        let message = Message::read(body, &base_url).map_err(NotTaken::Unreadable)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| NotTaken::Busy)?;
-        let signature = posted.signature.unwrap_or_default();
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        match heard.hear(app.name.as_str(), &message.id, signature, now) {
+        match heard.hear(app.name.as_str(), &message.id, signed.0, now) {
             Hearing::New => Ok(Some((message, place))),
             Hearing::Again => Ok(None),
             Hearing::Replayed => Err(NotTaken::Replayed),

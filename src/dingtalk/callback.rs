@@ -6,7 +6,7 @@
 //!
 //! Nothing here knows commands, configuration or connections; time comes in with every call.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
@@ -40,13 +40,13 @@ pub enum Forged {
     WrongSign,
 }
 
-/// Checks the head of a request against an app's secret.
-pub fn verify(
+/// Checks the head of a request against an app's secret; answers its signature.
+pub fn verify<'a>(
     secret: &Secret,
     timestamp: Option<&str>,
-    signature: Option<&str>,
+    signature: Option<&'a str>,
     now: Timestamp,
-) -> Result<(), Forged> {
+) -> Result<&'a str, Forged> {
     let (Some(text), Some(signature)) = (timestamp, signature) else {
         return Err(Forged::Incomplete);
     };
@@ -58,7 +58,7 @@ pub fn verify(
     }
     let expected = sign::sign(secret, at);
     if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
-        Ok(())
+        Ok(signature)
     } else {
         Err(Forged::WrongSign)
     }
@@ -157,12 +157,16 @@ pub enum Hearing {
 /// The messages and heads of the last hours.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// By app and id of the message.
-    messages: BTreeMap<(String, String), Timestamp>,
-    /// By app and signature: whose it was.
-    heads: BTreeMap<(String, String), String>,
-    order: VecDeque<(Timestamp, String, String, String)>,
+    /// By app and id.
+    messages: BTreeSet<Key>,
+    /// By app and signature.
+    heads: BTreeSet<Key>,
+    /// When each message came, and under which head.
+    order: VecDeque<(Timestamp, Key, Key)>,
 }
+
+/// An app and a text of its own.
+type Key = (String, String);
 
 impl Heard {
     /// Takes in a message of an app that came under this signature.
@@ -171,22 +175,22 @@ impl Heard {
             if self.order.len() < REMEMBERED_MAX && now.since(*at) <= REMEMBERED {
                 break;
             }
-            if let Some((_, app, message, signature)) = self.order.pop_front() {
-                self.messages.remove(&(app.clone(), message));
-                self.heads.remove(&(app, signature));
+            if let Some((_, message, head)) = self.order.pop_front() {
+                self.messages.remove(&message);
+                self.heads.remove(&head);
             }
         }
-        if self.messages.contains_key(&(app.to_owned(), message.to_owned())) {
+        let key = |text: &str| (app.to_owned(), text.to_owned());
+        let (message, head) = (key(message), key(signature));
+        if self.messages.contains(&message) {
             return Hearing::Again;
         }
-        if self.heads.contains_key(&(app.to_owned(), signature.to_owned())) {
+        if self.heads.contains(&head) {
             return Hearing::Replayed;
         }
-        self.messages.insert((app.to_owned(), message.to_owned()), now);
-        self.heads
-            .insert((app.to_owned(), signature.to_owned()), message.to_owned());
-        self.order
-            .push_back((now, app.to_owned(), message.to_owned(), signature.to_owned()));
+        self.messages.insert(message.clone());
+        self.heads.insert(head.clone());
+        self.order.push_back((now, message, head));
         Hearing::New
     }
 }
@@ -210,12 +214,20 @@ mod tests {
 
     #[test]
     fn only_who_has_the_secret_and_the_time_is_believed() {
+        fn check<'a>(
+            time: Option<&str>,
+            signature: Option<&'a str>,
+            now: Timestamp,
+        ) -> Result<&'a str, Forged> {
+            verify(&secret(), time, signature, now)
+        }
         let (time, signature) = signed(NOW);
-        let check =
-            |time: Option<&str>, signature: Option<&str>, now| verify(&secret(), time, signature, now);
-        assert_eq!(check(Some(&time), Some(&signature), NOW), Ok(()));
+        assert_eq!(check(Some(&time), Some(&signature), NOW), Ok(signature.as_str()));
         for away in [Span::minutes(59), Span::hours(1)] {
-            assert_eq!(check(Some(&time), Some(&signature), NOW.plus(away)), Ok(()));
+            assert_eq!(
+                check(Some(&time), Some(&signature), NOW.plus(away)),
+                Ok(signature.as_str())
+            );
         }
         let late = NOW.plus(Span(Span::hours(1).0 + 1));
         assert_eq!(check(Some(&time), Some(&signature), late), Err(Forged::Stale));

@@ -5,7 +5,7 @@ use futures_util::Stream;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::ask::{NotTaken, Posted};
+use crate::ask::NotTaken;
 use crate::http::body::Body;
 use crate::http::limits::QUESTION_BYTES_MAX;
 use crate::http::reply::{Fault, json};
@@ -35,14 +35,11 @@ where
     let plan = call.plan();
     let app = plan.apps.get(app).filter(|app| app.ask.is_some());
     let app = app.ok_or(Fault::NoSuchApp)?;
-    let posted = |body| Posted {
-        timestamp: call.head.text("timestamp"),
-        signature: call.head.text("sign"),
-        body,
-    };
-    call.site.answerer.check(app, posted(&[])).map_err(refusal)?;
+    let (answerer, head) = (&call.site.answerer, &call.head);
+    let signed = answerer.check(app, head.text("timestamp"), head.text("sign"));
+    let signed = signed.map_err(refusal)?;
     let bytes = body.read(None, QUESTION_BYTES_MAX, &call.site.limits).await?;
-    call.site.answerer.take(app, posted(&bytes)).map_err(refusal)?;
+    answerer.take(app, signed, &bytes).map_err(refusal)?;
     Ok(json(StatusCode::OK, &serde_json::json!({"msgtype": "empty"})))
 }
 
