@@ -1,29 +1,23 @@
 //! Groups that are told through an app: tokens, refusals, and a fallback from a custom bot.
 
-use std::num::NonZeroU32;
-
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::alerts::firing;
-use crate::chat::{gist, heard};
+use crate::chat::{gist, heard, strict};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
 /// A stand-in with a bot `ops`, an app `alerts`, and a group that the app's bot is in.
 async fn chat() -> Simulator {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let settings = SimulatorSettings {
+    strict(SimulatorSettings {
         bots: vec!["ops@group:token-ops".parse().expect("a bot's description")],
         apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app's description")],
         groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
-        accept_any_token: false,
-        time_scale: NonZeroU32::MIN,
         ..SimulatorSettings::default()
-    };
-    Simulator::start(settings, listener).expect("the stand-in starts")
+    })
+    .await
 }
 
 /// The receiver `everybody` is that group; the receiver `ops` is the bot and falls back on it.

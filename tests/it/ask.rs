@@ -1,25 +1,21 @@
 //! The conversation that asks: messages to an app's bot, as DingTalk posts them, and their answers.
 
-use std::num::NonZeroU32;
-
 use dingest::alert::Timestamp;
 use dingest::dingtalk::sign;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use dingest::secret::Secret;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::alerts::{alert, firing};
-use crate::chat::heard;
+use crate::chat::{heard, strict};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
 /// A stand-in with a bot, which is what a session of its group is, and an app whose bot is in another group and writes
 /// to a person.
 async fn chat() -> Simulator {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let settings = SimulatorSettings {
+    strict(SimulatorSettings {
         bots: vec![
             "session@asked:token-session"
                 .parse()
@@ -28,11 +24,9 @@ async fn chat() -> Simulator {
         apps: vec!["oncall:ding1:app-s3cret".parse().expect("an app's description")],
         groups: vec!["oncall@everybody:cidA==".parse().expect("a group's description")],
         people: vec!["Wang:wang:13800001234".parse().expect("a person's description")],
-        accept_any_token: false,
-        time_scale: NonZeroU32::MIN,
         ..SimulatorSettings::default()
-    };
-    Simulator::start(settings, listener).expect("the stand-in starts")
+    })
+    .await
 }
 
 async fn daemon(chat: &Simulator) -> (Home, Daemon) {

@@ -18,12 +18,24 @@ pub(crate) async fn chat(names: &[&str]) -> Simulator {
 
 /// The same on a given socket.
 pub(crate) fn chat_on(names: &[&str], listener: TcpListener) -> Simulator {
-    let bots = names.iter().map(|name| bot(name)).collect();
     let settings = SimulatorSettings {
-        bots,
+        bots: names.iter().map(|name| bot(name)).collect(),
+        ..SimulatorSettings::default()
+    };
+    strict_on(settings, listener)
+}
+
+/// A stand-in that knows what the settings name and nothing else, in real time.
+pub(crate) async fn strict(settings: SimulatorSettings) -> Simulator {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    strict_on(settings, listener)
+}
+
+fn strict_on(settings: SimulatorSettings, listener: TcpListener) -> Simulator {
+    let settings = SimulatorSettings {
         accept_any_token: false,
         time_scale: NonZeroU32::MIN,
-        ..SimulatorSettings::default()
+        ..settings
     };
     Simulator::start(settings, listener).expect("the stand-in starts")
 }

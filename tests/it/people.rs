@@ -1,16 +1,13 @@
 //! Receivers of several kinds, and people whom an app writes to: one call for those who read the same, and what comes
 //! of it when it does not reach all of them.
 
-use std::num::NonZeroU32;
-
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::rules::Call;
 use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::alerts::firing;
-use crate::chat::{gist, heard};
+use crate::chat::{gist, heard, strict};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -19,18 +16,15 @@ const PATH: &str = "/v1.0/robot/oToMessages/batchSend";
 
 /// A stand-in with a bot `ops`, an app `alerts`, a group that the app's bot is in, and two people.
 async fn chat() -> Simulator {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let person = |text: &str| text.parse().expect("a person's description");
-    let settings = SimulatorSettings {
+    strict(SimulatorSettings {
         bots: vec!["ops@group:token-ops".parse().expect("a bot's description")],
         apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app's description")],
         groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
         people: vec![person("王芳:wang:13800000000:un-wang"), person("Ann:ann")],
-        accept_any_token: false,
-        time_scale: NonZeroU32::MIN,
         ..SimulatorSettings::default()
-    };
-    Simulator::start(settings, listener).expect("the stand-in starts")
+    })
+    .await
 }
 
 /// The receiver `ops` is told as `ways` say, by default in all of them.
