@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::alert::Timestamp;
 use crate::ask::command::Command;
-pub(crate) use crate::ask::reply::Reply;
+use crate::ask::reply::Reply;
 use crate::clock::now;
 use crate::dingtalk::callback::{self, Forged, Heard, Hearing, Message};
 use crate::dingtalk::client::TOTAL_TIMEOUT;

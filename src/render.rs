@@ -20,7 +20,8 @@ mod templates;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::ask::Reply;
+use serde::Serialize;
+
 use crate::digest::compose::{Outline, Settings};
 use crate::digest::value::NoticeValue;
 use crate::digest::{Draft, Rendered, shorten};
@@ -67,8 +68,8 @@ impl Renderer {
         &self.plan
     }
 
-    /// The text of an answer to who asked.
-    pub(crate) fn answer(&self, reply: &Reply) -> String {
+    /// The text of an answer to who asked, from what the templates `answer` are given.
+    pub(crate) fn answer(&self, reply: &impl Serialize) -> String {
         self.templates.answer(reply).unwrap_or_else(|error| {
             tracing::error!(error, "an answer could not be written");
             "⚠️".to_owned()

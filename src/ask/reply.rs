@@ -35,7 +35,7 @@ const LOOK_UP_MAX: Duration = Duration::from_secs(10);
 
 /// An answer. Times are RFC 3339 in the configured zone.
 #[derive(Debug, Serialize)]
-pub(crate) struct Reply {
+pub(super) struct Reply {
     /// When it was made; the functions for times look at it.
     composed_at: String,
     #[serde(flatten)]

@@ -14,6 +14,7 @@ use handlebars::{
     RenderErrorReason,
 };
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::limits::{
@@ -21,7 +22,6 @@ use super::limits::{
     VALUES_PER_ROUND,
 };
 use super::{TemplateProblem, escape, helpers};
-use crate::ask::Reply;
 use crate::plan::Locale;
 
 /// The built-in templates by name; each is told by locale.
@@ -194,7 +194,7 @@ impl Templates {
     }
 
     /// The answer to a question, by the built-in template.
-    pub(super) fn answer(&self, reply: &Reply) -> Result<String, String> {
+    pub(super) fn answer(&self, reply: &impl Serialize) -> Result<String, String> {
         let context = Context::wraps(reply).map_err(|error| error.to_string())?;
         let name = format!("{BUILT_IN_PREFIX}answer.{}", self.locale.tag());
         Ok(self.text(&name, &context)?.trim().to_owned())
