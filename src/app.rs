@@ -19,11 +19,11 @@ use crate::clock::now;
 use crate::config::watch::{Changes, Snapshot, Watcher};
 use crate::config::{self, Loaded, Report};
 use crate::dingtalk::Client;
-use crate::driver::{self, Driver, Prepared};
+use crate::driver::{self, Driver};
 use crate::http::limits::{CONNECTIONS_MAX, Limits, connections_max};
 use crate::http::{self, Listener, PlanStatus, ReloadHandle, ReloadOutcome, Site};
 use crate::plan::Plan;
-use crate::render::Renderer;
+use crate::render::Prepared;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{Metrics, open_files_max};
@@ -83,20 +83,14 @@ pub async fn run(
     warn_of(&loaded.warnings);
     let metrics = Arc::new(Metrics::new());
     metrics.reloaded(true, started_at);
-    let prepared = Prepared {
-        plan: Arc::clone(&loaded.plan),
-        renderer: Arc::clone(&loaded.renderer),
-    };
+    let (prepared, current) = watch::channel(loaded.prepared());
     let client = Client::new();
-    let driver = start_driver(prepared, client.clone(), Arc::clone(&metrics)).await?;
+    let driver = start_driver(loaded.prepared(), client.clone(), Arc::clone(&metrics)).await?;
     let listener = listen(&loaded.plan).await?;
     let address = listener.address();
 
     let (inbox, asks) = mpsc::channel(INBOX_MAX);
-    let (plans, new_plans) = mpsc::channel(1);
     let (reloads, reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
-    let (plan, current_plan) = watch::channel(Arc::clone(&loaded.plan));
-    let (renderer, current_renderer) = watch::channel(Arc::clone(&loaded.renderer));
     let handle = driver::Handle::new(inbox);
     let (status, plan_status) = watch::channel(PlanStatus {
         file: setup.config.as_ref().map(|path| path.display().to_string()),
@@ -104,9 +98,9 @@ pub async fn run(
         error: None,
     });
     let site = Arc::new(Site {
-        plan: current_plan,
+        prepared: current.clone(),
         plan_status,
-        answerer: Answerer::new(current_renderer, handle.clone(), client, Arc::clone(&metrics)),
+        answerer: Answerer::new(current.clone(), handle.clone(), client, Arc::clone(&metrics)),
         driver: handle,
         reload: ReloadHandle::new(reloads),
         metrics: Arc::clone(&metrics),
@@ -117,14 +111,12 @@ pub async fn run(
         setup,
         watcher,
         files: loaded.files.clone(),
-        plan,
-        renderer,
+        prepared,
         status,
-        plans,
         metrics,
     };
     let drained = CancellationToken::new();
-    let driver = tokio::spawn(vital(driver.run(asks, new_plans, drained.clone()), &stop));
+    let driver = tokio::spawn(vital(driver.run(asks, current, drained.clone()), &stop));
     let reloader = tokio::spawn(vital(reloader.run(changes, reload_requests, stop.clone()), &stop));
     let watchdog = tokio::spawn(feed_watchdog(site.driver.clone(), stop.clone()));
 
@@ -210,10 +202,8 @@ struct Reloader {
     watcher: Watcher,
     /// What is watched.
     files: Vec<PathBuf>,
-    plan: watch::Sender<Arc<Plan>>,
-    renderer: watch::Sender<Arc<Renderer>>,
+    prepared: watch::Sender<Prepared>,
     status: watch::Sender<PlanStatus>,
-    plans: mpsc::Sender<Prepared>,
     metrics: Arc<Metrics>,
 }
 
@@ -264,7 +254,8 @@ impl Reloader {
         let outcome = match tokio::task::spawn_blocking(read).await {
             Ok((before, Ok(loaded))) => {
                 self.rearm(&loaded.files, before);
-                self.adopt(&loaded).await
+                self.adopt(&loaded);
+                Ok(())
             }
             Ok((before, Err(report))) => {
                 self.rearm(report.files(), before);
@@ -282,28 +273,19 @@ impl Reloader {
         self.watcher.rearm(files, before);
     }
 
-    async fn adopt(&self, loaded: &Loaded) -> ReloadOutcome {
+    fn adopt(&self, loaded: &Loaded) {
         warn_of(&loaded.warnings);
-        let running = Arc::clone(&self.plan.borrow());
+        let running = Arc::clone(&self.prepared.borrow().plan);
         if running.server.listen != loaded.plan.server.listen || running.store.path != loaded.plan.store.path
         {
             tracing::warn!("`server.listen` and `store.path` take effect at the next start");
         }
-        let prepared = Prepared {
-            plan: Arc::clone(&loaded.plan),
-            renderer: Arc::clone(&loaded.renderer),
-        };
-        if self.plans.send(prepared).await.is_err() {
-            return Err("shutting down".to_owned());
-        }
-        self.plan.send_replace(Arc::clone(&loaded.plan));
-        self.renderer.send_replace(Arc::clone(&loaded.renderer));
+        self.prepared.send_replace(loaded.prepared());
         self.status.send_modify(|status| {
             status.loaded_at = now();
             status.error = None;
         });
         tracing::info!("configuration loaded");
-        Ok(())
     }
 
     /// Keeps the running plan. The same report is logged once, however often it comes up.

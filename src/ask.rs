@@ -26,7 +26,7 @@ use crate::driver::Handle;
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 use crate::plan::{App, Endpoint, Group, Person, Plan, Way};
-use crate::render::Renderer;
+use crate::render::{Prepared, Renderer};
 use crate::telemetry::Metrics;
 
 /// Answers that may be made at one time; one more message is turned away, to be asked again.
@@ -35,7 +35,7 @@ const ANSWERS_MAX: u32 = 8;
 /// Answers questions. Cheap to share.
 #[derive(Debug)]
 pub struct Answerer {
-    renderer: watch::Receiver<Arc<Renderer>>,
+    prepared: watch::Receiver<Prepared>,
     driver: Handle,
     client: Client,
     metrics: Arc<Metrics>,
@@ -67,13 +67,13 @@ pub enum NotTaken {
 impl Answerer {
     /// Answers from what the driver knows, in the words of the newest configuration.
     pub fn new(
-        renderer: watch::Receiver<Arc<Renderer>>,
+        prepared: watch::Receiver<Prepared>,
         driver: Handle,
         client: Client,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            renderer,
+            prepared,
             driver,
             client,
             metrics,
@@ -133,7 +133,7 @@ impl Answerer {
         body: &[u8],
         now: Timestamp,
     ) -> Result<Option<(Message, OwnedSemaphorePermit)>, NotTaken> {
-        let base_url = self.renderer.borrow().plan().dingtalk.base_url.clone();
+        let base_url = self.prepared.borrow().plan.dingtalk.base_url.clone();
         let message = Message::read(body, &base_url).map_err(NotTaken::Unreadable)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| NotTaken::Busy)?;
@@ -146,24 +146,23 @@ impl Answerer {
     }
 
     async fn answer(&self, app: &Arc<App>, message: &Message) {
-        let renderer = Arc::clone(&self.renderer.borrow());
+        let Prepared { plan, renderer } = self.prepared.borrow().clone();
         let answer = if may_ask(app, message) {
             let reply = match Command::parse(&message.text) {
                 Ok(command) => {
                     let facts = reply::Facts {
-                        plan: renderer.plan(),
+                        plan: &plan,
                         driver: &self.driver,
                         client: &self.client,
                     };
                     facts.reply(command, app, message).await
                 }
-                Err(why) => Reply::not_understood(why, renderer.plan()),
+                Err(why) => Reply::not_understood(why, &plan),
             };
-            self.send(app, message, renderer.plan(), &words(&renderer, reply))
-                .await
+            self.send(app, message, &plan, &words(&renderer, reply)).await
         } else {
             // In the name of the app it would count against a quota, and anybody could use that up.
-            let text = words(&renderer, Reply::not_allowed(message, renderer.plan()));
+            let text = words(&renderer, Reply::not_allowed(message, &plan));
             let answer = self.send_to_session(message, &text).await;
             answer.unwrap_or_else(|| Answer {
                 outcome: Outcome::Refused(Refused::Person),

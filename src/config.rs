@@ -25,7 +25,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::plan::Plan;
-use crate::render::{Renderer, TemplateProblem};
+use crate::render::{Prepared, Renderer, TemplateProblem};
 use compile::Written;
 use read::{At, Given, Read};
 use report::{FileNo, Findings, Place};
@@ -48,6 +48,16 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// What is odd about it.
     pub warnings: Report,
+}
+
+impl Loaded {
+    /// What is needed of it to run.
+    pub fn prepared(&self) -> Prepared {
+        Prepared {
+            plan: Arc::clone(&self.plan),
+            renderer: Arc::clone(&self.renderer),
+        }
+    }
 }
 
 /// Loads a configuration file, or the built-in defaults when there is none.

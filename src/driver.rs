@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
 use crate::engine::{Answer, Event, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Person, Plan};
-use crate::render::Renderer;
+use crate::render::Prepared;
 use crate::store::{RefusedBody, Store, StoreError, Told};
 use crate::telemetry::Metrics;
 
@@ -317,15 +317,6 @@ const _: () = assert!(PIECE_ALERTS_MAX < steering::ROWS_WAITING_MAX);
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
-/// A plan and the renderer made for it.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// For the engine.
-    pub plan: Arc<Plan>,
-    /// For digests.
-    pub renderer: Arc<Renderer>,
-}
-
 /// Performs what the steering says. See the module's head.
 #[derive(Debug)]
 pub struct Driver {
@@ -397,7 +388,7 @@ impl Driver {
     pub async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Ask>,
-        mut plans: mpsc::Receiver<Prepared>,
+        mut plans: watch::Receiver<Prepared>,
         stop: CancellationToken,
     ) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
@@ -415,7 +406,9 @@ impl Driver {
                     Ok(ended) => Happened::Ended(ended),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-                Some(prepared) = plans.recv(), if !draining => Happened::Plan(prepared),
+                Ok(()) = plans.changed(), if !draining => {
+                    Happened::Plan(plans.borrow_and_update().clone())
+                }
                 () = stop.cancelled(), if !draining => Happened::Stop,
                 () = sleep_until(deadline) => Happened::Deadline,
                 ask = inbox.recv(), if take_requests => ask.map_or(Happened::InboxClosed, Happened::Asked),

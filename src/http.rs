@@ -41,6 +41,7 @@ use crate::http::limits::Limits;
 use crate::http::reply::Fault;
 use crate::http::room::Room;
 use crate::plan::Plan;
+use crate::render::Prepared;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
@@ -51,7 +52,7 @@ pub use server::{Listener, serve};
 #[derive(Debug)]
 pub struct Site {
     /// The configuration in force; every request looks at the current one.
-    pub plan: watch::Receiver<Arc<Plan>>,
+    pub prepared: watch::Receiver<Prepared>,
     /// Where it came from, and what was wrong with a newer one.
     pub plan_status: watch::Receiver<PlanStatus>,
     /// The way to the engine.
@@ -147,7 +148,7 @@ pub(crate) struct Call {
 impl Call {
     /// The configuration in force.
     fn plan(&self) -> Arc<Plan> {
-        self.site.plan.borrow().clone()
+        Arc::clone(&self.site.prepared.borrow().plan)
     }
 
     /// Lets only one of these methods through.
@@ -169,7 +170,7 @@ impl Call {
 
     /// Lets only this machine through, unless the configuration opens the door.
     fn local(&self) -> Result<(), Fault> {
-        if self.head.is_local() || self.site.plan.borrow().server.allow_unauthenticated {
+        if self.head.is_local() || self.site.prepared.borrow().plan.server.allow_unauthenticated {
             return Ok(());
         }
         Err(Fault::Forbidden(

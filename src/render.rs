@@ -42,6 +42,15 @@ pub struct TemplateProblem {
     pub message: String,
 }
 
+/// A plan and the renderer made for it: what everybody works with until the configuration is loaded again.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What to do.
+    pub plan: Arc<Plan>,
+    /// How to say it.
+    pub renderer: Arc<Renderer>,
+}
+
 /// Everything rendering needs of a plan, compiled.
 #[derive(Debug)]
 pub struct Renderer {
@@ -61,11 +70,6 @@ impl Renderer {
             },
             plan: Arc::clone(plan),
         })
-    }
-
-    /// The plan it was made for.
-    pub fn plan(&self) -> &Arc<Plan> {
-        &self.plan
     }
 
     /// The text of an answer to who asked, from what the templates `answer` are given.

@@ -77,7 +77,7 @@ struct Running {
     cursed: Arc<AtomicBool>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _plans: mpsc::Sender<Prepared>,
+    _plans: watch::Sender<Prepared>,
 }
 
 impl Running {
@@ -113,13 +113,10 @@ impl Running {
             cursed: Arc::clone(&cursed),
             announce,
         };
-        let prepared = Prepared {
-            plan: loaded.plan,
-            renderer: loaded.renderer,
-        };
+        let prepared = loaded.prepared();
+        let (plans, new_plans) = watch::channel(prepared.clone());
         let driver = Driver::start(Box::new(store), prepared, Client::new(), Arc::new(Metrics::new()));
         let (inbox, asks) = mpsc::channel(64);
-        let (plans, new_plans) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let task = tokio::spawn(driver.unwrap().run(asks, new_plans, stop.clone()));
         Self {

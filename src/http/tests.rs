@@ -282,7 +282,7 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
 /// A server that runs.
 struct Running {
     address: SocketAddr,
-    plan: watch::Sender<Arc<Plan>>,
+    prepared: watch::Sender<Prepared>,
     metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
     stopped: JoinHandle<usize>,
@@ -292,8 +292,8 @@ struct Running {
 async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
     let plan = Arc::new(plan);
     let renderer = Renderer::new(&plan).expect("templates that compile");
-    let (_, renderer) = watch::channel(Arc::new(renderer));
-    let (plan, current) = watch::channel(plan);
+    let renderer = Arc::new(renderer);
+    let (prepared, current) = watch::channel(Prepared { plan, renderer });
     let (status, plan_status) = watch::channel(PlanStatus {
         file: Some("dingest.yaml".to_owned()),
         loaded_at: Timestamp(1_775_030_400_000),
@@ -309,9 +309,9 @@ async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
     });
     let metrics = Arc::new(Metrics::new());
     let site = Site {
-        plan: current,
+        prepared: current.clone(),
         plan_status,
-        answerer: Answerer::new(renderer, driver.clone(), Client::new(), Arc::clone(&metrics)),
+        answerer: Answerer::new(current, driver.clone(), Client::new(), Arc::clone(&metrics)),
         driver,
         reload: ReloadHandle::new(reload),
         metrics: Arc::clone(&metrics),
@@ -328,7 +328,7 @@ async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
     }));
     Running {
         address,
-        plan,
+        prepared,
         metrics,
         stop,
         stopped,

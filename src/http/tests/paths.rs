@@ -110,7 +110,9 @@ async fn alertmanagers_own_path_needs_one_source_or_one_of_that_name() {
     let mut none = plan();
     none.sources.clear();
     for (plan, status) in [(several, 404), (named, 200), (none, 404)] {
-        server.plan.send_replace(Arc::new(plan));
+        server
+            .prepared
+            .send_modify(|prepared| prepared.plan = Arc::new(plan));
         let reply = talk(
             server.address,
             &request("POST /api/v2/alerts", &[], RULED.as_bytes()),
@@ -149,7 +151,9 @@ async fn the_machine_itself_is_told_apart_from_the_network() {
     }
     let mut open = plan();
     open.server.allow_unauthenticated = true;
-    server.plan.send_replace(Arc::new(open));
+    server
+        .prepared
+        .send_modify(|prepared| prepared.plan = Arc::new(open));
     for line in ["GET /api/v1/status", "POST /v1/hooks/alertmanager"] {
         check(
             line,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use dingest::alert::{Alert, Fingerprint, Labels, Status, Timestamp};
 use dingest::config::Loaded;
 use dingest::dingtalk::Client;
-use dingest::driver::{Driver, Handle, Prepared};
+use dingest::driver::{Driver, Handle};
 use dingest::store::{Changes, RefusedBody, Saved, Store, StoreError, Told};
 use dingest::telemetry::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::marks::{APP_KEY, APP_SECRET, BEARER, SECRET, TOKEN, WRONG};
@@ -219,14 +219,11 @@ async fn a_panic_of_the_store_ends_the_driver() {
     home.configure(&configuration("http://127.0.0.1:9", &rest));
     let loaded = dingest::config::load(Some(&home.config()), &home.path(""));
     let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
-    let prepared = Prepared {
-        plan: Arc::clone(&loaded.plan),
-        renderer: Arc::clone(&loaded.renderer),
-    };
+    let prepared = loaded.prepared();
+    let (_plans, new_plans) = watch::channel(prepared.clone());
     let store = Box::new(Panicking(loaded));
     let driver = Driver::start(store, prepared, Client::new(), Arc::new(Metrics::new()));
     let (inbox, asks) = mpsc::channel(1);
-    let (_plans, new_plans) = mpsc::channel(1);
     let driver = driver
         .expect("an empty store")
         .run(asks, new_plans, CancellationToken::new());
