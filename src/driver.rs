@@ -15,7 +15,7 @@ pub mod steering;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -34,6 +34,7 @@ use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverV
 use crate::engine::{Answer, Event, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Person, Plan};
 use crate::render::Prepared;
+use crate::shares::Shares;
 use crate::store::{RefusedBody, Store, StoreError, Told};
 use crate::telemetry::Metrics;
 
@@ -59,7 +60,7 @@ pub enum Unavailable {
 pub struct Handle {
     inbox: mpsc::Sender<Ask>,
     /// What each source may have in the inbox.
-    shares: Arc<Mutex<BTreeMap<SourceName, Arc<Semaphore>>>>,
+    shares: Shares<Arc<Semaphore>>,
     refused: Arc<Semaphore>,
     lists: Arc<Semaphore>,
 }
@@ -152,7 +153,7 @@ impl Handle {
     pub fn new(inbox: mpsc::Sender<Ask>) -> Self {
         Self {
             inbox,
-            shares: Arc::default(),
+            shares: Shares::default(),
             refused: Arc::new(Semaphore::new(REFUSED_WAITING_MAX)),
             lists: Arc::new(Semaphore::new(LISTS_WAITING_MAX)),
         }
@@ -196,16 +197,8 @@ impl Handle {
 
     /// A place in the inbox. One source may have half of them, so that none leaves no place to others.
     fn turn(&self, source: &SourceName) -> Result<OwnedSemaphorePermit, Unavailable> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = if let Some(share) = shares.get(source) {
-            Arc::clone(share)
-        } else {
-            let half = (self.inbox.max_capacity() / 2).max(1);
-            let share = Arc::new(Semaphore::new(half));
-            shares.insert(source.clone(), Arc::clone(&share));
-            share
-        };
-        drop(shares);
+        let half = (self.inbox.max_capacity() / 2).max(1);
+        let share = self.shares.of(source, || Arc::new(Semaphore::new(half)));
         share.try_acquire_owned().map_err(|_| Unavailable::SourceBusy)
     }
 

@@ -30,6 +30,7 @@ pub mod http;
 pub mod plan;
 pub mod render;
 pub mod secret;
+mod shares;
 pub mod source;
 pub mod store;
 pub mod telemetry;

@@ -384,6 +384,20 @@ pub struct Askers {
 }
 
 impl App {
+    /// An app of tests, with the key and the bot `key`.
+    #[cfg(test)]
+    pub(crate) fn of_tests(key: &str, secret: &str, base_url: &str) -> Self {
+        Self {
+            name: "ops".into(),
+            key: key.to_owned(),
+            secret: Secret::new(secret),
+            robot_code: key.to_owned(),
+            base_url: base_url.to_owned(),
+            per_second: 18,
+            ask: None,
+        }
+    }
+
     /// Scheme and host of the older API: DingTalk has a host of its own for it, a stand-in has one for both.
     pub fn older_base_url(&self) -> &str {
         match self.base_url.as_str() {

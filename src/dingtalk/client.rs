@@ -915,15 +915,7 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let simulator = Simulator::start(settings, listener).unwrap();
-        let app = Arc::new(App {
-            name: "ops".into(),
-            key: "ding1".to_owned(),
-            secret: Secret::new("app-s3cret"),
-            robot_code: "ding1".to_owned(),
-            base_url: simulator.url().to_owned(),
-            per_second: 18,
-            ask: None,
-        });
+        let app = Arc::new(App::of_tests("ding1", "app-s3cret", simulator.url()));
         let client = Client::with_timeouts(LONG, LONG);
         let token = client.token(&app, None, wall_clock()).await.unwrap();
         let token = token.text().expose();

@@ -157,18 +157,9 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::secret::Secret;
 
     fn app() -> App {
-        App {
-            name: "ops".into(),
-            key: "key".to_owned(),
-            secret: Secret::new("s"),
-            robot_code: "key".to_owned(),
-            base_url: "http://127.0.0.1:1".to_owned(),
-            per_second: 20,
-            ask: None,
-        }
+        App::of_tests("key", "s", "http://127.0.0.1:1")
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -182,11 +173,7 @@ mod tests {
             ("https://api.dingtalk.io", "https://oapi.dingtalk.io"),
             ("http://127.0.0.1:8070", "http://127.0.0.1:8070"),
         ] {
-            let app = App {
-                base_url: newer.to_owned(),
-                ..app()
-            };
-            assert_eq!(app.older_base_url(), older);
+            assert_eq!(App::of_tests("key", "s", newer).older_base_url(), older);
         }
     }
 

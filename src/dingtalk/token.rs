@@ -107,15 +107,7 @@ mod tests {
     use crate::engine::Outcome;
 
     fn app(secret: &str) -> App {
-        App {
-            name: "ops".into(),
-            key: "key".to_owned(),
-            secret: Secret::new(secret),
-            robot_code: "key".to_owned(),
-            base_url: "http://127.0.0.1:1".to_owned(),
-            per_second: 20,
-            ask: None,
-        }
+        App::of_tests("key", secret, "http://127.0.0.1:1")
     }
 
     fn at(seconds: i64) -> Timestamp {

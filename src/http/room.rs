@@ -3,23 +3,22 @@
 //! Each source may have half of the memory and half of the cores at most, so that none of them, however many or
 //! large or laborious its bodies are, leaves nothing to another.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::alert::SourceName;
 use crate::http::limits::Limits;
 use crate::http::reply::Fault;
 use crate::plan::Source;
+use crate::shares::Shares;
 
 /// The memory and the threads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     whole: Memory,
-    shares: Arc<Mutex<BTreeMap<SourceName, Share>>>,
+    shares: Shares<Share>,
     wait: Duration,
     seat_wait: Duration,
 }
@@ -82,7 +81,7 @@ impl Room {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             whole: Memory::of(limits.bodies_bytes_max),
-            shares: Arc::default(),
+            shares: Shares::default(),
             wait: Duration::from_millis(limits.room_millis_max),
             seat_wait: Duration::from_millis(limits.seat_millis_max),
         }
@@ -116,16 +115,10 @@ impl Room {
     }
 
     fn share(&self, source: &Source) -> Share {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(&source.name) {
-            return share.clone();
-        }
-        let share = Share {
+        self.shares.of(&source.name, || Share {
             memory: Memory::of(self.share_bytes()),
             seats: Arc::new(Semaphore::new(seats_max())),
-        };
-        shares.insert(source.name.clone(), share.clone());
-        share
+        })
     }
 }
 
