@@ -36,7 +36,15 @@ pub struct AppStats {
     pub calls_per_window_max: usize,
 }
 
-/// An error of the API.
+/// An error of one generation of the API, and what that generation answers.
+pub(super) trait ApiError: Sized {
+    /// The app calls too often.
+    fn too_fast() -> Self;
+    /// An answer as it goes out.
+    fn reply(answer: Result<Value, Self>) -> Reply;
+}
+
+/// An error of the newer API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     http_status: u16,
@@ -60,14 +68,32 @@ impl Refusal {
             "Specified api is not found, please check your url and method.",
         )
     }
+}
 
-    pub(super) fn reply(&self) -> Reply {
+impl ApiError for Refusal {
+    fn too_fast() -> Self {
+        Self::new(
+            403,
+            "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi",
+            "应用调用该接口的QPS超过限制",
+        )
+    }
+
+    fn reply(answer: Result<Value, Self>) -> Reply {
+        let Self {
+            http_status,
+            code,
+            message,
+        } = match answer {
+            Ok(answer) => return Reply::json(200, &answer),
+            Err(refusal) => refusal,
+        };
         let body = json!({
             "requestid": "5F3C9A2E-7D1B-4C60-8F0E-000000000000",
-            "code": self.code,
-            "message": self.message,
+            "code": code,
+            "message": message,
         });
-        Reply::json(self.http_status, &body)
+        Reply::json(http_status, &body)
     }
 }
 
@@ -171,7 +197,7 @@ impl Apps {
         };
         let (key, secret) = (member("appKey")?, member("appSecret")?);
         let token = self.issue(key, secret, now).map_err(|error| match error {
-            NoToken::TooFast => too_fast(),
+            NoToken::TooFast => Refusal::too_fast(),
             NoToken::WrongSecret => wrong("invalidClientIdOrSecret", "无效的clientId或者clientSecret"),
         })?;
         Ok(json!({"accessToken": token.text.expose(), "expireIn": token.life.0 / 1000}))
@@ -301,15 +327,6 @@ impl Apps {
         apps.sort_by(|a, b| a.app.cmp(&b.app));
         apps
     }
-}
-
-/// The app calls this API too often.
-pub(super) fn too_fast() -> Refusal {
-    Refusal::new(
-        403,
-        "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi",
-        "应用调用该接口的QPS超过限制",
-    )
 }
 
 /// The members of the body.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dingtalk::simulator::oapi::{Answer, Refused, object};
+use crate::dingtalk::simulator::oapi::{Answer, Errcode, object};
 use crate::dingtalk::simulator::people::People;
 use crate::dingtalk::simulator::rules::Request;
 
@@ -24,15 +24,15 @@ pub(super) fn look_up(by: By, people: &People, request: &Request<'_>) -> Answer 
     };
     let asked = asked.get(member).and_then(Value::as_str);
     let asked = asked.filter(|asked| !asked.is_empty());
-    let asked = asked.ok_or_else(|| Refused::Code(400_002, format!("无效的参数 {member}")))?;
+    let asked = asked.ok_or_else(|| Errcode::Code(400_002, format!("无效的参数 {member}")))?;
     if by == By::Mobile && !is_number(asked) {
-        return Err(Refused::Code(40104, "不合法的手机号".to_owned()));
+        return Err(Errcode::Code(40104, "不合法的手机号".to_owned()));
     }
     let person = people.find(|person| match by {
         By::Mobile => person.mobile.as_deref() == Some(asked),
         By::UnionId => person.union_id.as_deref() == Some(asked),
     });
-    let person = person.ok_or_else(|| Refused::Code(60121, "找不到该用户".to_owned()))?;
+    let person = person.ok_or_else(|| Errcode::Code(60121, "找不到该用户".to_owned()))?;
     Ok(match by {
         By::Mobile => json!({"result": {"userid": person.user_id}}),
         By::UnionId => json!({"result": {"userid": person.user_id, "contact_type": 0}}),

@@ -16,7 +16,7 @@ use crate::dingtalk::simulator::SimulatorSettings;
 use crate::dingtalk::simulator::apps::Apps;
 use crate::dingtalk::simulator::content::Content;
 use crate::dingtalk::simulator::fault::Fault;
-use crate::dingtalk::simulator::oapi::{Answer, Refused, object};
+use crate::dingtalk::simulator::oapi::{Answer, Errcode, object};
 use crate::dingtalk::simulator::people::{Fate, People, Recipient, with_fate};
 use crate::dingtalk::simulator::rules::{LEDGER_CALLS_MAX, Request, Window, hex};
 
@@ -81,9 +81,9 @@ pub(super) struct Sender<'a> {
     pub(super) number: u64,
 }
 
-/// What can be asked about a notice.
+/// A call about a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(super) enum NoticeCall {
     /// `getsendprogress`.
     Progress,
     /// `getsendresult`.
@@ -119,28 +119,28 @@ impl Notice {
         people: &People,
         app: &str,
         request: &Request<'_>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, Errcode> {
         let body = object(request)?;
         let agent = body.get("agent_id").and_then(Value::as_u64);
-        let agent = agent.ok_or_else(|| Refused::missing("agent_id"))?;
+        let agent = agent.ok_or_else(|| Errcode::missing("agent_id"))?;
         if !apps.is_agent(app, agent) {
-            return Err(Refused::Code(40056, "不合法的agentId".to_owned()));
+            return Err(Errcode::Code(40056, "不合法的agentId".to_owned()));
         }
         let users = ids(&body, "userid_list", USERS_MAX)?;
         let departments = ids(&body, "dept_id_list", DEPARTMENTS_MAX)?;
         let to_everybody = match body.get("to_all_user") {
             None | Some(Value::Null) => false,
-            Some(flag) => flag.as_bool().ok_or_else(|| Refused::invalid("to_all_user"))?,
+            Some(flag) => flag.as_bool().ok_or_else(|| Errcode::invalid("to_all_user"))?,
         };
         if !to_everybody && users.is_empty() && departments.is_empty() {
-            return Err(Refused::missing("userid_list"));
+            return Err(Errcode::missing("userid_list"));
         }
         let message = body.get("msg").and_then(Value::as_object);
-        let message = message.ok_or_else(|| Refused::missing("msg"))?;
+        let message = message.ok_or_else(|| Errcode::missing("msg"))?;
         // A map of JSON values always serialises.
         let bytes = serde_json::to_vec(message).unwrap_or_default();
         if bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(Refused::Code(45002, "消息内容长度超过限制".to_owned()));
+            return Err(Errcode::Code(45002, "消息内容长度超过限制".to_owned()));
         }
         let content = content::read(message, users.len())?;
         let (root, unknown): (Vec<_>, Vec<_>) = departments.into_iter().partition(|id| id == "1");
@@ -189,13 +189,13 @@ impl Notices {
     ) -> Answer {
         people.tell(&mut notice.people, fault);
         if !notice.people.is_empty() && notice.people.iter().all(|person| person.fate == Fate::Unknown) {
-            return Err(Refused::Code(33012, "无效的USERID".to_owned()));
+            return Err(Errcode::Code(33012, "无效的USERID".to_owned()));
         }
         if notice.to_everybody {
             let day = self.scaled(DAY);
             let calls = self.to_everybody.entry(app.to_owned()).or_default();
             if calls.arrive(now, day) > TO_EVERYBODY_MAX {
-                return Err(Refused::Code(41045, "全员消息超过每日限制".to_owned()));
+                return Err(Errcode::Code(41045, "全员消息超过每日限制".to_owned()));
             }
         }
         for person in &mut notice.people {
@@ -265,20 +265,20 @@ impl Notices {
         news
     }
 
-    /// Answers a question of an app, and says which call's notice is gone.
+    /// Answers an app, and says which calls' notices are gone.
     pub(super) fn answer(
         &mut self,
-        question: Question,
+        asks: NoticeCall,
         apps: &Apps,
         app: &str,
         request: &Request<'_>,
         now: Now,
-    ) -> Result<(Value, Option<u64>), Refused> {
+    ) -> Result<(Value, Vec<u64>), Errcode> {
         let asked = object(request)?;
         let (day, under_way) = (self.scaled(DAY), self.scaled(UNDER_WAY));
-        let member = match question {
-            Question::Progress | Question::Outcome => "task_id",
-            Question::Recall => "msg_task_id",
+        let member = match asks {
+            NoticeCall::Progress | NoticeCall::Outcome => "task_id",
+            NoticeCall::Recall => "msg_task_id",
         };
         let number = |member: &str| asked.get(member).and_then(Value::as_u64);
         let agent = number("agent_id").filter(|agent| apps.is_agent(app, *agent));
@@ -286,18 +286,18 @@ impl Notices {
         let sent = call.and_then(|call| self.sent.get_mut(&call));
         let sent = sent.filter(|sent| sent.app == app && now.tick.since(sent.at) <= day);
         let (Some(_), Some(sent)) = (agent, sent) else {
-            return Err(match question {
-                Question::Progress | Question::Outcome => Refused::invalid("agent_id 或 task_id"),
-                Question::Recall => Refused::Code(400_002, "无效的参数 agent_id 或 msg_task_id".to_owned()),
+            return Err(match asks {
+                NoticeCall::Progress | NoticeCall::Outcome => Errcode::invalid("agent_id 或 task_id"),
+                NoticeCall::Recall => Errcode::Code(400_002, "无效的参数 agent_id 或 msg_task_id".to_owned()),
             });
         };
         let is_done = now.tick.since(sent.at) >= under_way;
-        match question {
-            Question::Progress => Ok((progress(is_done), None)),
-            Question::Outcome => Ok((sent.outcome(is_done)?, None)),
-            Question::Recall => {
+        match asks {
+            NoticeCall::Progress => Ok((progress(is_done), Vec::new())),
+            NoticeCall::Outcome => Ok((sent.outcome(is_done)?, Vec::new())),
+            NoticeCall::Recall => {
                 let is_news = !std::mem::replace(&mut sent.recalled, true);
-                Ok((json!({}), call.filter(|_| is_news)))
+                Ok((json!({}), call.filter(|_| is_news).into_iter().collect()))
             }
         }
     }
@@ -312,7 +312,7 @@ impl Sent {
     fn outcome(&self, is_done: bool) -> Answer {
         if self.people.len() > RESULT_PEOPLE_MAX {
             let text = "isp.top-remote-connection-timeout";
-            return Err(Refused::Code(15, text.to_owned()));
+            return Err(Errcode::Code(15, text.to_owned()));
         }
         let people: &[Recipient] = if is_done { &self.people } else { &[] };
         let told = with_fate(people, Fate::Told);
@@ -335,16 +335,16 @@ impl Sent {
 }
 
 /// A list of ids, which is a text with commas.
-fn ids(body: &Map<String, Value>, member: &str, most: usize) -> Result<Vec<String>, Refused> {
+fn ids(body: &Map<String, Value>, member: &str, most: usize) -> Result<Vec<String>, Errcode> {
     let text = match body.get(member) {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::String(text)) if text.is_empty() => return Ok(Vec::new()),
-        Some(list) => list.as_str().ok_or_else(|| Refused::invalid(member))?,
+        Some(list) => list.as_str().ok_or_else(|| Errcode::invalid(member))?,
     };
     let mut ids: Vec<String> = text.split(',').map(str::to_owned).collect();
     let is_wrong = |id: &String| id.is_empty() || id.contains(char::is_whitespace);
     if ids.len() > most || ids.iter().any(is_wrong) {
-        return Err(Refused::invalid(member));
+        return Err(Errcode::invalid(member));
     }
     ids.sort();
     ids.dedup();

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::alert::Now;
-use crate::dingtalk::simulator::apps::{Apps, NoToken};
+use crate::dingtalk::simulator::apps::{ApiError, Apps, NoToken};
 use crate::dingtalk::simulator::rules::{Reply, Request, is_json};
 
 /// An error, which comes with HTTP 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum Errcode {
     /// A code and its text.
     Code(i64, String),
     /// A code that comes wrapped in an 88.
@@ -20,9 +20,9 @@ pub(super) enum Refused {
 }
 
 /// What is answered: members beside `errcode`.
-pub(super) type Answer = Result<Value, Refused>;
+pub(super) type Answer = Result<Value, Errcode>;
 
-impl Refused {
+impl Errcode {
     pub(super) fn missing(member: &str) -> Self {
         Self::Code(40035, format!("缺少参数 {member}"))
     }
@@ -30,68 +30,69 @@ impl Refused {
     pub(super) fn invalid(member: &str) -> Self {
         Self::Code(40035, format!("不合法的参数 {member}"))
     }
+}
 
-    pub(super) fn too_fast() -> Self {
+impl ApiError for Errcode {
+    fn too_fast() -> Self {
         Self::Code(
             90018,
             "您的服务器调用钉钉开放平台当前接口的所有请求都被暂时禁用了".to_owned(),
         )
     }
-}
 
-/// The answer as it goes out.
-pub(super) fn reply(answer: Answer) -> Reply {
-    let mut body = match answer {
-        Ok(members) => {
-            let mut body = json!({"errcode": 0, "errmsg": "ok"});
-            if let (Some(body), Value::Object(members)) = (body.as_object_mut(), members) {
-                body.extend(members);
+    fn reply(answer: Answer) -> Reply {
+        let mut body = match answer {
+            Ok(members) => {
+                let mut body = json!({"errcode": 0, "errmsg": "ok"});
+                if let (Some(body), Value::Object(members)) = (body.as_object_mut(), members) {
+                    body.extend(members);
+                }
+                body
             }
-            body
-        }
-        Err(Refused::Code(errcode, errmsg)) => json!({"errcode": errcode, "errmsg": errmsg}),
-        Err(Refused::Token(sub_code, sub_msg)) => json!({
-            "errcode": 88,
-            "sub_code": sub_code,
-            "sub_msg": sub_msg,
-            "errmsg": format!("ding talk error[subcode={sub_code},submsg={sub_msg}]"),
-        }),
-    };
-    body["request_id"] = "5f3c9a2e7d1b".into();
-    Reply::json(200, &body)
+            Err(Self::Code(errcode, errmsg)) => json!({"errcode": errcode, "errmsg": errmsg}),
+            Err(Self::Token(sub_code, sub_msg)) => json!({
+                "errcode": 88,
+                "sub_code": sub_code,
+                "sub_msg": sub_msg,
+                "errmsg": format!("ding talk error[subcode={sub_code},submsg={sub_msg}]"),
+            }),
+        };
+        body["request_id"] = "5f3c9a2e7d1b".into();
+        Reply::json(200, &body)
+    }
 }
 
 /// The call for a token.
 pub(super) fn token(apps: &mut Apps, request: &Request<'_>, now: Now) -> Answer {
     if request.method != "GET" {
-        return Err(Refused::Code(22, "Invalid method".to_owned()));
+        return Err(Errcode::Code(22, "Invalid method".to_owned()));
     }
     let query = query(request);
     let member = |name: &str| {
         let text = query.get(name).filter(|text| !text.is_empty());
-        text.ok_or_else(|| Refused::missing(name))
+        text.ok_or_else(|| Errcode::missing(name))
     };
     let (key, secret) = (member("appkey")?, member("appsecret")?);
     let token = apps.issue(key, secret, now).map_err(|error| match error {
-        NoToken::TooFast => Refused::too_fast(),
-        NoToken::WrongSecret => Refused::Code(40096, "不合法的appKey或appSecret".to_owned()),
+        NoToken::TooFast => Errcode::too_fast(),
+        NoToken::WrongSecret => Errcode::Code(40096, "不合法的appKey或appSecret".to_owned()),
     })?;
     Ok(json!({"access_token": token.text.expose(), "expires_in": token.life.0 / 1000}))
 }
 
 /// The key of the app whose token a request shows.
-pub(super) fn admit(apps: &Apps, request: &Request<'_>, now: Now) -> Result<String, Refused> {
+pub(super) fn admit(apps: &Apps, request: &Request<'_>, now: Now) -> Result<String, Errcode> {
     if request.method != "POST" {
-        return Err(Refused::Code(22, "Invalid method".to_owned()));
+        return Err(Errcode::Code(22, "Invalid method".to_owned()));
     }
     if !is_json(request) {
-        return Err(Refused::Code(43004, "无效的HTTP HEADER Content-Type".to_owned()));
+        return Err(Errcode::Code(43004, "无效的HTTP HEADER Content-Type".to_owned()));
     }
     let query = query(request);
     let token = query.get("access_token").filter(|token| !token.is_empty());
-    let token = token.ok_or(Refused::Token("41001", "缺少access_token参数"))?;
+    let token = token.ok_or(Errcode::Token("41001", "缺少access_token参数"))?;
     let holder = apps.holder(token, now);
-    holder.ok_or(Refused::Token("40014", "不合法的access_token"))
+    holder.ok_or(Errcode::Token("40014", "不合法的access_token"))
 }
 
 fn query(request: &Request<'_>) -> BTreeMap<String, String> {
@@ -101,8 +102,8 @@ fn query(request: &Request<'_>) -> BTreeMap<String, String> {
 }
 
 /// The members of the body.
-pub(super) fn object(request: &Request<'_>) -> Result<Map<String, Value>, Refused> {
-    serde_json::from_slice(request.body).map_err(|_| Refused::missing("json"))
+pub(super) fn object(request: &Request<'_>) -> Result<Map<String, Value>, Errcode> {
+    serde_json::from_slice(request.body).map_err(|_| Errcode::missing("json"))
 }
 
 #[cfg(test)]

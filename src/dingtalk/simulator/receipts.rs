@@ -42,9 +42,9 @@ enum Place {
     People(Vec<Recipient>),
 }
 
-/// What can be asked about messages.
+/// A call about messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(super) enum MessageCall {
     /// `readStatus` and `query`.
     Read(Audience),
     /// `batchRecall` and `recall`.
@@ -59,9 +59,6 @@ pub(super) struct Receipts {
     in_order: VecDeque<String>,
     life: Span,
 }
-
-/// What is answered, and the numbers of the calls whose messages are gone.
-pub(super) type Answer = Result<(Value, Vec<u64>), Refusal>;
 
 /// The `processQueryKey` of a call. It says nothing, and has to be escaped in a query, like the original's.
 pub(super) fn query_key(number: u64) -> String {
@@ -120,22 +117,24 @@ impl Receipts {
         news
     }
 
-    /// Answers a question of an app.
+    /// Answers an app, and says which calls' messages are gone.
     pub(super) fn answer(
         &mut self,
-        question: Question,
+        asks: MessageCall,
         apps: &Apps,
         app: &str,
         request: &Request<'_>,
         now: Now,
-    ) -> Answer {
+    ) -> Result<(Value, Vec<u64>), Refusal> {
         let nothing_gone = |answer| (answer, Vec::new());
-        match question {
-            Question::Read(Audience::People) => {
+        match asks {
+            MessageCall::Read(Audience::People) => {
                 self.read_by_people(apps, app, request, now).map(nothing_gone)
             }
-            Question::Read(Audience::Group) => self.read_in_group(apps, app, request, now).map(nothing_gone),
-            Question::Recall(audience) => self.recall(audience, apps, app, request, now),
+            MessageCall::Read(Audience::Group) => {
+                self.read_in_group(apps, app, request, now).map(nothing_gone)
+            }
+            MessageCall::Recall(audience) => self.recall(audience, apps, app, request, now),
         }
     }
 
@@ -250,7 +249,7 @@ impl Receipts {
         app: &str,
         request: &Request<'_>,
         now: Now,
-    ) -> Answer {
+    ) -> Result<(Value, Vec<u64>), Refusal> {
         let asked = object(request)?;
         match member(&asked, "robotCode").map(|code| apps.owner(app, code)) {
             Some(Owner::Caller) => {}

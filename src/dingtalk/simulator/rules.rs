@@ -13,14 +13,14 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::{Now, Span, Tick, Timestamp};
-use crate::dingtalk::simulator::apps::{self, AppStats, Apps, Refusal};
+use crate::dingtalk::simulator::apps::{ApiError, AppStats, Apps, Refusal};
 use crate::dingtalk::simulator::content::{Content, Malformed};
 use crate::dingtalk::simulator::directory::{By, look_up};
 use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
-use crate::dingtalk::simulator::notices::{self, Notice, Notices};
-use crate::dingtalk::simulator::oapi::{self, Refused};
+use crate::dingtalk::simulator::notices::{self, Notice, NoticeCall, Notices};
+use crate::dingtalk::simulator::oapi::{self, Errcode};
 use crate::dingtalk::simulator::people::{People, Recipient};
-use crate::dingtalk::simulator::receipts::{Question, Receipts, query_key};
+use crate::dingtalk::simulator::receipts::{MessageCall, Receipts, query_key};
 use crate::dingtalk::simulator::robot::{Audience, Robots};
 use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
 use crate::dingtalk::{
@@ -321,26 +321,29 @@ impl Rules {
     pub fn receive(&mut self, request: &Request<'_>, now: Now) -> Reaction {
         match request.path {
             SEND_PATH => self.receive_webhook(request, now),
-            TOKEN_PATH => match self.apps.token(request, now) {
-                Ok(token) => Reply::json(200, &token).whole(),
-                Err(refusal) => refusal.reply().whole(),
-            },
+            TOKEN_PATH => Refusal::reply(self.apps.token(request, now)).whole(),
+            OLDER_TOKEN_PATH => Errcode::reply(oapi::token(&mut self.apps, request, now)).whole(),
             GROUP_SEND_PATH => self.receive_robot_message(request, now, Audience::Group),
             PEOPLE_SEND_PATH => self.receive_robot_message(request, now, Audience::People),
-            GROUP_READ_PATH => self.receive_question(request, now, Question::Read(Audience::Group)),
-            PEOPLE_READ_PATH => self.receive_question(request, now, Question::Read(Audience::People)),
-            GROUP_RECALL_PATH => self.receive_question(request, now, Question::Recall(Audience::Group)),
-            PEOPLE_RECALL_PATH => self.receive_question(request, now, Question::Recall(Audience::People)),
-            OLDER_TOKEN_PATH => oapi::reply(oapi::token(&mut self.apps, request, now)).whole(),
-            BY_MOBILE_PATH => self.receive_look_up(request, now, By::Mobile),
-            BY_UNION_ID_PATH => self.receive_look_up(request, now, By::UnionId),
             NOTICE_SEND_PATH => self.receive_notice(request, now),
-            NOTICE_PROGRESS_PATH => self.receive_notice_question(request, now, notices::Question::Progress),
-            NOTICE_OUTCOME_PATH => self.receive_notice_question(request, now, notices::Question::Outcome),
-            NOTICE_RECALL_PATH => self.receive_notice_question(request, now, notices::Question::Recall),
-            _ if request.path.starts_with("/v1.0/") => Refusal::no_such_path().reply().whole(),
+            GROUP_READ_PATH => self.about_message(request, now, MessageCall::Read(Audience::Group)),
+            PEOPLE_READ_PATH => self.about_message(request, now, MessageCall::Read(Audience::People)),
+            GROUP_RECALL_PATH => self.about_message(request, now, MessageCall::Recall(Audience::Group)),
+            PEOPLE_RECALL_PATH => self.about_message(request, now, MessageCall::Recall(Audience::People)),
+            NOTICE_PROGRESS_PATH => self.about_notice(request, now, NoticeCall::Progress),
+            NOTICE_OUTCOME_PATH => self.about_notice(request, now, NoticeCall::Outcome),
+            NOTICE_RECALL_PATH => self.about_notice(request, now, NoticeCall::Recall),
+            BY_MOBILE_PATH => self.about_person(request, now, By::Mobile),
+            BY_UNION_ID_PATH => self.about_person(request, now, By::UnionId),
+            _ if request.path.starts_with("/v1.0/") => Refusal::reply(Err(Refusal::no_such_path())).whole(),
             _ => code(&Code(404, "请求的URI地址不存在".to_owned())).whole(),
         }
+    }
+
+    /// Counts a call of an app, and says what is to go wrong with it and whether the app calls too often.
+    fn count(&mut self, key: &str, request: &Request<'_>, now: Now) -> (Option<Fault>, bool) {
+        let fault = self.faults.take(&self.apps.name(key), request.path);
+        (fault, self.apps.hurries(key, request.path, now))
     }
 
     /// A call of an app whose bot says something.
@@ -348,79 +351,35 @@ impl Rules {
         let mut call = self.enter(request, now.time);
         let key = match self.apps.admit("POST", request, now) {
             Ok(key) => key,
-            Err(refusal) => return self.close(call, refusal.reply().whole()),
+            Err(refusal) => return self.close(call, Refusal::reply(Err(refusal)).whole()),
         };
+        let (fault, hurries) = self.count(&key, request, now);
         call.bot = self.apps.name(&key);
-        let fault = self.faults.take(&call.bot, request.path);
         call.fault = fault.as_ref().map(Fault::as_str);
-        let hurries = self.apps.hurries(&key, request.path, now);
         // What it says is worth showing whatever becomes of it.
         let mut read = self
             .robots
             .read(audience, &self.apps, &self.people, &key, request);
-        let reply = match &mut read {
-            _ if hurries => apps::too_fast().reply(),
+        let answer = match &mut read {
+            _ if hurries => Err(Refusal::too_fast()),
             Ok(message) if fault.as_ref().is_none_or(Fault::follows_rules) => {
                 let query_key = query_key(call.number);
                 let answer = message.tell(&self.people, fault.as_ref(), &query_key);
                 call.shown = message.is_shown();
                 call.query_key = Some(query_key);
                 self.receipts.record(call.number, &key, message, now.tick);
-                if call.shown {
-                    self.apps.sent(&key);
-                }
-                Reply::json(200, &answer)
+                Ok(answer)
             }
-            Ok(_) => Reply::json(200, &json!({})),
-            Err(refusal) => refusal.reply(),
+            Ok(_) => Ok(json!({})),
+            Err(refusal) => Err(refusal.clone()),
         };
+        if call.shown {
+            self.apps.sent(&key);
+        }
         if let Ok(message) = read {
             (call.group, call.people, call.content) = (message.group, message.people, message.content);
         }
-        self.close(call, answered(fault, reply))
-    }
-
-    /// A call of an app that asks about its messages, or takes them back. It is counted, and not in the ledger.
-    fn receive_question(&mut self, request: &Request<'_>, now: Now, question: Question) -> Reaction {
-        let method = match question {
-            Question::Read(Audience::People) => "GET",
-            Question::Read(Audience::Group) | Question::Recall(_) => "POST",
-        };
-        let key = match self.apps.admit(method, request, now) {
-            Ok(key) => key,
-            Err(refusal) => return refusal.reply().whole(),
-        };
-        let fault = self.faults.take(&self.apps.name(&key), request.path);
-        let hurries = self.apps.hurries(&key, request.path, now);
-        let mut answer = (!hurries).then(|| json!({})).ok_or_else(apps::too_fast);
-        if fault.as_ref().is_none_or(Fault::follows_rules) {
-            answer = answer
-                .and_then(|_| self.receipts.answer(question, &self.apps, &key, request, now))
-                .map(|(answer, gone)| {
-                    self.mark(&gone, |call| call.recalled = true);
-                    answer
-                });
-        }
-        let reply = match answer {
-            Ok(answer) => Reply::json(200, &answer),
-            Err(refusal) => refusal.reply(),
-        };
-        answered(fault, reply)
-    }
-
-    /// A call of an app that looks somebody up. It is counted, and not in the ledger.
-    fn receive_look_up(&mut self, request: &Request<'_>, now: Now, by: By) -> Reaction {
-        let key = match oapi::admit(&self.apps, request, now) {
-            Ok(key) => key,
-            Err(refused) => return oapi::reply(Err(refused)).whole(),
-        };
-        let fault = self.faults.take(&self.apps.name(&key), request.path);
-        let answer = if self.apps.hurries(&key, request.path, now) {
-            Err(Refused::too_fast())
-        } else {
-            look_up(by, &self.people, request)
-        };
-        answered(fault, oapi::reply(answer))
+        self.close(call, answered(fault, Refusal::reply(answer)))
     }
 
     /// A call of an app that sends a work notice.
@@ -429,16 +388,15 @@ impl Rules {
         call.notice = true;
         let key = match oapi::admit(&self.apps, request, now) {
             Ok(key) => key,
-            Err(refused) => return self.close(call, oapi::reply(Err(refused)).whole()),
+            Err(errcode) => return self.close(call, Errcode::reply(Err(errcode)).whole()),
         };
+        let (fault, hurries) = self.count(&key, request, now);
         call.bot = self.apps.name(&key);
-        let fault = self.faults.take(&call.bot, request.path);
         call.fault = fault.as_ref().map(Fault::as_str);
-        let hurries = self.apps.hurries(&key, request.path, now);
         // What it says is worth showing whatever becomes of it.
         let mut read = Notice::read(&self.apps, &self.people, &key, request);
         let answer = match &mut read {
-            _ if hurries => Err(Refused::too_fast()),
+            _ if hurries => Err(Errcode::too_fast()),
             Ok(notice) if fault.as_ref().is_none_or(Fault::follows_rules) => {
                 let sender = notices::Sender {
                     app: &key,
@@ -451,7 +409,7 @@ impl Rules {
                 answer
             }
             Ok(_) => Ok(json!({})),
-            Err(refused) => Err(refused.clone()),
+            Err(errcode) => Err(errcode.clone()),
         };
         if call.shown {
             self.apps.sent(&key);
@@ -459,32 +417,62 @@ impl Rules {
         if let Ok(notice) = read {
             (call.people, call.content) = (notice.people, notice.content);
         }
-        self.close(call, answered(fault, oapi::reply(answer)))
+        self.close(call, answered(fault, Errcode::reply(answer)))
     }
 
-    /// A call of an app about a work notice. It is counted, and not in the ledger.
-    fn receive_notice_question(
+    /// A call of an app that asks about its messages, or takes them back.
+    fn about_message(&mut self, request: &Request<'_>, now: Now, asks: MessageCall) -> Reaction {
+        let method = match asks {
+            MessageCall::Read(Audience::People) => "GET",
+            MessageCall::Read(Audience::Group) | MessageCall::Recall(_) => "POST",
+        };
+        let admitted = self.apps.admit(method, request, now);
+        self.answer(request, now, admitted, |rules, key| {
+            rules.receipts.answer(asks, &rules.apps, key, request, now)
+        })
+    }
+
+    /// A call of an app about a work notice.
+    fn about_notice(&mut self, request: &Request<'_>, now: Now, asks: NoticeCall) -> Reaction {
+        let admitted = oapi::admit(&self.apps, request, now);
+        self.answer(request, now, admitted, |rules, key| {
+            rules.notices.answer(asks, &rules.apps, key, request, now)
+        })
+    }
+
+    /// A call of an app that looks somebody up.
+    fn about_person(&mut self, request: &Request<'_>, now: Now, by: By) -> Reaction {
+        let admitted = oapi::admit(&self.apps, request, now);
+        self.answer(request, now, admitted, |rules, _| {
+            Ok((look_up(by, &rules.people, request)?, Vec::new()))
+        })
+    }
+
+    /// Answers a call of an app that is counted and not in the ledger, and marks the messages that are gone by it.
+    fn answer<E: ApiError>(
         &mut self,
         request: &Request<'_>,
         now: Now,
-        question: notices::Question,
+        admitted: Result<String, E>,
+        answer: impl FnOnce(&mut Self, &str) -> Result<(Value, Vec<u64>), E>,
     ) -> Reaction {
-        let key = match oapi::admit(&self.apps, request, now) {
+        let key = match admitted {
             Ok(key) => key,
-            Err(refused) => return oapi::reply(Err(refused)).whole(),
+            Err(error) => return E::reply(Err(error)).whole(),
         };
-        let fault = self.faults.take(&self.apps.name(&key), request.path);
-        let hurries = self.apps.hurries(&key, request.path, now);
-        let mut answer = (!hurries).then(|| json!({})).ok_or_else(Refused::too_fast);
-        if fault.as_ref().is_none_or(Fault::follows_rules) {
-            answer = answer
-                .and_then(|_| self.notices.answer(question, &self.apps, &key, request, now))
-                .map(|(answer, gone)| {
-                    self.mark(gone.as_slice(), |call| call.recalled = true);
-                    answer
-                });
-        }
-        answered(fault, oapi::reply(answer))
+        let (fault, hurries) = self.count(&key, request, now);
+        let answer = if hurries {
+            Err(E::too_fast())
+        } else if fault.as_ref().is_none_or(Fault::follows_rules) {
+            answer(self, &key)
+        } else {
+            Ok((json!({}), Vec::new()))
+        };
+        let answer = answer.map(|(answer, gone)| {
+            self.mark(&gone, |call| call.recalled = true);
+            answer
+        });
+        answered(fault, E::reply(answer))
     }
 
     /// A person reads everything apps have said in a group, or in the own chats; says how much was new.
@@ -921,9 +909,10 @@ fn spoil(fault: Fault, answer: Reply) -> Reaction {
             http_status,
             code,
             message,
-        } => Refusal::new(http_status, code, message.unwrap_or_default())
-            .reply()
-            .whole(),
+        } => {
+            let refusal = Refusal::new(http_status, code, message.unwrap_or_default());
+            Refusal::reply(Err(refusal)).whole()
+        }
     }
 }
 

@@ -6,24 +6,24 @@
 use serde_json::{Map, Value};
 
 use crate::dingtalk::simulator::content::{Content, Link, Malformed, address, known, list, picture_of, text};
-use crate::dingtalk::simulator::oapi::Refused;
+use crate::dingtalk::simulator::oapi::Errcode;
 
 /// Most people that the status bar of an `oa` can be shown to.
 const STATUS_BAR_PEOPLE_MAX: usize = 5;
 
 /// What a message to so many people by name says.
-pub(super) fn read(message: &Map<String, Value>, users: usize) -> Result<Content, Refused> {
+pub(super) fn read(message: &Map<String, Value>, users: usize) -> Result<Content, Errcode> {
     members(message)
         .map_err(|malformed| match malformed {
-            Malformed::NotJson => Refused::missing("msg"),
-            Malformed::Missing(member) => Refused::missing(&member),
-            Malformed::Invalid(member) => Refused::invalid(&member),
-            Malformed::Type(_) => Refused::Code(40008, "不合法的消息类型".to_owned()),
+            Malformed::NotJson => Errcode::missing("msg"),
+            Malformed::Missing(member) => Errcode::missing(&member),
+            Malformed::Invalid(member) => Errcode::invalid(&member),
+            Malformed::Type(_) => Errcode::Code(40008, "不合法的消息类型".to_owned()),
         })
         .and_then(|content| {
             let bar = message.get("oa").and_then(|oa| oa.get("status_bar"));
             if bar.is_some() && !(1..=STATUS_BAR_PEOPLE_MAX).contains(&users) {
-                return Err(Refused::invalid("oa.status_bar"));
+                return Err(Errcode::invalid("oa.status_bar"));
             }
             Ok(content)
         })
