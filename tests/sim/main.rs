@@ -152,8 +152,13 @@ fn saved_scripts_break_no_promise() {
     let chosen = std::env::var_os("SIM_SCRIPT").map(|file| vec![file.into()]);
     for file in chosen.unwrap_or_else(saved_scripts) {
         let text = std::fs::read_to_string(&file).expect("a script");
-        if let Err(violation) = play(&text) {
-            panic!("{}: {violation}", file.display());
+        match play(&text) {
+            Ok(summary) => assert!(
+                summary.posts > 0,
+                "{}: its plan says nothing that is loaded",
+                file.display()
+            ),
+            Err(violation) => panic!("{}: {violation}", file.display()),
         }
     }
 }

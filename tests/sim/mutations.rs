@@ -254,8 +254,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an end that hangs is waited for",
         file: "src/driver/steering.rs",
-        text: "            self.drain = Drain::GivenUp;\n",
-        replacement: "",
+        text: "Drain::Until(now.tick.plus(DRAIN_MAX))",
+        replacement: "Drain::Until(now.tick.plus(Span::days(1)))",
         caught_by: Invariant::DrainEnds,
     },
 ];

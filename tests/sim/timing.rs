@@ -117,8 +117,9 @@ impl Timing {
         }
         let (urgent, other) = match outcome {
             Outcome::Delivered if took < 1000 => return,
-            Outcome::Unknown => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
-            Outcome::Retry | Outcome::Rejected(_) => (now + BACKOFF_URGENT, now + BACKOFF),
+            // What an app sent is not repeated for ever: then its changes wait like those of any other failure.
+            Outcome::Unknown if !bot.contains('/') => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
+            Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => (now + BACKOFF_URGENT, now + BACKOFF),
             // Another bot takes over at once, if there is one.
             Outcome::Delivered
             | Outcome::Limited(_)

@@ -39,8 +39,8 @@ const POST_AGAIN: u64 = 10_000;
 const ROWS_A_MS: u64 = 20;
 /// Inputs at one moment that no healthy process needs.
 const INPUTS_AT_ONCE_MAX: u32 = 50_000;
-/// How much longer than its own limit an orderly end may take: commits, and a slow disk.
-const STOP_SLACK: u64 = 20_000;
+/// How much later than its own limit an orderly end may be noticed.
+const STOP_SLACK: u64 = 100;
 
 /// What a simulation came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -542,7 +542,7 @@ impl<'a> World<'a> {
         let steering = &process.steering;
         if !steering.is_drained() && !steering.has_given_up() {
             let span = self.now - since;
-            let limit = dingest::driver::steering::DRAIN_MAX.0 + STOP_SLACK + 4 * self.disk_slow;
+            let limit = dingest::driver::steering::DRAIN_MAX.0 + STOP_SLACK;
             if span > limit {
                 return Err(violation(
                     Invariant::DrainEnds,
