@@ -174,7 +174,7 @@ impl<'a> Judge<'a> {
         self.life += 1;
         self.plans.push((self.seq, setting));
         self.doubt_what_is_in_flight(store, now);
-        self.timing.restarted(now);
+        self.timing.restarted(now, self.clock_was_set);
     }
 
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
     /// The engine was put back to what is durable.
     pub(crate) fn put_back(&mut self, store: &MemoryStore, now: u64) {
         self.forget(true, now);
-        self.timing.put_back(now);
+        self.timing.put_back(now, self.clock_was_set);
         self.doubt_what_is_in_flight(store, now);
         // What is on its way at this moment counts as tried again, for its answer may never come.
         for doubt in self.doubts.values_mut() {

@@ -10,6 +10,8 @@ const BACKOFF: u64 = 6 * 60_000 + 5_000;
 /// The same for what is urgent, and for what may have arrived.
 const BACKOFF_URGENT: u64 = 13_000;
 
+/// For how long what was sent counts.
+const MINUTE: u64 = 60_000;
 /// Longer than any script.
 const GONE: u64 = 10 * 365 * 86_400_000;
 
@@ -52,14 +54,17 @@ impl Timing {
     }
 
     /// A new process.
-    pub(crate) fn restarted(&mut self, now: u64) {
+    pub(crate) fn restarted(&mut self, now: u64, clock_was_set: bool) {
         self.trouble_for_all(now + 1000);
-        self.put_back(now);
+        self.put_back(now, clock_was_set);
     }
 
     /// Pauses are read from disk: they are kept there by the wall clock, which may have been set meanwhile, but for an
-    /// hour at most.
-    pub(crate) fn put_back(&mut self, now: u64) {
+    /// hour at most. What was sent at a time that is still to come counts as just sent.
+    pub(crate) fn put_back(&mut self, now: u64, clock_was_set: bool) {
+        if clock_was_set {
+            self.all_until = self.all_until.max(now + MINUTE);
+        }
         if self.blocked_until > now {
             self.all_until = self.all_until.max(now + 60 * 60_000);
         }
