@@ -717,7 +717,8 @@ fn tell_event(metrics: &Metrics, event: Event) {
             span,
             detail,
         } => {
-            tracing::warn!(%endpoint, reason, seconds = span.0 / 1000, detail, "endpoint paused");
+            let seconds = span.map(|span| span.0 / 1000);
+            tracing::warn!(%endpoint, reason, seconds, detail, "endpoint paused");
         }
         Event::QuotaNear { quota, used, allowed } => {
             let quota = quota.as_str();

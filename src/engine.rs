@@ -173,8 +173,8 @@ pub enum Event {
         endpoint: EndpointName,
         /// Why.
         reason: &'static str,
-        /// For how long.
-        span: Span,
+        /// For how long; `None` is until the configuration is loaded again.
+        span: Option<Span>,
         /// DingTalk's words.
         detail: String,
     },

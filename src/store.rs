@@ -140,8 +140,8 @@ pub struct InFlightRow {
 pub struct EndpointRow {
     /// When its messages of the last minute were answered.
     pub sent: Vec<Timestamp>,
-    /// Until when it is paused, and the stable name of why.
-    pub pause: Option<(Timestamp, String)>,
+    /// Until when it is paused, if that is known, and the stable name of why.
+    pub pause: Option<(Option<Timestamp>, String)>,
     /// The month `used` counts, as `year * 12 + month`.
     pub month: i32,
     /// Messages sent in that month.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Outcome;
-use super::limits::{BUDGET_WINDOW, GONE_PAUSE, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
+use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
 use super::outcome::Refused;
 use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::plan::Rate;
@@ -29,8 +29,16 @@ pub(super) struct Budget {
 /// Why and until when an endpoint is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
-    pub(super) until: Tick,
+    /// `None` is until the configuration is loaded again.
+    pub(super) until: Option<Tick>,
     pub(super) reason: PauseReason,
+}
+
+impl Pause {
+    /// Whether it is in force at `now`.
+    fn lasts(self, now: Tick) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
 }
 
 /// Why an endpoint is silent; also a metric label, an API value and a notice in digests.
@@ -79,11 +87,6 @@ impl PauseReason {
             }
             Self::Limited | Self::Quota | Self::Refused(_) => Reach::App,
         }
-    }
-
-    /// Whether it lasts until the configuration is loaded again.
-    pub(super) const fn is_for_good(self) -> bool {
-        matches!(self, Self::Refused(Refused::Person))
     }
 
     /// Whether it will not pass by itself soon, so that everything goes to the fallback and not only the urgent.
@@ -138,16 +141,12 @@ impl Budget {
             .as_ref()
             .map(|(until, reason)| {
                 let reason = PauseReason::named(reason);
-                let left = if reason.is_for_good() {
-                    GONE_PAUSE
-                } else {
-                    // It may have been saved by a clock that was far ahead.
-                    until.since(now.time).min(RESTORED_PAUSE_MAX)
-                };
-                let until = now.tick.plus(left);
+                // It may have been saved by a clock that was far ahead.
+                let left = until.map(|until| until.since(now.time).min(RESTORED_PAUSE_MAX));
+                let until = left.map(|left| now.tick.plus(left));
                 Pause { until, reason }
             })
-            .filter(|pause| pause.until > now.tick);
+            .filter(|pause| pause.lasts(now.tick));
         Self {
             answered,
             open: 0,
@@ -166,11 +165,9 @@ impl Budget {
         let open = std::iter::repeat_n(now.time, self.open as usize);
         EndpointRow {
             sent: answered.chain(open).collect(),
-            pause: self.pause.filter(|pause| pause.until > now.tick).map(|pause| {
-                (
-                    now.time.plus(pause.until.since(now.tick)),
-                    pause.reason.as_str().to_owned(),
-                )
+            pause: self.paused(now.tick).map(|pause| {
+                let until = (pause.until).map(|until| now.time.plus(until.since(now.tick)));
+                (until, pause.reason.as_str().to_owned())
             }),
             month: self.month.0,
             used: self.used,
@@ -226,16 +223,16 @@ impl Budget {
     }
 
     /// Silences the endpoint; a longer pause is never shortened.
-    pub(super) fn pause(&mut self, reason: PauseReason, span: Span, now: Tick) {
-        let until = now.plus(span);
-        if self.paused(now).is_none_or(|pause| pause.until <= until) {
-            self.pause = Some(Pause { until, reason });
+    pub(super) fn pause(&mut self, pause: Pause, now: Tick) {
+        let outlasted = |own: Pause| pause.until.is_some_and(|until| own.lasts(until));
+        if !self.paused(now).is_some_and(outlasted) {
+            self.pause = Some(pause);
         }
     }
 
     /// The pause in force.
     pub(super) fn paused(&self, now: Tick) -> Option<Pause> {
-        self.pause.filter(|pause| pause.until > now)
+        self.pause.filter(|pause| pause.lasts(now))
     }
 
     /// Lifts a pause that waited for an operator: the configuration has changed.

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use super::budget::{Budget, Month, Pause, PauseReason, Reach, left, pace, room_at};
 use super::desk::{Composing, Desk, Places, Sending, Stage, Telling, UnderWay};
 use super::limits::{
-    BACKOFF_URGENT_MAX, CLOCK_PAUSE, GONE_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE,
-    UNFOLDED_ATTEMPTS_MAX, backoff,
+    BACKOFF_URGENT_MAX, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, UNFOLDED_ATTEMPTS_MAX,
+    backoff,
 };
 use super::outcome::{Refused, Rejected};
 use super::truth::Record;
@@ -204,9 +204,14 @@ impl Engine {
     }
 
     /// What becomes of a message whose endpoint must be silent.
-    fn appointment_of_another(&self, name: &ReceiverName, urgent: bool, silent_until: Tick) -> Appointment {
+    fn appointment_of_another(
+        &self,
+        name: &ReceiverName,
+        urgent: bool,
+        silent_until: Option<Tick>,
+    ) -> Appointment {
         let waits = |until: Option<Tick>, waits_for| Appointment::Waits {
-            until: until.into_iter().chain([silent_until]).min(),
+            until: until.into_iter().chain(silent_until).min(),
             waits_for,
         };
         // Nothing is composed in its place by who shuts down, or must spare the month's quota.
@@ -300,14 +305,14 @@ impl Engine {
             // Without a known time an answer frees the place; look again soon all the same.
             return Err((Some(at.unwrap_or(now.plus(Span::seconds(1)))), WaitsFor::Minute));
         }
-        let mut until = pauses.iter().map(|(pause, _)| pause.until).min();
+        let mut until = pauses.iter().filter_map(|(pause, _)| pause.until).min();
         let fallback = (receiver.fallback.as_ref()).filter(|_| self.speaks_for_all(receiver, urgent));
         if let (Some(fallback), Some((pause, endpoint))) = (fallback, pauses.first()) {
             let notice = Notice::Fallback {
                 through: fallback.clone(),
                 endpoint: (*endpoint).clone(),
                 reason: pause.reason.as_str(),
-                until: (!pause.reason.is_for_good()).then(|| self.now.time.plus(pause.until.since(now))),
+                until: pause.until.map(|until| self.now.time.plus(until.since(now))),
             };
             for member in self.plan.members(fallback.as_str()) {
                 match self.carrier(member, urgent) {
@@ -336,17 +341,17 @@ impl Engine {
 
     /// Whether all its endpoints must be silent: for what is not urgent, in a way that does not pass by itself.
     fn is_silenced(&self, receiver: &Receiver, urgent: bool) -> bool {
-        self.all_paused(receiver, |reason| urgent || reason.needs_operator())
+        self.all_paused(receiver, |pause| urgent || pause.reason.needs_operator())
     }
 
     /// Whether nobody is there to be told before the configuration is loaded again.
     pub(super) fn is_gone(&self, receiver: &Receiver) -> bool {
-        self.all_paused(receiver, PauseReason::is_for_good)
+        self.all_paused(receiver, |pause| pause.until.is_none())
     }
 
-    fn all_paused(&self, receiver: &Receiver, counts: impl Fn(PauseReason) -> bool) -> bool {
+    fn all_paused(&self, receiver: &Receiver, counts: impl Fn(Pause) -> bool) -> bool {
         let pause = |name| self.budgets.get(name)?.paused(self.now.tick);
-        let is_paused = |name| pause(name).is_some_and(|pause| counts(pause.reason));
+        let is_paused = |name| pause(name).is_some_and(&counts);
         !receiver.endpoints().is_empty() && receiver.endpoints().iter().all(is_paused)
     }
 
@@ -773,18 +778,19 @@ impl Engine {
     /// Silences endpoints as the answer demands.
     fn pause_after(&mut self, endpoint: &EndpointName, answer: &Answer) {
         let (reason, span) = match answer.outcome {
-            Outcome::Limited(span) => (PauseReason::Limited, span),
-            Outcome::Throttled(span) => (PauseReason::Throttled, span),
-            Outcome::Blocked(span) => (PauseReason::Blocked, span),
-            Outcome::Quota => (PauseReason::Quota, QUOTA_PAUSE),
-            Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), CLOCK_PAUSE),
-            Outcome::Refused(Refused::Person) => (PauseReason::Refused(Refused::Person), GONE_PAUSE),
-            Outcome::Refused(what) => (PauseReason::Refused(what), REFUSED_PAUSE),
+            Outcome::Limited(span) => (PauseReason::Limited, Some(span)),
+            Outcome::Throttled(span) => (PauseReason::Throttled, Some(span)),
+            Outcome::Blocked(span) => (PauseReason::Blocked, Some(span)),
+            Outcome::Quota => (PauseReason::Quota, Some(QUOTA_PAUSE)),
+            Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), Some(CLOCK_PAUSE)),
+            Outcome::Refused(Refused::Person) => (PauseReason::Refused(Refused::Person), None),
+            Outcome::Refused(what) => (PauseReason::Refused(what), Some(REFUSED_PAUSE)),
             Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
         };
         let now = self.now.tick;
-        let until = now.plus(span);
-        if (self.budgets.get(endpoint)).is_some_and(|own| own.paused(now) == Some(Pause { until, reason })) {
+        let until = span.map(|span| now.plus(span));
+        let pause = Pause { until, reason };
+        if (self.budgets.get(endpoint)).is_some_and(|own| own.paused(now) == Some(pause)) {
             // The answer to another message of the same call has said so.
             return;
         }
@@ -797,7 +803,7 @@ impl Engine {
                 Reach::Everybody => true,
             };
             if reached {
-                budget.pause(reason, span, now);
+                budget.pause(pause, now);
                 self.dirty.endpoints.insert(name.clone());
             }
         }

@@ -60,9 +60,6 @@ pub const QUOTA_PAUSE: Span = Span::hours(1);
 /// No endpoint is silent for longer than this after a restart, whatever its saved pause says.
 pub const RESTORED_PAUSE_MAX: Span = Span::hours(1);
 
-/// How long nobody writes to a person who is not there: until the configuration is loaded again.
-pub const GONE_PAUSE: Span = Span::days(36_500);
-
 /// From this share of the monthly quota on (in percent) changes that are not urgent are stretched.
 pub const QUOTA_STRETCH_PERCENT: u64 = 80;
 

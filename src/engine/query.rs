@@ -6,7 +6,7 @@ use super::Engine;
 use super::budget::{Month, left};
 use super::delivery::Appointment;
 use super::desk::Desk;
-use super::limits::{GONE_PAUSE, QUERY_ALERTS_MAX};
+use super::limits::QUERY_ALERTS_MAX;
 use super::truth::{Concern, Record};
 use super::view::{
     AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, ReceiverView, WaitsFor,
@@ -107,9 +107,7 @@ impl Engine {
                     name: receiver.name.clone(),
                     changes: desk.map_or(0, |desk| desk.changes() as u64),
                     oldest_change_at: desk.and_then(Desk::oldest).map(|tick| self.time_of(tick)),
-                    due_at: due_at
-                        .filter(|tick| tick.since(self.now.tick).0 < GONE_PAUSE.0 / 2)
-                        .map(|tick| self.time_of(tick)),
+                    due_at: due_at.map(|tick| self.time_of(tick)),
                     waits_for,
                     last_digest_at: desk.and_then(|desk| desk.served).map(|tick| self.time_of(tick)),
                     endpoints: receiver
@@ -142,12 +140,11 @@ impl Engine {
             Some(app) => *(room.entry(app.clone()))
                 .or_insert_with(|| left(&self.sharing(endpoint), endpoint.rate(), true, now)),
         };
-        let passes = pause.filter(|pause| !pause.reason.is_for_good());
         Some(EndpointView {
             name: name.clone(),
             kind: endpoint.way.as_str(),
             budget_left: if pause.is_some() { 0 } else { left() },
-            paused_until: passes.map(|pause| self.time_of(pause.until)),
+            paused_until: pause.and_then(|pause| Some(self.time_of(pause.until?))),
             reason: pause.map(|pause| pause.reason.as_str()),
             used_this_month: budget.used(month),
         })

@@ -149,7 +149,8 @@ fn in_flight_row(variant: u8) -> InFlightRow {
 fn endpoint_row(variant: u8) -> EndpointRow {
     EndpointRow {
         sent: (0..variant % 6).map(time).collect(),
-        pause: (variant.is_multiple_of(2)).then(|| (time(variant), text(variant))),
+        pause: (variant.is_multiple_of(2))
+            .then(|| ((!variant.is_multiple_of(4)).then(|| time(variant)), text(variant))),
         month: 24_315 + i32::from(variant),
         used: u64::from(variant) << 32,
         counted_at: (!variant.is_multiple_of(3)).then(|| time(variant)),

@@ -114,8 +114,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a person who gets too many silences the app",
         file: "src/engine/delivery.rs",
-        text: "Outcome::Throttled(span) => (PauseReason::Throttled, span),",
-        replacement: "Outcome::Throttled(span) => (PauseReason::Limited, span),",
+        text: "Outcome::Throttled(span) => (PauseReason::Throttled, Some(span)),",
+        replacement: "Outcome::Throttled(span) => (PauseReason::Limited, Some(span)),",
         caught_by: Invariant::UrgentInTime,
     },
     Mutation {

@@ -122,7 +122,7 @@ impl Reader<'_> {
             let reason: Option<String> = row.get(3)?;
             let endpoint = EndpointRow {
                 sent: row.get::<_, Times>(1)?.0,
-                pause: until.zip(reason),
+                pause: reason.map(|reason| (until, reason)),
                 month: row.get(4)?,
                 used: row.get::<_, i64>(5)?.cast_unsigned(),
                 counted_at: row.get(6)?,

@@ -284,7 +284,7 @@ prop_compose! {
 prop_compose! {
     fn endpoint_row()(
         sent in vec(time(), 0..5),
-        pause in option::of((time(), any::<String>())),
+        pause in option::of((option::of(time()), any::<String>())),
         (month, used) in any::<(i32, u64)>(),
         counted_at in option::of(time()),
     ) -> EndpointRow {

@@ -174,7 +174,7 @@ impl Writer<'_> {
             put.execute(params![
                 self.names.intern(self.connection, name.as_str())?,
                 Times::to_blob(&row.sent),
-                row.pause.as_ref().map(|(until, _)| *until),
+                row.pause.as_ref().and_then(|(until, _)| *until),
                 row.pause.as_ref().map(|(_, reason)| reason),
                 row.month,
                 row.used.cast_signed(),
