@@ -11,13 +11,15 @@ use dingest::render::helpers;
 use serde_json::Value;
 
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "README.zh-CN.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "packaging/README.md",
+    "packaging/monitoring/README.md",
+    "examples/senders/README.md",
     "docs/templates.md",
 ];
 
@@ -105,23 +107,97 @@ fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
     }
 }
 
-#[test]
-fn the_metrics_in_the_readme_are_those_there_are() {
+/// The names of the metrics the daemon exposes.
+fn declared_metrics() -> BTreeSet<String> {
     let declared = read(concat!(
         "src/telemetry/snapshots/",
         "dingest__telemetry__metrics__tests__names_help_and_types_are_those_that_dashboards_were_built_on.snap",
     ));
-    let declared: BTreeSet<&str> = declared
+    let names = declared
         .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+/// The words of a text that are names of metrics of ours, without the suffix of a histogram's series.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("dingest_") || word.starts_with("process_"));
+    names
+        .map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned())
+        .collect()
+}
+
+#[test]
+fn the_metrics_in_the_readme_are_those_there_are() {
     for path in READMES {
-        let text = read(path);
-        let named: BTreeSet<&str> = quoted(&text)
-            .into_iter()
-            .filter(|word| word.starts_with("dingest_") || word.starts_with("process_"))
-            .collect();
-        assert_eq!(named, declared, "{path}");
+        let named = metrics_in(&quoted(&read(path)).into_iter().collect::<Vec<_>>().join(" "));
+        assert_eq!(named, declared_metrics(), "{path}");
+    }
+}
+
+#[test]
+fn every_metric_has_a_panel_and_every_panel_and_alert_has_its_metric() {
+    let declared = declared_metrics();
+    assert_eq!(metrics_in(&read("packaging/monitoring/dashboard.json")), declared);
+    for file in ["dingest.rules.yml", "dingest.rules.test.yml"] {
+        let named = metrics_in(&read(&format!("packaging/monitoring/{file}")));
+        let unknown: Vec<_> = named.difference(&declared).collect();
+        assert!(named.len() > 15 && unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
+
+#[test]
+fn what_alerts_ask_for_are_names_that_decisions_have() {
+    let names = ["view", "outcome", "budget"].map(|file| read(&format!("src/engine/{file}.rs")));
+    let names = names.join("\n") + r#""unusable" "cut_off""#;
+    for file in ["dingest.rules.yml", "dingest.rules.test.yml"] {
+        let text = read(&format!("packaging/monitoring/{file}"));
+        for label in ["waits_for", "outcome", "reason"] {
+            let equals = format!("{label}=");
+            let values = text.split(equals.as_str()).skip(1);
+            let values = values.filter_map(|rest| rest.trim_start_matches('~').split('"').nth(1));
+            for name in values.flat_map(|value| value.split('|')) {
+                let beginning = name.strip_suffix(".+").map(|name| format!("\"{name}"));
+                let quoted = beginning.unwrap_or_else(|| format!("\"{name}\""));
+                assert!(
+                    names.contains(&quoted) || name.is_empty(),
+                    "{file}: {label} {name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_says_what_is_wrong_and_what_to_do_and_has_a_case_in_which_it_fires() {
+    let (rules, cases) = (
+        read("packaging/monitoring/dingest.rules.yml"),
+        read("packaging/monitoring/dingest.rules.test.yml"),
+    );
+    let alerts: Vec<_> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 20);
+    for alert in alerts {
+        let (name, rest) = alert.split_once('\n').expect("an alert has more than a name");
+        for part in [
+            "\n        labels: { severity: ",
+            " summary: ",
+            " description: ",
+            " runbook: ",
+        ] {
+            assert_eq!(rest.matches(part).count(), 1, "{name}:{part}");
+        }
+        let fired = format!("ALERTS{{alertname=\"{name}\",");
+        let case = cases.lines().find(|line| line.contains(&fired));
+        let case = case.unwrap_or_else(|| panic!("{name} has no case in which it fires"));
+        // What its words are about is what the alert has.
+        for label in rest.split("$labels.").skip(1) {
+            let label = label.split(' ').next().unwrap_or_default();
+            assert!(
+                case.contains(&format!(",{label}=\"")),
+                "{name} has no label {label}"
+            );
+        }
     }
 }
 

@@ -1,18 +1,15 @@
 //! The stand-in for DingTalk against clients for it that others wrote, so that it is not only our own idea of DingTalk.
 //!
 //! Each is a program under `tests/peers/clients`, which fails when an answer is not what its client needs; what it said
-//! is then looked at in the chats. `tests/peers/clients/install` installs the clients.
+//! is then looked at in the chats. `tests/peers/install` installs the clients.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use dingest::dingtalk::simulator::rules::Call;
 use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use tokio::net::TcpListener;
 
-use crate::process::run;
-
-const INTERPRETER: &str = "target/dingtalk-clients/bin/python";
+use crate::process::python;
 
 /// A strict stand-in, and its address.
 async fn dingtalk() -> (Simulator, SocketAddr) {
@@ -35,10 +32,7 @@ async fn dingtalk() -> (Simulator, SocketAddr) {
 /// Runs one of the programs against the stand-in.
 #[track_caller]
 fn tell(program: &str, address: SocketAddr) {
-    let installed = Path::new(INTERPRETER).exists();
-    assert!(installed, "run `tests/peers/clients/install` first");
-    let program = format!("tests/peers/clients/{program}");
-    let (content, said) = run(INTERPRETER, &[&program, &address.to_string()], None);
+    let (content, said) = python("clients", program, &[&address.to_string()]);
     assert!(content, "{program}: {said}");
 }
 
@@ -50,7 +44,7 @@ fn gist(calls: &[Call]) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs what tests/peers/clients/install installs"]
+#[ignore = "needs what tests/peers/install installs"]
 async fn dingtalks_own_sdk_sends_asks_and_recalls() {
     let (dingtalk, address) = dingtalk().await;
     tell("official.py", address);
@@ -67,7 +61,7 @@ async fn dingtalks_own_sdk_sends_asks_and_recalls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs what tests/peers/clients/install installs"]
+#[ignore = "needs what tests/peers/install installs"]
 async fn a_client_for_custom_bots_says_every_type_of_message() {
     let (dingtalk, address) = dingtalk().await;
     tell("webhook.py", address);
@@ -94,7 +88,7 @@ async fn a_client_for_custom_bots_says_every_type_of_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs what tests/peers/clients/install installs"]
+#[ignore = "needs what tests/peers/install installs"]
 async fn a_client_of_the_older_api_sends_work_notices() {
     let (dingtalk, address) = dingtalk().await;
     tell("notices.py", address);

@@ -1,5 +1,7 @@
 //! The daemon under test.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::process::{Process, free_port, until};
@@ -11,6 +13,8 @@ pub(crate) struct Daemon {
     process: Process,
     /// `http://127.0.0.1:PORT`
     pub(crate) url: String,
+    /// The file of its configuration.
+    pub(crate) config: PathBuf,
 }
 
 impl Daemon {
@@ -45,6 +49,7 @@ impl Daemon {
         Self {
             process,
             url: format!("http://127.0.0.1:{port}"),
+            config,
         }
     }
 

@@ -15,6 +15,7 @@ mod daemon;
 mod examples;
 mod exporter;
 mod metrics;
+mod monitoring;
 mod pair;
 mod peer;
 mod process;

@@ -171,15 +171,20 @@ const RULES: &str = "groups:
           runbook_url: https://runbooks.example.com/disk
 ";
 
+const OUR_RULES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/packaging/monitoring/dingest.rules.yml"
+);
+
 impl Prometheus {
     /// Starts one that scrapes `targets` and alerts through `alertmanagers`, an entry of that list; its port may be
-    /// taken over from an earlier one, together with its data.
+    /// taken over from an earlier one, together with its data. It has a rule on an exporter's disk, and ours on us.
     pub(crate) async fn start(world: &World, port: u16, targets: &[&str], alertmanagers: &str) -> Self {
         let name = format!("prometheus-{port}");
         let rules = world.write(&format!("{name}-rules.yml"), RULES);
         let mut config = format!(
             "global: {{ scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms }}
-rule_files: ['{}']
+rule_files: ['{}', '{OUR_RULES}']
 scrape_configs:
 ",
             text(&rules)
@@ -218,14 +223,29 @@ scrape_configs:
 
     /// What it knows of the first series a query finds; waits until there is one.
     pub(crate) async fn query(&self, world: &World, query: &str) -> String {
-        let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
-        let url = format!("{}/api/v1/query?query={encoded}", self.url);
         until(&format!("a series for `{query}`"), async || {
-            let answer: Value = serde_json::from_str(&world.get(&url).await?).ok()?;
-            let value = answer["data"]["result"].get(0)?["value"][1].as_str()?;
+            let series = self.series(world, query).await;
+            let value = series.first()?["value"][1].as_str()?;
             Some(value.to_owned())
         })
         .await
+    }
+
+    /// The series a query finds.
+    pub(crate) async fn series(&self, world: &World, query: &str) -> Vec<Value> {
+        let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let mut answer = self.ask(world, &format!("/api/v1/query?query={encoded}")).await;
+        match answer["data"]["result"].take() {
+            Value::Array(series) => series,
+            other => panic!("`{query}` is answered {other}"),
+        }
+    }
+
+    /// What it answers under a path of its API.
+    pub(crate) async fn ask(&self, world: &World, path: &str) -> Value {
+        let text = world.get(&format!("{}{path}", self.url)).await;
+        let text = text.unwrap_or_else(|| panic!("Prometheus does not answer {path}"));
+        serde_json::from_str(&text).expect("Prometheus answers JSON")
     }
 
     /// What it has logged.

@@ -81,9 +81,21 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&Path>) -> (b
     )
 }
 
+/// Runs a Python program of ours under `tests/peers/NAME` among what is installed for it.
+#[track_caller]
+pub(crate) fn python(name: &str, program: &str, arguments: &[&str]) -> (bool, String) {
+    let interpreter = format!("target/peers/{name}/bin/python");
+    let installed = Path::new(&interpreter).exists();
+    assert!(installed, "run `tests/peers/install` first");
+    let program = format!("tests/peers/{name}/{program}");
+    run(&interpreter, &[&[program.as_str()], arguments].concat(), None)
+}
+
 fn why_not(program: &str, error: &std::io::Error) -> String {
     let package = match program {
         "prometheus" | "promtool" => "prometheus",
+        "vmalert" => "victoria-metrics",
+        "zabbix_js" => "zabbix-proxy-sqlite3",
         _ => "prometheus-alertmanager",
     };
     if error.kind() == ErrorKind::NotFound {

@@ -89,6 +89,16 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 100ms, group_interva
         assert!(status.is_success(), "{url}: {status}: {text}");
     }
 
+    /// Posts something that is refused as it should be.
+    pub(crate) async fn refused(&self, url: &str, body: &'static str) {
+        let response = self.http.post(url).body(body).send().await.expect("an answer");
+        assert!(
+            response.status().is_client_error(),
+            "{url}: {}",
+            response.status()
+        );
+    }
+
     /// The sum of the samples of a metric that have all these labels, each written `name="value"`.
     pub(crate) async fn metric(&self, base_url: &str, name: &str, labels: &[&str]) -> u64 {
         let text = self.get(&format!("{base_url}/metrics")).await.unwrap_or_default();
