@@ -21,6 +21,9 @@ pub use client::Client;
 /// The path of the webhook below its base URL.
 pub(crate) const SEND_PATH: &str = "/robot/send";
 
+/// The path of the sessions in which who wrote to an app's bot is answered.
+pub(crate) const SESSION_PATH: &str = "/robot/sendBySession";
+
 /// Most bytes of a request body, from the text of errcode 460101.
 pub const BODY_BYTES_MAX: usize = 20_000;
 

@@ -3,7 +3,7 @@
 //! It is stricter than the original wherever that is not documented, so that what passes here passes there:
 //! signatures, clock, keyword, size, 20 calls a minute with a penalty, `msgUuid` folding; for apps the life of a token,
 //! members of groups, size, 20 calls a second. Faults are made to order. Everything that arrives is in a bounded
-//! ledger, and the chats of groups and people are shown as a web page.
+//! ledger, and the chats of groups and people are shown as a web page, where one can write to the bots of apps as well.
 //!
 //! - [`rules`] decides: a plain value, told the time, without any I/O
 //! - [`apps`] knows the apps and their tokens, `robot` what their bots say, [`people`] to whom, `receipts` who has
@@ -11,6 +11,7 @@
 //! - `oapi` is what the older calls have in common, `directory` looks people up, `notices` are work notices
 //! - [`content`] reads the five message types
 //! - [`fault`] says what can be made to go wrong
+//! - [`questions`] is what people write to the bots of apps, `postman` posts it as DingTalk does
 //! - `http` carries requests to it and answers, or what is left of them, back
 //!
 //! | path | what |
@@ -30,6 +31,8 @@
 //! | `POST /topapi/message/corpconversation/recall` | takes it back |
 //! | `GET /` | the chats; `/#GROUP` opens that of a group, `/#@USER_ID` that of a person |
 //! | `GET`, `DELETE /_sim/messages` | every message, with `?after=NUMBER` the later ones; empties the chats |
+//! | `POST /robot/sendBySession` | the answer to somebody who wrote to an app's bot |
+//! | `POST /_sim/say` | `{"person": "USER_ID", "group": "NAME", "text": "…"}` writes to an app's bot; without `group` in the own chat |
 //! | `POST /_sim/read` | `{"person": "USER_ID"}` reads the own chat, with `"group": "NAME"` that of a group |
 //! | `GET /_sim/stats` | the numbers of each bot and app: most calls in a window, penalties, … |
 //! | `POST`, `GET`, `DELETE /_sim/faults` | orders an [`Injection`] or a list of them; those to come; none any more |
@@ -50,6 +53,8 @@ mod http;
 mod notices;
 mod oapi;
 pub mod people;
+mod postman;
+pub mod questions;
 mod receipts;
 mod robot;
 pub mod rules;
@@ -67,6 +72,8 @@ use crate::alert::{Now, Tick, Timestamp};
 use crate::clock;
 use crate::dingtalk::simulator::fault::Injection;
 use crate::dingtalk::simulator::people::Fate;
+use crate::dingtalk::simulator::postman::Answered;
+use crate::dingtalk::simulator::questions::{Posting, Saying};
 use crate::dingtalk::simulator::rules::{Call, Reaction, Request, Rules, Stats};
 use crate::secret::Secret;
 
@@ -81,6 +88,8 @@ pub struct SimulatorSettings {
     pub groups: Vec<SimulatedGroup>,
     /// The people of the organisation.
     pub people: Vec<SimulatedPerson>,
+    /// Where what people write to the bots of apps is posted.
+    pub callbacks: Vec<SimulatedCallback>,
     /// Is every other token taken for an unsigned bot of a group of its own, every other key for an app, every other
     /// conversation for a group all apps are in, and every other `userId` for somebody's?
     pub accept_any_token: bool,
@@ -136,6 +145,9 @@ pub struct SimulatorArgs {
     /// A person that apps can write to, may be repeated
     #[arg(long = "person", value_name = "NAME:USER_ID[:MOBILE[:UNION_ID]]")]
     pub people: Vec<SimulatedPerson>,
+    /// Where what people write to the bot of an app is posted, may be repeated
+    #[arg(long = "callback", value_name = "APP=URL")]
+    pub callbacks: Vec<SimulatedCallback>,
     /// Accept other tokens, apps, conversations and people besides the named ones
     #[arg(long)]
     pub accept_any_token: bool,
@@ -156,6 +168,7 @@ impl SimulatorArgs {
             apps: self.apps,
             groups: self.groups,
             people: self.people,
+            callbacks: self.callbacks,
             time_scale: self.time_scale,
             wording: self.wording,
         }
@@ -169,6 +182,7 @@ impl Default for SimulatorSettings {
             apps: Vec::new(),
             groups: Vec::new(),
             people: Vec::new(),
+            callbacks: Vec::new(),
             accept_any_token: true,
             time_scale: NonZeroU32::MIN,
             wording: Wording::default(),
@@ -312,10 +326,38 @@ impl FromStr for SimulatedPerson {
     }
 }
 
+/// Where what is written to the bot of an app is posted, written `APP=URL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedCallback {
+    /// The app's name.
+    pub app: String,
+    /// The address, of plain HTTP: a daemon on this machine.
+    pub url: String,
+}
+
+/// A callback that is not written as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a callback is written `APP=URL`, with a URL that begins with `http://`")]
+pub struct SimulatedCallbackError;
+
+impl FromStr for SimulatedCallback {
+    type Err = SimulatedCallbackError;
+
+    fn from_str(text: &str) -> Result<Self, SimulatedCallbackError> {
+        let (app, url) = text.split_once('=').ok_or(SimulatedCallbackError)?;
+        if app.is_empty() || !url.starts_with("http://") {
+            return Err(SimulatedCallbackError);
+        }
+        Ok(Self {
+            app: app.to_owned(),
+            url: url.to_owned(),
+        })
+    }
+}
+
 /// A running stand-in; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Simulator {
-    url: String,
     desk: Arc<Desk>,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
@@ -325,6 +367,8 @@ pub struct Simulator {
 #[derive(Debug)]
 pub(crate) struct Desk {
     rules: Mutex<Rules>,
+    /// Of the stand-in itself.
+    url: String,
     started: std::time::Instant,
     started_at: Timestamp,
     changed: watch::Sender<()>,
@@ -346,6 +390,22 @@ impl Desk {
         format!("{}-{}", self.started_at.0, rules.epoch())
     }
 
+    /// Somebody writes to the bot of an app; the number it has in the ledger.
+    fn say(self: &Arc<Self>, saying: &Saying) -> Result<u64, String> {
+        let posting = self.rules().say(saying, &self.url, clock::now())?;
+        let number = posting.number;
+        self.changed.send_replace(());
+        tokio::spawn(postman::carry(Arc::clone(self), posting));
+        Ok(number)
+    }
+
+    /// What came of posting it; says whether it was heard.
+    fn called_back(&self, posting: &Posting, answered: &Answered) -> bool {
+        let is_heard = self.rules().called_back(posting, answered, self.now());
+        self.changed.send_replace(());
+        is_heard
+    }
+
     fn now(&self) -> Now {
         let tick = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Now {
@@ -358,9 +418,9 @@ impl Desk {
 impl Simulator {
     /// Serves on `listener` until shut down. Must be called inside a runtime.
     pub fn start(settings: SimulatorSettings, listener: TcpListener) -> std::io::Result<Self> {
-        let url = format!("http://{}", listener.local_addr()?);
         let desk = Arc::new(Desk {
             rules: Mutex::new(Rules::new(settings)),
+            url: format!("http://{}", listener.local_addr()?),
             started: std::time::Instant::now(),
             started_at: clock::now(),
             changed: watch::Sender::new(()),
@@ -368,7 +428,6 @@ impl Simulator {
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(Arc::clone(&desk), listener, stop.clone()));
         Ok(Self {
-            url,
             desk,
             stop,
             server: Some(server),
@@ -377,7 +436,7 @@ impl Simulator {
 
     /// The base URL: for `dingtalk.base_url`, and for the page.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.desk.url
     }
 
     /// Every call there was, oldest first.
@@ -385,23 +444,35 @@ impl Simulator {
         self.desk.rules().calls(0).cloned().collect()
     }
 
-    /// What the chats show, oldest first.
+    /// What the chats show of what bots and apps said, oldest first.
     pub fn messages(&self) -> Vec<Call> {
         self.desk
             .rules()
             .calls(0)
-            .filter(|call| call.shown && !call.recalled)
+            .filter(|call| call.shown && !call.recalled && call.said_by.is_none())
             .cloned()
             .collect()
     }
 
-    /// What the chat of a person shows, oldest first.
+    /// What the chat of a person shows of what apps said, oldest first.
     pub fn chat(&self, user_id: &str) -> Vec<Call> {
         let is_told = |call: &&Call| {
             let mut people = call.people.iter();
-            !call.recalled && people.any(|person| person.user_id == user_id && person.fate == Fate::Told)
+            !call.recalled
+                && call.said_by.is_none()
+                && people.any(|person| person.user_id == user_id && person.fate == Fate::Told)
         };
         self.desk.rules().calls(0).filter(is_told).cloned().collect()
+    }
+
+    /// Lets what is written to the bot of an app be posted to an address.
+    pub fn call_back(&self, callback: SimulatedCallback) {
+        self.desk.rules().call_back(callback);
+    }
+
+    /// Somebody writes to the bot of an app; answers the number of this in the ledger. To be called inside a runtime.
+    pub fn say(&self, saying: &Saying) -> Result<u64, String> {
+        self.desk.say(saying)
     }
 
     /// Lets a person read everything apps have said in a group, or in the own chats; says how much was new.
@@ -518,6 +589,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_callback_is_written_in_one_word() {
+        let read = |text: &str| text.parse::<SimulatedCallback>();
+        let callback = read("ops=http://127.0.0.1:9470/v1/apps/ops/messages?a=b").unwrap();
+        assert_eq!(callback.app, "ops");
+        assert_eq!(callback.url, "http://127.0.0.1:9470/v1/apps/ops/messages?a=b");
+        for wrong in ["", "ops", "=http://x", "ops=", "ops=https://x", "ops=x"] {
+            assert_eq!(read(wrong), Err(SimulatedCallbackError), "{wrong}");
+        }
+    }
+
     async fn started() -> (Simulator, reqwest::Client) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let simulator = Simulator::start(SimulatorSettings::default(), listener).unwrap();
@@ -585,6 +667,58 @@ mod tests {
         assert_eq!(ledger["messages"], json!([]));
         assert_ne!(ledger["epoch"], epoch);
         simulator.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_nobody_hears_is_tried_three_times_and_the_page_says_so() {
+        let (simulator, http) = started().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let callback = |app: &str| SimulatedCallback {
+            app: app.to_owned(),
+            url: url.clone(),
+        };
+        let say = || http.post(format!("{}/_sim/say", simulator.url()));
+        let hello = r#"{"person":"u1","text":"hello"}"#;
+        assert_eq!(read(say().body(hello)).await.0, 400, "no app has a callback");
+        simulator.call_back(callback("ing1"));
+        // An app that shows its token is known.
+        read(
+            http.post(format!("{}/v1.0/oauth2/accessToken", simulator.url()))
+                .header("content-type", "application/json")
+                .body(r#"{"appKey":"ding1","appSecret":"s"}"#),
+        )
+        .await;
+        let server = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            for _ in 0..3 {
+                let (stream, _) = listener.accept().await.unwrap();
+                heads.push(refuse(stream).await);
+            }
+            heads
+        });
+        assert_eq!(read(say().body(hello)).await, (200, json!({"number": 1})));
+        let heads = server.await.unwrap();
+        let signed: std::collections::BTreeSet<&str> = (heads.iter())
+            .flat_map(|head| head.lines().filter(|line| line.starts_with("sign: ")))
+            .collect();
+        assert_eq!(signed.len(), 3, "each has a head of its own: {heads:?}");
+        let told = simulator.wait_for(|calls| calls[0].http_status == 503).await;
+        assert_eq!(told[0].errmsg, "busy");
+        assert_eq!((told[0].said_by.as_deref(), told[0].shown), (Some("u1"), true));
+        assert_eq!(simulator.messages(), [], "it is not the app that said it");
+    }
+
+    /// Reads a request and answers that there is no time; its head.
+    async fn refuse(mut stream: tokio::net::TcpStream) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
+        stream.write_all(busy).await.unwrap();
+        String::from_utf8(head).unwrap()
     }
 
     #[tokio::test]

@@ -378,6 +378,7 @@ mod tests {
             at: second * 1000,
             bot: "ops-1".to_owned(),
             group: "group".to_owned(),
+            said_by: None,
             people: Vec::new(),
             content: Content {
                 text: format!("- {text}\n"),

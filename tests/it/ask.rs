@@ -1,9 +1,11 @@
-//! The conversation that asks: messages to an app's bot, as DingTalk posts them, and their answers.
+//! The conversation that asks: what people write to an app's bot, as the stand-in posts it, and what they are answered.
 
 use dingest::alert::Timestamp;
 use dingest::dingtalk::sign;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
-use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
+use dingest::dingtalk::simulator::questions::Saying;
+use dingest::dingtalk::simulator::rules::Call;
+use dingest::dingtalk::simulator::{SimulatedCallback, Simulator, SimulatorSettings};
 use dingest::secret::Secret;
 use serde_json::{Value, json};
 
@@ -12,18 +14,18 @@ use crate::chat::{heard, strict};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
-/// A stand-in with a bot, which is what a session of its group is, and an app whose bot is in another group and writes
-/// to a person.
+/// A stand-in with an app whose bot is in two groups and writes to people.
 async fn chat() -> Simulator {
+    let group = |text: &str| text.parse().expect("a group's description");
+    let person = |text: &str| text.parse().expect("a person's description");
     strict(SimulatorSettings {
-        bots: vec![
-            "session@asked:token-session"
-                .parse()
-                .expect("a bot's description"),
-        ],
         apps: vec!["oncall:ding1:app-s3cret".parse().expect("an app's description")],
-        groups: vec!["oncall@everybody:cidA==".parse().expect("a group's description")],
-        people: vec!["Wang:wang:13800001234".parse().expect("a person's description")],
+        groups: vec![group("oncall@everybody:cidA=="), group("oncall@others:cidB==")],
+        people: vec![
+            person("Wang:wang:13800001234"),
+            person("Li Si:lisi"),
+            person("Zhang San:zhangsan"),
+        ],
         ..SimulatorSettings::default()
     })
     .await
@@ -57,54 +59,61 @@ time_intervals:
         ),
     );
     let daemon = Daemon::start(&home).await;
+    chat.call_back(SimulatedCallback {
+        app: "oncall".to_owned(),
+        url: daemon.url(PATH),
+    });
     (home, daemon)
 }
 
-fn message(chat: &Simulator, id: &str, text: &str) -> Value {
+/// Where DingTalk posts what is written to the app's bot.
+const PATH: &str = "/v1/apps/oncall/messages";
+
+/// A message that did not come by way of the stand-in.
+fn message(id: &str, text: &str) -> Value {
     json!({
         "msgId": id,
         "conversationId": "cidA==",
         "conversationType": "2",
         "senderStaffId": "lisi",
-        "senderNick": "Li Si",
         "msgtype": "text",
         "text": {"content": format!(" {text} ")},
-        "sessionWebhook": format!("{}/robot/send?access_token=token-session", chat.url()),
-        "sessionWebhookExpiredTime": 4_000_000_000_000_i64,
     })
 }
 
-/// Posts a message under a head made with this secret at this moment, and a little later for each more.
-async fn post(daemon: &Daemon, body: &Value, secret: &str, later: i64) -> (u16, Value) {
-    let at = Timestamp(jiff::Timestamp::now().as_millisecond() + later);
-    post_under(daemon, body, at, &sign::sign(&Secret::new(secret), at)).await
-}
-
-async fn post_under(daemon: &Daemon, body: &Value, at: Timestamp, signature: &str) -> (u16, Value) {
-    let request = daemon.http().post(daemon.url("/v1/apps/oncall/messages"));
+/// Posts a message under a head made with this secret, so much away from this moment.
+async fn post(daemon: &Daemon, body: &Value, secret: &str, away: i64) -> u16 {
+    let at = Timestamp(jiff::Timestamp::now().as_millisecond() + away);
+    let request = daemon.http().post(daemon.url(PATH));
     let request = request
         .header("timestamp", at.0.to_string())
-        .header("sign", signature);
-    let response = request.body(body.to_string()).send().await.expect("an answer");
-    let status = response.status().as_u16();
-    let text = response.text().await.expect("a body");
-    (status, serde_json::from_str(&text).expect("JSON"))
+        .header("sign", sign::sign(&Secret::new(secret), at));
+    let response = request.body(body.to_string()).send().await;
+    response.expect("an answer").status().as_u16()
 }
 
-/// What a question is answered in its session.
-async fn answer(chat: &Simulator, daemon: &Daemon, id: &str, text: &str) -> String {
-    let before = chat.messages().len();
-    // Heads of one millisecond are equal, and each serves one message.
-    let later = id.trim_start_matches('m').parse().expect("a number");
-    let posted = post(daemon, &message(chat, id, text), "app-s3cret", later).await;
-    assert_eq!(posted, (200, json!({"msgtype": "empty"})));
-    let told = heard(chat, "the answer", |calls| {
-        calls.iter().filter(|call| call.shown).count() > before
+/// What the app said after a message, as soon as there is so much of it.
+async fn said_after(chat: &Simulator, number: u64, count: usize) -> Vec<Call> {
+    let is_said = |call: &&Call| call.number > number && call.shown && call.said_by.is_none();
+    let calls = heard(chat, "what is said", |calls| {
+        calls.iter().filter(is_said).count() >= count
     })
     .await;
-    let last = told.iter().rfind(|call| call.shown).expect("an answer");
-    assert_eq!(last.group, "asked");
-    last.content.text.clone()
+    calls.iter().filter(is_said).cloned().collect()
+}
+
+/// What somebody in a group is answered there.
+async fn asked(chat: &Simulator, person: &str, group: &str, text: &str) -> String {
+    let number = chat
+        .say(&Saying::new(person, Some(group), text))
+        .expect("it is posted");
+    let said = said_after(chat, number, 1).await;
+    assert_eq!((said[0].group.as_str(), &said[0].query_key), (group, &None));
+    said[0].content.text.clone()
+}
+
+async fn answer(chat: &Simulator, text: &str) -> String {
+    asked(chat, "lisi", "everybody", text).await
 }
 
 #[tokio::test]
@@ -112,21 +121,21 @@ async fn who_may_ask_is_answered_in_the_session() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
     daemon.post(&[firing("node-1"), firing("node-2")]).await;
-    let asks = async |id: &str, text: &str| answer(&chat, &daemon, id, text).await;
-    assert!(asks("m1", "帮助").await.contains("why"));
-    let status = asks("m2", "status").await;
+    let asks = async |text: &str| answer(&chat, text).await;
+    assert!(asks("帮助").await.contains("why"));
+    let status = asks("status").await;
     assert!(
         status.contains("2 ") && status.contains("everybody/group"),
         "{status}"
     );
-    let list = asks("m3", "firing node=node-1").await;
+    let list = asks("firing node=node-1").await;
     assert!(list.contains("node-1") && !list.contains("node-2"), "{list}");
-    let why = asks("m4", "why node=node-2").await;
+    let why = asks("why node=node-2").await;
     assert!(
         why.contains("everybody/group") && why.contains("alertmanager"),
         "{why}"
     );
-    let nothing = asks("m5", "reboot @all").await;
+    let nothing = asks("reboot @all").await;
     assert!(
         nothing.contains("reboot") && !nothing.contains("@all"),
         "{nothing}"
@@ -143,19 +152,13 @@ async fn digest_now_tells_the_chat_what_was_to_wait() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
     daemon.post(&[firing("node-1")]).await;
-    let body = message(&chat, "m1", "digest now");
-    assert_eq!(post(&daemon, &body, "app-s3cret", 0).await.0, 200);
+    let number = chat.say(&Saying::new("lisi", Some("everybody"), "digest now"));
     daemon.everything_is_told().await;
-    let told = heard(&chat, "answer and digest", |calls| calls.len() == 2).await;
-    let groups: Vec<&str> = told.iter().map(|call| call.group.as_str()).collect();
-    assert!(
-        groups.contains(&"asked") && groups.contains(&"everybody"),
-        "{groups:?}"
-    );
+    let told = said_after(&chat, number.expect("it is posted"), 2).await;
     let digest = told
         .iter()
-        .find(|call| call.group == "everybody")
-        .expect("a digest");
+        .find(|call| call.query_key.is_some())
+        .expect("a digest through the app");
     assert!(digest.content.text.contains("node-1"), "{}", digest.content.text);
 }
 
@@ -164,7 +167,7 @@ async fn digest_now_says_what_must_wait_all_the_same() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
     daemon.post(&[alert("Quiet", "node-1", "warning")]).await;
-    let said = answer(&chat, &daemon, "m1", "digest now").await;
+    let said = answer(&chat, "digest now").await;
     assert!(said.contains("1 change must wait, muted"), "{said}");
     assert!(!said.contains("told now") && !said.contains("nothing"), "{said}");
 }
@@ -174,20 +177,14 @@ async fn a_person_is_known_in_their_own_chat_however_they_are_configured() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
     daemon.post(&[alert("Personal", "node-1", "warning")]).await;
-    let status = answer(&chat, &daemon, "m1", "status").await;
+    let status = answer(&chat, "status").await;
     assert!(
         status.contains("wang/direct/mobile:…1234") && !status.contains("1380000"),
         "{status}"
     );
-    let mut body = message(&chat, "m2", "digest now");
-    body["conversationType"] = json!("1");
-    body["conversationId"] = json!("cidOfTwo");
-    body["senderStaffId"] = json!("wang");
-    assert_eq!(post(&daemon, &body, "app-s3cret", 2).await.0, 200);
-    let told = heard(&chat, "answer and digest", |calls| {
-        calls.iter().filter(|call| call.shown).count() == 3
-    })
-    .await;
+    let number = chat.say(&Saying::new("wang", None, "digest now"));
+    let told = said_after(&chat, number.expect("it is posted"), 2).await;
+    assert_eq!(chat.chat("wang").len(), 2, "both in the own chat");
     let texts: Vec<&str> = told.iter().map(|call| call.content.text.as_str()).collect();
     assert!(
         texts.iter().any(|text| text.contains("1 change is told now")),
@@ -210,7 +207,7 @@ async fn an_answer_fits_one_message_whatever_alerts_say() {
         })
         .collect();
     daemon.post(&alerts).await;
-    let list = answer(&chat, &daemon, "m1", "firing").await;
+    let list = answer(&chat, "firing").await;
     let named = list.matches("🔴").count();
     assert!(
         named > 1 && list.contains(&format!("and {} more", 25 - named)),
@@ -223,22 +220,33 @@ async fn an_answer_fits_one_message_whatever_alerts_say() {
 async fn a_stranger_is_answered_in_the_session_or_not_at_all() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
-    let mut body = message(&chat, "m1", "status");
+    let refusal = asked(&chat, "lisi", "others", "status").await;
+    assert!(
+        refusal.contains("lisi") && refusal.contains("cidB=="),
+        "{refusal}"
+    );
+    let messages = chat.messages().len();
+    let mut body = message("m1", "status");
     body["conversationId"] = json!("cidB==");
-    body["sessionWebhookExpiredTime"] = json!(1_000);
-    assert_eq!(post(&daemon, &body, "app-s3cret", 0).await.0, 200);
+    assert_eq!(post(&daemon, &body, "app-s3cret", 0).await, 200);
     let sample = "dingest_questions_total{app=\"oncall\",outcome=\"refused_person\"} 1";
     eventually("the answer is given up", async || {
         daemon.text("/metrics").await.contains(sample).then_some(())
     })
     .await;
-    assert_eq!(chat.ledger().len(), 0);
+    assert_eq!(chat.messages().len(), messages);
 }
 
 #[tokio::test]
 async fn without_a_session_the_answer_goes_through_the_app() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
+    let through_the_app = async |number: u64| {
+        let said = said_after(&chat, number, 1).await;
+        assert_eq!(said[0].group, "everybody");
+        assert!(said[0].query_key.is_some() && said[0].content.text.contains("why"));
+    };
+    // Another's address, and one that has ended.
     for (id, address, expires) in [
         (
             "m1",
@@ -251,14 +259,42 @@ async fn without_a_session_the_answer_goes_through_the_app() {
             1_000,
         ),
     ] {
-        let mut body = message(&chat, id, "help");
+        let mut body = message(id, "help");
         body["sessionWebhook"] = json!(address);
         body["sessionWebhookExpiredTime"] = json!(expires);
-        let before = chat.messages().len();
-        assert_eq!(post(&daemon, &body, "app-s3cret", 0).await.0, 200);
-        let told = heard(&chat, "the answer", |_| chat.messages().len() > before).await;
-        assert_eq!(told.last().expect("a message").group, "everybody");
+        let before = chat.ledger().len() as u64;
+        assert_eq!(post(&daemon, &body, "app-s3cret", 0).await, 200);
+        through_the_app(before).await;
     }
+    // One of which DingTalk says so.
+    chat.inject(Injection {
+        path: Some("/robot/sendBySession".to_owned()),
+        ..Injection::next(Fault::Errcode {
+            errcode: 300_001,
+            errmsg: Some("session 不存在".to_owned()),
+            sub_code: None,
+        })
+    });
+    let number = chat.say(&Saying::new("lisi", Some("everybody"), "help"));
+    through_the_app(number.expect("it is posted")).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_posted_again_is_answered_once() {
+    let chat = chat().await;
+    let (_home, daemon) = daemon(&chat).await;
+    let saying = Saying {
+        times: 3,
+        ..Saying::new("lisi", Some("everybody"), "help")
+    };
+    let number = chat.say(&saying).expect("it is posted");
+    let samples = ["outcome=\"repeated\"} 2", "outcome=\"delivered\"} 1"];
+    eventually("all are counted", async || {
+        let metrics = daemon.text("/metrics").await;
+        (samples.iter().all(|sample| metrics.contains(sample))).then_some(())
+    })
+    .await;
+    assert_eq!(said_after(&chat, number, 1).await.len(), 1);
 }
 
 #[tokio::test]
@@ -269,9 +305,7 @@ async fn an_answer_under_way_arrives_although_the_daemon_is_stopped() {
         path: Some("/v1.0/oauth2/accessToken".to_owned()),
         ..Injection::next(Fault::Slow(1_000))
     });
-    let mut body = message(&chat, "m1", "help");
-    body["sessionWebhookExpiredTime"] = json!(1_000);
-    assert_eq!(post(&daemon, &body, "app-s3cret", 0).await.0, 200);
+    assert_eq!(post(&daemon, &message("m1", "help"), "app-s3cret", 0).await, 200);
     daemon.signal("TERM");
     let (status, log) = daemon.ended().await;
     assert!(status.success(), "{log:?}");
@@ -279,54 +313,32 @@ async fn an_answer_under_way_arrives_although_the_daemon_is_stopped() {
 }
 
 #[tokio::test]
-async fn strangers_forgers_and_repeaters_are_not_answered_as_friends() {
+async fn forgers_are_not_answered_and_a_head_serves_one_message() {
     let chat = chat().await;
     let (_home, daemon) = daemon(&chat).await;
-    let body = message(&chat, "m1", "status");
+    let body = message("m1", "status");
     // Another secret, an old head, no head, another app.
-    assert_eq!(post(&daemon, &body, "wrong", 0).await.0, 403);
-    assert_eq!(post(&daemon, &body, "app-s3cret", -3_700_000).await.0, 403);
-    let bare = daemon.http().post(daemon.url("/v1/apps/oncall/messages"));
-    assert_eq!(
-        bare.body(body.to_string())
-            .send()
-            .await
-            .expect("an answer")
-            .status(),
-        403
-    );
-    let other = daemon.http().post(daemon.url("/v1/apps/other/messages"));
-    assert_eq!(
-        other
-            .body(body.to_string())
-            .send()
-            .await
-            .expect("an answer")
-            .status(),
-        404
-    );
-    assert_eq!(chat.messages().len(), 0);
-    // The same message again is folded; its head serves no other.
+    assert_eq!(post(&daemon, &body, "wrong", 0).await, 403);
+    assert_eq!(post(&daemon, &body, "app-s3cret", -3_700_000).await, 403);
+    for (path, status) in [(PATH, 403), ("/v1/apps/other/messages", 404)] {
+        let bare = daemon.http().post(daemon.url(path)).body(body.to_string());
+        assert_eq!(bare.send().await.expect("an answer").status(), status);
+    }
     let at = Timestamp(jiff::Timestamp::now().as_millisecond());
     let signature = sign::sign(&Secret::new("app-s3cret"), at);
-    for _ in 0..2 {
-        assert_eq!(post_under(&daemon, &body, at, &signature).await.0, 200);
+    for (id, status) in [("m1", 200), ("m1", 200), ("m2", 403)] {
+        let request = daemon.http().post(daemon.url(PATH));
+        let request = request.header("timestamp", at.0).header("sign", &signature);
+        let response = request.body(message(id, "status").to_string()).send().await;
+        assert_eq!(response.expect("an answer").status(), status, "{id}");
     }
-    let another = message(&chat, "m2", "status");
-    let (status, refusal) = post_under(&daemon, &another, at, &signature).await;
-    assert_eq!((status, &refusal["reason"]), (403, &json!("not_of_dingtalk")));
-    // Somebody in another group, who is not listed, learns only how to be.
-    let mut stranger = message(&chat, "m3", "firing");
-    stranger["conversationId"] = json!("cidB==");
-    assert_eq!(post(&daemon, &stranger, "app-s3cret", 1).await.0, 200);
-    let told = heard(&chat, "both answers", |calls| calls.len() == 2).await;
-    let refusals = told.iter().filter(|call| call.content.text.contains("lisi"));
-    assert_eq!(refusals.count(), 1, "{told:?}");
-    // Who is listed may ask anywhere.
-    let mut friend = message(&chat, "m4", "help");
-    friend["conversationId"] = json!("cidB==");
-    friend["senderStaffId"] = json!("zhangsan");
-    assert_eq!(post(&daemon, &friend, "app-s3cret", 2).await.0, 200);
-    let told = heard(&chat, "the third answer", |calls| calls.len() == 3).await;
-    assert!(told[2].content.text.contains("why"), "{}", told[2].content.text);
+    heard(&chat, "one answer", |calls| calls.len() == 1).await;
+}
+
+#[tokio::test]
+async fn who_is_listed_may_ask_anywhere() {
+    let chat = chat().await;
+    let (_home, _daemon) = daemon(&chat).await;
+    let help = asked(&chat, "zhangsan", "others", "help").await;
+    assert!(help.contains("why"), "{help}");
 }

@@ -296,6 +296,12 @@ impl Apps {
         }
     }
 
+    /// The app of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&SimulatedApp> {
+        let mut apps = self.known.values().map(|state| &state.app);
+        apps.find(|app| app.name == name)
+    }
+
     pub(super) fn name(&self, key: &str) -> String {
         self.known
             .get(key)

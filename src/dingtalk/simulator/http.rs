@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dingtalk::TOKEN_HEADER;
 use crate::dingtalk::simulator::Desk;
 use crate::dingtalk::simulator::fault::Injection;
+use crate::dingtalk::simulator::questions::Saying;
 use crate::dingtalk::simulator::rules::{Call, Manner, Reaction, Reply, Request};
 
 /// The group chats.
@@ -90,6 +91,7 @@ async fn answer(
         (&Method::GET, "/_sim/stats") => {
             return response(Reply::json(200, &json!(desk.rules().stats(desk.now()))));
         }
+        (&Method::POST, "/_sim/say") => return response(say(&desk, &body)),
         (&Method::POST, "/_sim/read") => return response(read(&desk, &body)),
         (&Method::POST, "/_sim/faults") => return response(inject(&desk, &body)),
         (&Method::GET, "/_sim/faults") => {
@@ -154,7 +156,13 @@ fn messages(desk: &Desk, query: &str) -> Reply {
     let calls: Vec<&Call> = marked.into_iter().chain(rules.calls(after)).collect();
     Reply::json(
         200,
-        &json!({"epoch": desk.epoch(&rules), "marks": rules.marks(), "messages": calls}),
+        &json!({
+            "epoch": desk.epoch(&rules),
+            "marks": rules.marks(),
+            "messages": calls,
+            "listening": rules.listening(),
+            "people": rules.people(),
+        }),
     )
 }
 
@@ -174,6 +182,15 @@ fn read(desk: &Desk, body: &[u8]) -> Reply {
             Reply::json(200, &json!({"read": news}))
         }
         Err(error) => Reply::json(400, &json!({"error": format!("not who reads: {error}")})),
+    }
+}
+
+/// `POST /_sim/say`: a person writes to the bot of an app.
+fn say(desk: &Arc<Desk>, body: &[u8]) -> Reply {
+    let saying = serde_json::from_slice::<Saying>(body).map_err(|error| error.to_string());
+    match saying.and_then(|saying| desk.say(&saying)) {
+        Ok(number) => Reply::json(200, &json!({"number": number})),
+        Err(problem) => Reply::json(400, &json!({"error": problem})),
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Order of the checks: path, method, content type, token, rate, fault. A token of either generation is good for both.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use crate::alert::Now;
@@ -67,7 +65,7 @@ pub(super) fn token(apps: &mut Apps, request: &Request<'_>, now: Now) -> Answer 
     if request.method != "GET" {
         return Err(Errcode::Code(22, "Invalid method".to_owned()));
     }
-    let query = query(request);
+    let query = request.parameters();
     let member = |name: &str| {
         let text = query.get(name).filter(|text| !text.is_empty());
         text.ok_or_else(|| Errcode::missing(name))
@@ -88,17 +86,11 @@ pub(super) fn admit(apps: &Apps, request: &Request<'_>, now: Now) -> Result<Stri
     if !is_json(request) {
         return Err(Errcode::Code(43004, "无效的HTTP HEADER Content-Type".to_owned()));
     }
-    let query = query(request);
+    let query = request.parameters();
     let token = query.get("access_token").filter(|token| !token.is_empty());
     let token = token.ok_or(Errcode::Token("41001", "缺少access_token参数"))?;
     let holder = apps.holder(token, now);
     holder.ok_or(Errcode::Token("40014", "不合法的access_token"))
-}
-
-fn query(request: &Request<'_>) -> BTreeMap<String, String> {
-    form_urlencoded::parse(request.query.as_bytes())
-        .into_owned()
-        .collect()
 }
 
 /// The members of the body.

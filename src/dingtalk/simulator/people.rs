@@ -62,6 +62,18 @@ impl People {
         }
     }
 
+    /// Who has this `userId`.
+    pub(super) fn person(&self, user_id: &str) -> Option<SimulatedPerson> {
+        let anybody = || SimulatedPerson {
+            name: user_id.to_owned(),
+            user_id: user_id.to_owned(),
+            mobile: None,
+            union_id: None,
+        };
+        let known = self.known.get(user_id).cloned();
+        known.or_else(|| self.accept_any.then(anybody))
+    }
+
     /// Everybody's `userId`.
     pub(super) fn ids(&self) -> impl Iterator<Item = String> {
         self.known.keys().cloned()

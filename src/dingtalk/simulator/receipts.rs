@@ -163,9 +163,7 @@ impl Receipts {
         request: &Request<'_>,
         now: Now,
     ) -> Result<Value, Refusal> {
-        let asked: BTreeMap<_, _> = form_urlencoded::parse(request.query.as_bytes())
-            .into_owned()
-            .collect();
+        let asked = request.parameters();
         let member = |name: &str| {
             asked
                 .get(name)

@@ -100,6 +100,14 @@ impl Robots {
         })
     }
 
+    /// The groups the app's bot is in: the name and the `openConversationId` of each.
+    pub(super) fn groups_of(&self, app: &str) -> impl Iterator<Item = (&str, &str)> {
+        let is_in = move |group: &Group| group.apps.iter().any(|name| name == app);
+        (self.groups.iter())
+            .filter(move |(_, group)| is_in(group))
+            .map(|(conversation, group)| (group.name.as_str(), conversation.as_str()))
+    }
+
     /// The name of a group the app's bot is in.
     fn group(&self, app: &str, conversation: &str) -> Result<String, Refusal> {
         match self.groups.get(conversation) {

@@ -20,13 +20,16 @@ use crate::dingtalk::simulator::fault::{Fault, Faults, Injection};
 use crate::dingtalk::simulator::notices::{self, Notice, NoticeCall, Notices};
 use crate::dingtalk::simulator::oapi::{self, Errcode};
 use crate::dingtalk::simulator::people::{People, Recipient};
+use crate::dingtalk::simulator::postman::Answered;
+use crate::dingtalk::simulator::questions::{Listener, Place, Posting, Questions, Saying, Session, said};
 use crate::dingtalk::simulator::receipts::{MessageCall, Receipts, query_key};
 use crate::dingtalk::simulator::robot::{Audience, Robots};
-use crate::dingtalk::simulator::{SimulatedBot, SimulatorSettings, Wording};
+use crate::dingtalk::simulator::{SimulatedBot, SimulatedCallback, SimulatorSettings, Wording};
 use crate::dingtalk::{
     BODY_BYTES_MAX, BY_MOBILE_PATH, BY_UNION_ID_PATH, GROUP_READ_PATH, GROUP_RECALL_PATH, GROUP_SEND_PATH,
     NOTICE_OUTCOME_PATH, NOTICE_PROGRESS_PATH, NOTICE_RECALL_PATH, NOTICE_SEND_PATH, OLDER_TOKEN_PATH,
-    PEOPLE_READ_PATH, PEOPLE_RECALL_PATH, PEOPLE_SEND_PATH, SEND_PATH, TOKEN_PATH, errcode, sign,
+    PEOPLE_READ_PATH, PEOPLE_RECALL_PATH, PEOPLE_SEND_PATH, SEND_PATH, SESSION_PATH, TOKEN_PATH, errcode,
+    sign,
 };
 use crate::secret::Secret;
 
@@ -54,6 +57,27 @@ pub struct Request<'a> {
     pub token: Option<&'a str>,
     /// All of the body.
     pub body: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// A `POST` of JSON.
+    pub(super) const fn post(path: &'a str, body: &'a [u8]) -> Self {
+        Self {
+            method: "POST",
+            path,
+            query: "",
+            content_type: Some("application/json"),
+            token: None,
+            body,
+        }
+    }
+
+    /// The parameters of its query.
+    pub(super) fn parameters(&self) -> BTreeMap<String, String> {
+        form_urlencoded::parse(self.query.as_bytes())
+            .into_owned()
+            .collect()
+    }
 }
 
 /// What the caller gets to see.
@@ -104,6 +128,9 @@ pub struct Call {
     pub bot: String,
     /// The group's name; empty when the token is not known, and for people.
     pub group: String,
+    /// Who wrote it to the bot, when it is no call to the stand-in but a message that was posted to the bot's app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said_by: Option<String>,
     /// The people it is for, and what became of it for each of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub people: Vec<Recipient>,
@@ -268,6 +295,7 @@ pub struct Rules {
     robots: Robots,
     notices: Notices,
     receipts: Receipts,
+    questions: Questions,
     accept_any_token: bool,
     time_scale: u64,
     wording: Wording,
@@ -300,6 +328,7 @@ impl Rules {
             robots: Robots::new(&settings),
             notices: Notices::new(&settings),
             receipts: Receipts::new(&settings),
+            questions: Questions::new(&settings),
             bots: settings
                 .bots
                 .into_iter()
@@ -323,6 +352,7 @@ impl Rules {
             SEND_PATH => self.receive_webhook(request, now),
             TOKEN_PATH => Refusal::reply(self.apps.token(request, now)).whole(),
             OLDER_TOKEN_PATH => Errcode::reply(oapi::token(&mut self.apps, request, now)).whole(),
+            SESSION_PATH => self.receive_in_session(request, now),
             GROUP_SEND_PATH => self.receive_robot_message(request, now, Audience::Group),
             PEOPLE_SEND_PATH => self.receive_robot_message(request, now, Audience::People),
             NOTICE_SEND_PATH => self.receive_notice(request, now),
@@ -501,9 +531,7 @@ impl Rules {
     /// A call of a custom bot.
     fn receive_webhook(&mut self, request: &Request<'_>, now: Now) -> Reaction {
         let mut call = self.enter(request, now.time);
-        let query: BTreeMap<_, _> = form_urlencoded::parse(request.query.as_bytes())
-            .into_owned()
-            .collect();
+        let query = request.parameters();
         let token = match self.admit(request, &query) {
             Ok(token) => token,
             Err(refusal) => return self.close(call, code(&refusal).whole()),
@@ -542,6 +570,135 @@ impl Rules {
         self.close(call, answered(fault, code(&answer)))
     }
 
+    /// Lets what is written to the bot of an app be posted to an address.
+    pub(super) fn call_back(&mut self, callback: SimulatedCallback) {
+        self.questions.call_back(callback);
+    }
+
+    /// The apps that hear what is written to their bots, and where.
+    pub(super) fn listening(&self) -> Vec<Listener> {
+        let listening = self.questions.listening().map(|app| Listener {
+            app: app.clone(),
+            groups: (self.robots.groups_of(app))
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        });
+        listening.collect()
+    }
+
+    /// Everybody who was named, to be shown.
+    pub(super) fn people(&self) -> Vec<Recipient> {
+        let ids = self.people.ids();
+        ids.map(|id| self.people.recipient(&id)).collect()
+    }
+
+    /// Somebody writes to the bot of an app: it is shown, and to be posted. The error says what is in the way.
+    pub(super) fn say(&mut self, saying: &Saying, own_url: &str, now: Timestamp) -> Result<Posting, String> {
+        let person = self.people.person(&saying.person);
+        let person = person.ok_or_else(|| format!("`{}` is nobody's userId", saying.person))?;
+        let mut listening = self.listening().into_iter();
+        let is_meant = |listener: &Listener| {
+            let named = saying.app.as_ref().is_none_or(|app| *app == listener.app);
+            named && (saying.group.as_ref()).is_none_or(|group| listener.groups.contains(group))
+        };
+        let listener = listening.find(is_meant);
+        let app = listener.and_then(|listener| self.apps.named(&listener.app));
+        let app = app
+            .cloned()
+            .ok_or("no app that has a callback would hear it there")?;
+        let is_there = |(name, _): &(&str, &str)| saying.group.as_deref() == Some(name);
+        let group = self.robots.groups_of(&app.name).find(is_there);
+        let place = group.map_or(Place::Own, |(name, conversation)| Place::Group {
+            name: name.to_owned(),
+            conversation: conversation.to_owned(),
+        });
+        let number = self.calls_total + 1;
+        let to = (&app, &person, place);
+        let posting = self.questions.post(number, saying, to, own_url, now);
+        let posting = posting.ok_or("the app has no callback")?;
+        let mut call = self.enter(&Request::post("", posting.body.as_bytes()), now);
+        if let Some(session) = self.questions.session(&posting.session, now) {
+            self.place(&mut call, &session.clone());
+        }
+        call.said_by = Some(person.name);
+        "text".clone_into(&mut call.content.msgtype);
+        call.content.text.clone_from(&saying.text);
+        call.shown = true;
+        self.keep(call);
+        Ok(posting)
+    }
+
+    /// Puts an entry of the ledger into the chat of a session.
+    fn place(&self, call: &mut Call, session: &Session) {
+        call.bot.clone_from(&session.app);
+        match &session.place {
+            Place::Group { name, .. } => call.group.clone_from(name),
+            Place::Own => {
+                call.people = vec![self.people.recipient(&session.person)];
+                self.people.tell(&mut call.people, None);
+            }
+        }
+    }
+
+    /// The moment for which the head of a request is signed.
+    pub(super) fn sign_at(&mut self, now: Timestamp) -> Timestamp {
+        self.questions.sign_at(now)
+    }
+
+    /// A message was posted; says whether it was answered as it should be. A message in the answer is shown.
+    pub(super) fn called_back(&mut self, posting: &Posting, answered: &Answered, now: Now) -> bool {
+        let heard = match answered {
+            Ok((200, body)) => said(body).map_err(str::to_owned),
+            Ok((_, body)) => Err(String::from_utf8_lossy(body).into_owned()),
+            Err(problem) => Err(problem.clone()),
+        };
+        self.mark(&[posting.number], |call| {
+            call.http_status = answered.as_ref().map_or(0, |(http_status, _)| *http_status);
+            call.errmsg = heard.as_ref().err().cloned().unwrap_or_default();
+        });
+        if let Ok(Some(reply)) = &heard {
+            let reply = reply.to_string();
+            let request = Request {
+                query: &format!("session={}", posting.session),
+                ..Request::post(SESSION_PATH, reply.as_bytes())
+            };
+            self.receive(&request, now);
+        }
+        heard.is_ok()
+    }
+
+    /// An answer to somebody who wrote. What such calls cost is not known, so nothing is counted.
+    fn receive_in_session(&mut self, request: &Request<'_>, now: Now) -> Reaction {
+        let mut call = self.enter(request, now.time);
+        let query = request.parameters();
+        let session = query.get("session");
+        let session = session.and_then(|key| self.questions.session(key, now.time).cloned());
+        let Some(session) = session.filter(|_| request.method == "POST") else {
+            let ended = Code(300_001, "session 不存在".to_owned());
+            return self.close(call, code(&ended).whole());
+        };
+        self.place(&mut call, &session);
+        let fault = self.faults.take(&call.bot, request.path);
+        call.fault = fault.as_ref().map(Fault::as_str);
+        let message = check_envelope(request).and_then(|()| {
+            let message = serde_json::from_slice::<Map<String, Value>>(request.body);
+            let message = message.map_err(|_| Malformed::NotJson);
+            message
+                .and_then(|message| Content::read(&message))
+                .map_err(malformed)
+        });
+        let follows_rules = fault.as_ref().is_none_or(Fault::follows_rules);
+        call.shown = message.is_ok() && follows_rules;
+        let answer = match message {
+            Ok(content) => {
+                call.content = content;
+                Code(0, "ok".to_owned())
+            }
+            Err(refusal) => refusal,
+        };
+        self.close(call, answered(fault, code(&answer)))
+    }
+
     /// Begins an entry of the ledger.
     fn enter(&mut self, request: &Request<'_>, time: Timestamp) -> Call {
         self.calls_total += 1;
@@ -550,6 +707,7 @@ impl Rules {
             at: time.0,
             bot: String::new(),
             group: String::new(),
+            said_by: None,
             people: Vec::new(),
             content: Content::default(),
             msg_uuid: None,
@@ -580,12 +738,16 @@ impl Rules {
         call.code = body["code"].as_str().map(str::to_owned);
         let text = body["errmsg"].as_str().or_else(|| body["message"].as_str());
         text.unwrap_or_default().clone_into(&mut call.errmsg);
+        self.keep(call);
+        reaction
+    }
+
+    fn keep(&mut self, call: Call) {
         if self.calls.len() >= LEDGER_CALLS_MAX {
             self.calls.pop_front();
             self.calls_forgotten += 1;
         }
         self.calls.push_back(call);
-        reaction
     }
 
     /// The token of a bot that is known, or becomes so.
