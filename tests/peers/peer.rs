@@ -234,11 +234,9 @@ scrape_configs:
     /// The series a query finds.
     pub(crate) async fn series(&self, world: &World, query: &str) -> Vec<Value> {
         let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
-        let mut answer = self.ask(world, &format!("/api/v1/query?query={encoded}")).await;
-        match answer["data"]["result"].take() {
-            Value::Array(series) => series,
-            other => panic!("`{query}` is answered {other}"),
-        }
+        let answer = self.ask(world, &format!("/api/v1/query?query={encoded}")).await;
+        let series = answer["data"]["result"].as_array();
+        series.unwrap_or_else(|| panic!("{answer}")).clone()
     }
 
     /// What it answers under a path of its API.
