@@ -142,10 +142,10 @@ names! {
     /// The name of a configured way in.
     SourceName
     /// The name of a receiver: the configured one, followed by how it is told unless that is through bots or on the
-    /// console, and by whom: `ops`, `ops/group`, `ops/direct/PERSON`.
+    /// console, and by whom: `ops`, `ops/group`, `ops/direct/PERSON`, `ops/work_notice`, `ops/work_notice/PERSON`.
     ReceiverName
-    /// The name of what messages are sent through: that of a custom bot, `group/RECEIVER` or
-    /// `direct/RECEIVER/PERSON`.
+    /// The name of what messages are sent through: that of a custom bot, `group/RECEIVER`, `direct/RECEIVER/PERSON`,
+    /// `work_notice/RECEIVER` or `work_notice/RECEIVER/PERSON`.
     EndpointName
     /// The name of an app.
     AppName
@@ -539,6 +539,8 @@ mod tests {
             ("ops", "ops", "ops"),
             ("ops/group", "ops", "ops/group"),
             ("ops/direct/zhang", "ops", "ops/direct"),
+            ("ops/work_notice", "ops", "ops/work_notice"),
+            ("ops/work_notice/zhang", "ops", "ops/work_notice"),
         ] {
             let name = name(text);
             assert_eq!(

@@ -202,7 +202,9 @@ impl Answerer {
         };
         let (body, _) = match &way {
             Way::Group(group) => message::group(&content(text), &app.robot_code, &group.conversation),
-            Way::Direct(_) | Way::Bot(_) => message::direct(&content(text), &app.robot_code),
+            Way::Direct(_) | Way::Bot(_) | Way::WorkNotice(_) => {
+                message::direct(&content(text), &app.robot_code)
+            }
         };
         let endpoint = Endpoint {
             name: "ask".into(),

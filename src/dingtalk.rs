@@ -12,6 +12,8 @@ pub mod client;
 mod directory;
 pub mod errcode;
 pub mod message;
+pub mod notice;
+pub mod oapicode;
 pub mod sign;
 pub mod simulator;
 mod token;

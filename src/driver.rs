@@ -25,14 +25,14 @@ use tokio_util::sync::CancellationToken;
 use crate::alert::{Alert, DigestId, ReceiverName, RequestId, SourceName, Timestamp};
 use crate::clock::Clock;
 use crate::digest::Rendered;
-use crate::dingtalk::client::Client;
+use crate::dingtalk::client::{Client, NOTICE_TIMEOUT, TOTAL_TIMEOUT};
 use crate::driver::drafts::Drafts;
 use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
 use crate::engine::{Answer, Event, Outcome, Send, Verdict};
-use crate::plan::{Endpoint, Person, Plan};
+use crate::plan::{Endpoint, Plan};
 use crate::render::Prepared;
 use crate::shares::Shares;
 use crate::store::{RefusedBody, Store, StoreError, Told};
@@ -307,6 +307,11 @@ const PIECE_ALERTS_MAX: usize = 5_000;
 /// many alerts as a piece.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
 const _: () = assert!(PIECE_ALERTS_MAX < steering::ROWS_WAITING_MAX);
+const _: () = assert!(
+    NOTICE_TIMEOUT.as_millis() < steering::DRAIN_MAX.0 as u128
+        && TOTAL_TIMEOUT.as_millis() < steering::DRAIN_MAX.0 as u128,
+    "whatever is on its way has time to end"
+);
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
@@ -619,9 +624,9 @@ async fn sleep_until(at: Option<Instant>) {
 /// Sends one message, or several equal ones to people by one call, and says what came of each.
 async fn attempt(client: &Client, plan: &Plan, sends: &[Send], now: Timestamp) -> Vec<Answer> {
     let endpoint = |send: &Send| plan.endpoints.get(send.endpoint.as_ref()?);
-    let people: Vec<&Person> = (sends.iter().filter_map(endpoint).filter_map(Endpoint::person)).collect();
-    if let ([first, ..], true) = (sends, people.len() == sends.len()) {
-        return client.send_to_people(&people, &first.body, now).await;
+    let together: Vec<&Endpoint> = sends.iter().filter_map(endpoint).collect();
+    if let ([first, _, ..], true) = (sends, together.len() == sends.len()) {
+        return client.send_together(&together, &first.body, now).await;
     }
     let mut answers = Vec::new();
     for send in sends {
@@ -704,8 +709,10 @@ fn tell_event(metrics: &Metrics, event: Event) {
             let (digest, part) = (message.digest, message.part);
             let endpoint = endpoint.as_ref().map_or("console", |endpoint| endpoint.as_str());
             let (outcome, detail) = (answer.outcome.as_str(), answer.detail);
-            if answer.outcome == Outcome::Delivered {
+            if answer.outcome == Outcome::Delivered && matches!(detail.as_str(), "" | "ok") {
                 tracing::info!(%digest, part, %receiver, endpoint, "message delivered");
+            } else if answer.outcome == Outcome::Delivered {
+                tracing::warn!(%digest, part, %receiver, endpoint, detail, "message delivered, but not to all");
             } else {
                 let errcode = answer.errcode;
                 tracing::warn!(%digest, part, %receiver, endpoint, outcome, errcode, detail, "message not delivered");

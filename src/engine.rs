@@ -25,14 +25,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::alert::{
-    Alert, AlertNo, AppName, DigestId, EndpointName, Labels, MessageId, Now, ReceiverName, RequestId,
-    Severity, SourceName, Span, Tick, Timestamp,
+    Alert, AlertNo, DigestId, EndpointName, Labels, MessageId, Now, ReceiverName, RequestId, Severity,
+    SourceName, Span, Tick, Timestamp,
 };
 use crate::digest::{Change, Detail, Draft, Rendered};
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Concerns, Heard, Record, Truth};
-use crate::plan::{Plan, Quota, RouteId, Source, SourceKind};
+use crate::plan::{Plan, Quota, RouteId, SharedRate, Source, SourceKind};
 use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, ToldRow};
 
 pub use outcome::{Answer, Outcome};
@@ -233,8 +233,8 @@ pub struct Engine {
     /// Whom each digest under way is for.
     under_way: BTreeMap<DigestId, ReceiverName>,
     budgets: BTreeMap<EndpointName, Budget>,
-    /// The endpoints of each app, which have one rate between them.
-    of_apps: BTreeMap<AppName, Vec<EndpointName>>,
+    /// The endpoints that have one rate between them.
+    sharing: BTreeMap<SharedRate, Vec<EndpointName>>,
     /// When alerts are to be looked at because of their age.
     ageing: BTreeMap<Tick, Vec<AlertNo>>,
     /// When told alerts are to be looked at for a reminder.
@@ -316,7 +316,7 @@ impl Engine {
             desks: BTreeMap::new(),
             under_way: BTreeMap::new(),
             budgets: BTreeMap::new(),
-            of_apps: BTreeMap::new(),
+            sharing: BTreeMap::new(),
             ageing: BTreeMap::new(),
             reminders: BTreeMap::new(),
             agenda: Agenda::default(),
@@ -818,11 +818,11 @@ impl Engine {
         for receiver in plan.receivers.keys() {
             self.desk(receiver);
         }
-        self.of_apps.clear();
+        self.sharing.clear();
         for (name, endpoint) in &plan.endpoints {
             self.budgets.entry(name.clone()).or_default();
-            if let Some(app) = endpoint.app() {
-                self.of_apps.entry(app.clone()).or_default().push(name.clone());
+            if let Some(rate) = endpoint.shared_rate() {
+                self.sharing.entry(rate).or_default().push(name.clone());
             }
         }
     }

@@ -177,7 +177,8 @@ pub struct DingTalk {
 /// follows from its way.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Its name: that of the bot, `group/RECEIVER`, or `direct/RECEIVER/PERSON`.
+    /// Its name: that of the bot, `group/RECEIVER`, `direct/RECEIVER/PERSON`, `work_notice/RECEIVER/PERSON`, or
+    /// `work_notice/RECEIVER` for departments or everybody.
     pub name: EndpointName,
     /// How it sends.
     pub way: Way,
@@ -192,6 +193,8 @@ pub enum Way {
     Group(Group),
     /// Through an app's bot, to one person.
     Direct(Person),
+    /// As a work notice of an app.
+    WorkNotice(WorkNotice),
 }
 
 impl Way {
@@ -201,6 +204,7 @@ impl Way {
             Self::Bot(_) => "bot",
             Self::Group(_) => "group",
             Self::Direct(_) => "direct",
+            Self::WorkNotice(_) => "work_notice",
         }
     }
 
@@ -209,6 +213,7 @@ impl Way {
         match self {
             Self::Bot(_) => None,
             Self::Group(Group { app, .. }) | Self::Direct(Person { app, .. }) => Some(app),
+            Self::WorkNotice(notice) => Some(notice.app()),
         }
     }
 }
@@ -221,6 +226,20 @@ pub struct Rate {
     /// In a stretch as long as this.
     pub window: Span,
 }
+
+/// What an app may do only so often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Api {
+    /// Messages of its bot.
+    Robot,
+    /// Work notices, whose calls take seconds to be answered: nobody else is to wait for them.
+    WorkNotice,
+    /// Work notices to everybody.
+    ToEverybody,
+}
+
+/// An app, and what it may do only so often: its endpoints for that have one [`Rate`] between them.
+pub type SharedRate = (AppName, Api);
 
 /// What a message counts against in its calendar month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -237,7 +256,7 @@ impl Quota {
 
     /// What the messages of an endpoint of this name count against, configured or not.
     pub fn of(endpoint: &EndpointName) -> Self {
-        if [Group::PREFIX, Person::PREFIX]
+        if [Group::PREFIX, Person::PREFIX, WorkNotice::PREFIX]
             .iter()
             .any(|prefix| endpoint.as_str().starts_with(prefix))
         {
@@ -274,32 +293,91 @@ impl Endpoint {
                 messages: bot.per_minute,
                 window: Span::minutes(1),
             },
-            Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => Rate {
-                messages: app.per_second,
-                window: Span::seconds(1),
+            Way::WorkNotice(WorkNotice {
+                to: Audience::Everybody(_),
+                ..
+            }) => Rate {
+                messages: WorkNotice::TO_EVERYBODY_MAX,
+                window: Span::days(1),
             },
+            Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => app.rate(),
+            Way::WorkNotice(notice) => notice.app().rate(),
         }
     }
 
-    /// The app that sends. Its endpoints have one [`Rate`] between them, and are refused together when it is the
-    /// app that is refused.
+    /// Whose [`Rate`] it sends at, when it is not its own.
+    pub fn shared_rate(&self) -> Option<SharedRate> {
+        let api = match &self.way {
+            Way::Bot(_) => return None,
+            Way::Group(_) | Way::Direct(_) => Api::Robot,
+            Way::WorkNotice(WorkNotice {
+                to: Audience::Everybody(_),
+                ..
+            }) => Api::ToEverybody,
+            Way::WorkNotice(_) => Api::WorkNotice,
+        };
+        Some((self.app()?.clone(), api))
+    }
+
+    /// The app that sends. Its endpoints are refused together when it is the app that is refused.
     pub fn app(&self) -> Option<&AppName> {
         self.way.app().map(|app| &app.name)
     }
 
-    /// The person it reaches, when it is one.
+    /// The person it reaches, when it is one: equal messages to several may go by one call.
     pub const fn person(&self) -> Option<&Person> {
         match &self.way {
-            Way::Bot(_) | Way::Group(_) => None,
-            Way::Direct(person) => Some(person),
+            Way::Direct(person)
+            | Way::WorkNotice(WorkNotice {
+                to: Audience::Person(person),
+                ..
+            }) => Some(person),
+            Way::Bot(_) | Way::Group(_) | Way::WorkNotice(_) => None,
         }
     }
 
-    /// Whether DingTalk shows a message once that is sent twice with the same bytes.
+    /// Whether equal messages through both can go by one call.
+    pub fn shares_calls_with(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.way) == std::mem::discriminant(&other.way)
+            && self.person().is_some()
+            && other.person().is_some()
+            && self.app() == other.app()
+    }
+
+    /// Most endpoints whose equal messages can go by one call.
+    pub const fn per_call_max(&self) -> usize {
+        match &self.way {
+            Way::Direct(_) => Person::PER_CALL_MAX,
+            Way::WorkNotice(WorkNotice {
+                to: Audience::Person(_),
+                ..
+            }) => WorkNotice::PER_CALL_MAX,
+            Way::Bot(_) | Way::Group(_) | Way::WorkNotice(_) => 1,
+        }
+    }
+
+    /// Whether a message that is sent twice with the same bytes is shown once: DingTalk knows it by its `msgUuid`, or
+    /// drops a notice that says what another of the same day has said.
     pub const fn folds_repeats(&self) -> bool {
         match self.way {
-            Way::Bot(_) => true,
+            Way::Bot(_) | Way::WorkNotice(_) => true,
             Way::Group(_) | Way::Direct(_) => false,
+        }
+    }
+
+    /// Whether DingTalk drops a message that says what another has said, so that each must say something of its own.
+    pub const fn drops_equals(&self) -> bool {
+        match self.way {
+            Way::WorkNotice(_) => true,
+            Way::Bot(_) | Way::Group(_) | Way::Direct(_) => false,
+        }
+    }
+
+    /// Calls against the month that a message takes.
+    pub const fn calls_per_message(&self) -> u64 {
+        match self.way {
+            Way::WorkNotice(_) => WorkNotice::CALLS,
+            Way::Bot(_) | Way::Group(_) | Way::Direct(_) => 1,
         }
     }
 
@@ -309,6 +387,7 @@ impl Endpoint {
             Way::Bot(_) => 18_000,
             // For people there is no figure; the bot is the same.
             Way::Group(_) | Way::Direct(_) => 13_500,
+            Way::WorkNotice(_) => 1_850,
         }
     }
 
@@ -316,7 +395,7 @@ impl Endpoint {
     pub const fn mentions(&self) -> bool {
         match self.way {
             Way::Bot(_) => true,
-            Way::Group(_) | Way::Direct(_) => false,
+            Way::Group(_) | Way::Direct(_) | Way::WorkNotice(_) => false,
         }
     }
 
@@ -324,7 +403,7 @@ impl Endpoint {
     pub fn keyword(&self) -> Option<&str> {
         match &self.way {
             Way::Bot(bot) => bot.keyword.as_deref().filter(|keyword| !keyword.is_empty()),
-            Way::Group(_) | Way::Direct(_) => None,
+            Way::Group(_) | Way::Direct(_) | Way::WorkNotice(_) => None,
         }
     }
 
@@ -333,6 +412,7 @@ impl Endpoint {
         match &self.way {
             Way::Bot(bot) => bot.base_url.as_deref().unwrap_or(&dingtalk.base_url),
             Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => &app.base_url,
+            Way::WorkNotice(notice) => notice.app().older_base_url(),
         }
     }
 
@@ -341,6 +421,7 @@ impl Endpoint {
         let (first, second) = match &self.way {
             Way::Bot(bot) => (&bot.access_token, bot.secret.as_ref()),
             Way::Group(Group { app, .. }) | Way::Direct(Person { app, .. }) => (&app.secret, None),
+            Way::WorkNotice(notice) => (&notice.app().secret, None),
         };
         std::iter::once(first).chain(second)
     }
@@ -370,6 +451,8 @@ pub struct App {
     pub base_url: String,
     /// Most calls of one API in any second.
     pub per_second: u32,
+    /// Its number in the organisation, without which it sends no work notices.
+    pub agent_id: Option<u64>,
     /// Who may ask its bot; `None` is nobody, and it is not listened to.
     pub ask: Option<Askers>,
 }
@@ -394,7 +477,16 @@ impl App {
             robot_code: key.to_owned(),
             base_url: base_url.to_owned(),
             per_second: 18,
+            agent_id: Some(7),
             ask: None,
+        }
+    }
+
+    /// How fast it may call one API.
+    const fn rate(&self) -> Rate {
+        Rate {
+            messages: self.per_second,
+            window: Span::seconds(1),
         }
     }
 
@@ -481,6 +573,65 @@ impl Person {
     }
 }
 
+/// One of those whom `work_notice:` of a receiver names: an app tells them in its own name, in the chat where all the
+/// organisation's notices are.
+#[derive(Clone, Debug)]
+pub struct WorkNotice {
+    /// The app's number in the organisation.
+    pub agent_id: u64,
+    /// Whom it tells.
+    pub to: Audience,
+}
+
+/// Whom a work notice is for.
+#[derive(Clone, Debug)]
+pub enum Audience {
+    /// A person.
+    Person(Person),
+    /// Everybody in these departments, and in those below them, as far as the app is visible to them.
+    Departments(Arc<App>, BTreeSet<u64>),
+    /// Everybody whom the app is visible to.
+    Everybody(Arc<App>),
+}
+
+impl WorkNotice {
+    /// How the names of these endpoints begin, and those of no bot.
+    pub const PREFIX: &'static str = "work_notice/";
+
+    /// Most people who can be told the same by one call.
+    pub const PER_CALL_MAX: usize = 100;
+
+    /// Most departments that can be told by one call.
+    pub const DEPARTMENTS_MAX: usize = 20;
+
+    /// Most notices of an app to everybody in any 24 hours.
+    pub const TO_EVERYBODY_MAX: u32 = 3;
+
+    /// Calls it takes: one that sends, one that asks how far that is, and one what came of it.
+    pub const CALLS: u64 = 3;
+
+    /// The app that tells.
+    pub const fn app(&self) -> &Arc<App> {
+        match &self.to {
+            Audience::Person(Person { app, .. })
+            | Audience::Departments(app, _)
+            | Audience::Everybody(app) => app,
+        }
+    }
+
+    /// The name of the endpoint for a person of a configured receiver, or else for its departments or everybody.
+    pub fn endpoint_name(configured: &str, user: Option<&str>) -> EndpointName {
+        let person = user.map_or(String::new(), |user| format!("/{user}"));
+        EndpointName::from(format!("{}{configured}{person}", Self::PREFIX))
+    }
+
+    /// The name of the receiver that is this person, or else its departments or everybody.
+    pub fn receiver_name(configured: &str, user: Option<&str>) -> ReceiverName {
+        let person = user.map_or(String::new(), |user| format!("/{user}"));
+        ReceiverName::from(format!("{configured}/work_notice{person}"))
+    }
+}
+
 impl Receiver {
     /// The endpoints its own digests go through; none for the console.
     pub fn endpoints(&self) -> &[EndpointName] {
@@ -557,6 +708,8 @@ pub enum MessageKind {
     ActionCard,
     /// `feed_card`: an entry for each section; needs `external_url` and a picture.
     FeedCard,
+    /// `oa`: a form with a line for each section, that opens one address; for work notices, and needs `external_url`.
+    Oa,
 }
 
 impl MessageKind {
@@ -568,13 +721,14 @@ impl MessageKind {
             Self::Link => "link",
             Self::ActionCard => "action_card",
             Self::FeedCard => "feed_card",
+            Self::Oa => "oa",
         }
     }
 
     /// Whether it opens an address: there must be one for every digest.
     pub const fn opens_an_address(self) -> bool {
         match self {
-            Self::Link | Self::ActionCard | Self::FeedCard => true,
+            Self::Link | Self::ActionCard | Self::FeedCard | Self::Oa => true,
             Self::Markdown | Self::Text => false,
         }
     }
@@ -583,7 +737,7 @@ impl MessageKind {
     pub const fn shows_a_picture(self) -> bool {
         match self {
             Self::Link | Self::FeedCard => true,
-            Self::Markdown | Self::Text | Self::ActionCard => false,
+            Self::Markdown | Self::Text | Self::ActionCard | Self::Oa => false,
         }
     }
 
@@ -591,7 +745,7 @@ impl MessageKind {
     pub const fn mentions(self) -> bool {
         match self {
             Self::Markdown | Self::Text | Self::ActionCard => true,
-            Self::Link | Self::FeedCard => false,
+            Self::Link | Self::FeedCard | Self::Oa => false,
         }
     }
 }

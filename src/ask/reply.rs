@@ -262,7 +262,7 @@ impl Facts<'_> {
             (Way::Direct(person), Some(user)) if !asked.in_group && person.app.name == app.name => {
                 self.client.is_user(person, user, now()).await
             }
-            (Way::Direct(_) | Way::Bot(_), _) => false,
+            (Way::Direct(_) | Way::Bot(_) | Way::WorkNotice(_), _) => false,
         }
     }
 }

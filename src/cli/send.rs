@@ -7,8 +7,9 @@ use clap::Args;
 use super::{ConfigArgs, Exit, Failure, say};
 use crate::alert::ReceiverName;
 use crate::clock::now;
+use crate::digest::compose::time_of_day;
 use crate::dingtalk::Client;
-use crate::dingtalk::message::{self, At};
+use crate::dingtalk::message::{self, At, work_notice};
 use crate::engine::Outcome;
 use crate::plan::{Channel, Endpoint, Plan, Receiver, Way};
 use crate::render::form::{Form, Line};
@@ -51,16 +52,19 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
 async fn send(client: &Client, plan: &Plan, receiver: &Receiver, endpoint: &Endpoint, text: &str) -> bool {
     let keyword = endpoint.keyword().unwrap_or_default();
     let title = format!("dingest {keyword}");
-    let text = if text.contains(keyword) {
-        text.to_owned()
-    } else {
-        format!("{text}\n\n{keyword}")
-    };
+    let mut text = text.to_owned();
+    if !text.contains(keyword) {
+        text = format!("{text}\n\n{keyword}");
+    }
+    if endpoint.drops_equals() {
+        text = format!("{text}\n\n{}", time_of_day(now(), &plan.timezone));
+    }
     let line = Line {
         text: text.clone(),
         section: None,
     };
-    let content = Form::of(plan, receiver).content(title.trim_end(), &text, &[], &[line]);
+    let form = Form::of(plan, receiver, Some(endpoint));
+    let content = form.content(title.trim_end(), &text, &[], &[line]);
     let body = match &endpoint.way {
         Way::Bot(_) => {
             let uuid = format!("dingest-test-{:x}", now().0);
@@ -68,6 +72,7 @@ async fn send(client: &Client, plan: &Plan, receiver: &Receiver, endpoint: &Endp
         }
         Way::Group(group) => message::group(&content, &group.app.robot_code, &group.conversation).0,
         Way::Direct(person) => message::direct(&content, &person.app.robot_code).0,
+        Way::WorkNotice(notice) => work_notice::body(&content, notice).0,
     };
     let answer = client.send(&plan.dingtalk, endpoint, body.into(), now()).await;
     let delivered = answer.outcome == Outcome::Delivered;

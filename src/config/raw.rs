@@ -40,6 +40,7 @@ choice! {
         "link" => Link,
         "action_card" => ActionCard,
         "feed_card" => FeedCard,
+        "oa" => Oa,
     }
     /// Answers when we cannot take responsibility.
     BusyStatus {
@@ -233,6 +234,8 @@ mapping! {
         [optional] base_url: String,
         /// Most calls of one API in any second. Default: 18.
         [optional] per_second: Number<1, 60>,
+        /// Its AgentId. Needed for work notices.
+        [optional] agent_id: Number<1, 9_007_199_254_740_991>,
         /// Who may ask its bot. Default: nobody.
         [optional] ask: Askers,
     }
@@ -261,8 +264,20 @@ mapping! {
         [required] users: Vec<At<Word>>,
     }
 
-    /// Somebody who is told: through bots, in a group of an app, one by one, each of which may be listed; or on the
-    /// console.
+    /// Whom an app tells by work notices: any of users, departments and everybody.
+    "`work_notice`" WorkNotice {
+        /// The app; it needs an agent_id.
+        [required] app: String,
+        /// User ids of people in the organisation, or mobile:NUMBER or unionid:ID.
+        [optional] users: Vec<At<Word>>,
+        /// Numbers of departments, whose people and those of the departments below are told; 20 at most.
+        [optional] departments: Vec<At<Number<1, 9_007_199_254_740_991>>>,
+        /// Everybody; three notices a day. Default: false.
+        [optional] everybody: bool,
+    }
+
+    /// Somebody who is told: through bots, in a group of an app, one by one, by work notices, each of which may be
+    /// listed; or on the console.
     "a receiver" Receiver {
         /// Its name, without a slash.
         [required] name: String,
@@ -272,14 +287,17 @@ mapping! {
         [optional] group: Group,
         /// People whom the bot of an app writes to.
         [optional] direct: Direct,
+        /// People, departments or everybody, whom an app tells by work notices.
+        [optional] work_notice: WorkNotice,
         /// Print digests instead: {}.
         [optional] console: Console,
         /// Name of its template. Default: digest.
         [optional] template: String,
-        /// Type of its messages. link, action_card and feed_card need server.external_url; link and feed_card cannot
-        /// mention; an app has no feed_card. Default: markdown.
+        /// Type of its messages. link, action_card, feed_card and oa need server.external_url; link, feed_card and oa
+        /// cannot mention; an app has no feed_card; only work notices have oa. Default: markdown.
         [optional] message: MessageType,
-        /// Web address, or media id, of the picture in a link or feed_card. feed_card needs one.
+        /// Web address, or media id, of the picture in a link or feed_card. A feed_card needs one, and so does the link
+        /// of a work notice.
         [optional] picture: String,
         /// Whose phones ring. Needs bots: an app cannot mention.
         [optional] mention: Mention,

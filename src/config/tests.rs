@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use insta::{assert_snapshot, glob};
 
 use super::*;
-use crate::plan::{App, Auth, Bot, Channel, GroupBy, Listen, Route, RouteId, Source, SourceKind, Way};
+use crate::plan::{
+    App, Audience, Auth, Bot, Channel, GroupBy, Listen, Route, RouteId, Source, SourceKind, Way,
+};
 
 /// Everything in `secrets/` and in the files holds this; it must never come out.
 const MARK: &str = "hunter2";
@@ -406,6 +408,9 @@ fn outline_app(app: &App, text: &mut String) {
         app.per_second
     )
     .unwrap();
+    if let Some(agent_id) = app.agent_id {
+        writeln!(text, "  agent {agent_id}").unwrap();
+    }
     if let Some(ask) = &app.ask {
         writeln!(text, "  asked by {:?}, in {:?}", ask.people, ask.groups).unwrap();
     }
@@ -436,6 +441,20 @@ fn outline_endpoints(plan: &Plan, text: &mut String) {
             }
             Way::Direct(person) => {
                 writeln!(text, "{name} app={} user={}", person.app.name, person.user).unwrap();
+            }
+            Way::WorkNotice(notice) => {
+                let to = match &notice.to {
+                    Audience::Person(person) => format!("user={}", person.user),
+                    Audience::Departments(_, departments) => format!("departments={departments:?}"),
+                    Audience::Everybody(_) => "everybody".to_owned(),
+                };
+                writeln!(
+                    text,
+                    "{name} app={} agent={} {to}",
+                    notice.app().name,
+                    notice.agent_id
+                )
+                .unwrap();
             }
         }
     }

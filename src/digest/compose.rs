@@ -1045,10 +1045,16 @@ pub(crate) fn alerts_url(base: &str, receiver: &str) -> String {
 
 /// A time in a zone, to the second.
 pub(crate) fn rfc3339(time: Timestamp, timezone: &TimeZone) -> String {
-    let Ok(time) = jiff::Timestamp::from_millisecond(time.0) else {
-        return String::new();
-    };
-    time.to_zoned(timezone.clone())
-        .strftime("%Y-%m-%dT%H:%M:%S%:z")
-        .to_string()
+    formatted(time, timezone, "%Y-%m-%dT%H:%M:%S%:z")
+}
+
+/// The time of day in a zone, to the second.
+pub(crate) fn time_of_day(time: Timestamp, timezone: &TimeZone) -> String {
+    formatted(time, timezone, "%H:%M:%S")
+}
+
+fn formatted(time: Timestamp, timezone: &TimeZone, format: &str) -> String {
+    let time = jiff::Timestamp::from_millisecond(time.0);
+    let zoned = time.map(|time| time.to_zoned(timezone.clone()));
+    zoned.map_or(String::new(), |time| time.strftime(format).to_string())
 }

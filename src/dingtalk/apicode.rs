@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::errcode::{
     CHECK_BASE_URL, CONTENT, EDIT_TEXT, ELSEWHERE, Evidence, GATEWAY_PAUSE, MALFORMED, PENALTY, QPS_PAUSE,
-    REPORT_BUG, SIZE, SMALLER, Shape, TOKEN, advised, answer, by_status, is_punishment, one_line, punished,
-    quoted,
+    REPORT_BUG, SIZE, SMALLER, Shape, TOKEN, advised, answer, by_class, by_status, is_punishment, one_line,
+    punished, quoted,
 };
 use crate::alert::Span;
 use crate::engine::outcome::Refused;
@@ -53,21 +53,22 @@ impl Reading {
     }
 }
 
-const PERMISSION: Outcome = Outcome::Refused(Refused::Permission);
-const TARGET: Outcome = Outcome::Refused(Refused::Target);
-const PERSON: Outcome = Outcome::Refused(Refused::Person);
-const ADDRESS: Outcome = Outcome::Refused(Refused::Address);
+pub(super) const PERMISSION: Outcome = Outcome::Refused(Refused::Permission);
+pub(super) const TARGET: Outcome = Outcome::Refused(Refused::Target);
+pub(super) const PERSON: Outcome = Outcome::Refused(Refused::Person);
+pub(super) const ADDRESS: Outcome = Outcome::Refused(Refused::Address);
 
 pub(super) const CHECK_APP: &str = "compare `app_key` and `app_secret` with the app's page";
 const CHECK_ROBOT: &str = "compare `robot_code` with the page of the app's bot, and publish the app";
 const CHECK_GROUP: &str =
     "compare `conversation` with the group's `openConversationId`, and add the app's bot to the group";
-const CHECK_PERSON: &str = "compare it with the organisation's address book";
+pub(super) const CHECK_PERSON: &str = "compare it with the organisation's address book";
 const CHECK_BOT: &str = "look at the app's bot in the developer console";
 const CHECK_SECURITY: &str = "compare the bot's security settings with the configuration";
 const GRANT: &str = "grant the app `qyapi_robot_sendmsg` in the developer console";
-const SLOWER: &str = "another program may be using the same app; otherwise lower `per_second`";
-const MORE_QUOTA: &str = "raise the organisation's allowance of API calls, or wait for the next month";
+pub(super) const SLOWER: &str = "another program may be using the same app; otherwise lower `per_second`";
+pub(super) const MORE_QUOTA: &str =
+    "raise the organisation's allowance of API calls, or wait for the next month";
 
 const fn code(
     code: &'static str,
@@ -199,7 +200,7 @@ const TOKEN_CODES: [&str; 3] = [
 const PERSON_CODES: [&str; 3] = ["staffId.notExisted", "robot.oto.notExist", "illegal.receivers"];
 
 /// How long a person is left alone whom DingTalk says it would not pass so much on to.
-const THROTTLE_PAUSE: Span = GATEWAY_PAUSE;
+pub(super) const THROTTLE_PAUSE: Span = GATEWAY_PAUSE;
 
 /// What is known of a code, by itself or by its family.
 pub fn lookup(code: &str) -> Option<&'static ApiCode> {
@@ -260,9 +261,7 @@ pub fn for_each(answer: &Answer, body: &[u8], users: &[&str]) -> Vec<Answer> {
             return answer.clone();
         }
         let (outcome, detail) = if named("invalidStaffIdList", user) {
-            let detail =
-                format!("DingTalk knows no person `{user}` in the app's organisation; {CHECK_PERSON}");
-            (PERSON, detail)
+            return no_such_person(user);
         } else if named("flowControlledStaffIdList", user) {
             let detail = format!("DingTalk passes no more on to `{user}` for the moment");
             (Outcome::Throttled(THROTTLE_PAUSE), detail)
@@ -274,6 +273,12 @@ pub fn for_each(answer: &Answer, body: &[u8], users: &[&str]) -> Vec<Answer> {
     users.iter().map(of).collect()
 }
 
+/// What comes of a message to somebody whom DingTalk says it does not know.
+pub(super) fn no_such_person(user: &str) -> Answer {
+    let detail = format!("DingTalk knows no person `{user}` in the app's organisation; {CHECK_PERSON}");
+    answer(PERSON, None, detail)
+}
+
 fn by_code(http_status: u16, object: &Map<String, Value>, code: &str) -> Reading {
     let row = lookup(code);
     let token_refused = http_status == 401 || TOKEN_CODES.contains(&code);
@@ -281,12 +286,7 @@ fn by_code(http_status: u16, object: &Map<String, Value>, code: &str) -> Reading
         // An internal error may have come after the delivery.
         Some(Outcome::Retry) | None if http_status >= 500 => Outcome::Unknown,
         Some(outcome) => outcome,
-        None => match http_status {
-            401 => TOKEN,
-            403 => PERMISSION,
-            429 => Outcome::Limited(GATEWAY_PAUSE),
-            _ => Outcome::Retry,
-        },
+        None => by_class(http_status, GATEWAY_PAUSE),
     };
     let meaning = row.map_or("a code that is not known to us", |row| row.meaning);
     let quoted = quoted(&one_line(text(object, "message").unwrap_or_default()));
@@ -333,20 +333,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn shown(outcome: Outcome) -> String {
-        match outcome {
-            Outcome::Limited(span) | Outcome::Throttled(span) | Outcome::Blocked(span) => {
-                format!("{} for {} s", outcome.as_str(), span.0 / 1000)
-            }
-            Outcome::Delivered
-            | Outcome::Retry
-            | Outcome::Quota
-            | Outcome::Refused(_)
-            | Outcome::Rejected(_)
-            | Outcome::Unknown => outcome.as_str().to_owned(),
-        }
-    }
+    use crate::dingtalk::errcode::tests::shown;
 
     fn read(http_status: u16, body: &str) -> Reading {
         let kind = body.starts_with('<').then_some("text/html");

@@ -3,8 +3,10 @@
 //! Every attempt is signed afresh, or goes with the app's token. An answer is either DingTalk's ([`errcode`],
 //! [`apicode`]) or a failure of the way there: what failed before the connection stood was certainly not delivered,
 //! everything after that may have been. There is no retrying here beyond a call that was refused for its token or for
-//! one of its people, no waiting, and no memory but of tokens and of who people are; no token, secret or signature
-//! leaves in an [`Answer`].
+//! one of its people, no waiting but for what became of a work notice, and no memory but of tokens and of who people
+//! are; no token, secret or signature leaves in an [`Answer`].
+
+mod notices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tokio::sync::OnceCell;
 use crate::alert::{Span, Timestamp};
 use crate::dingtalk::apicode::{self, Reading};
 use crate::dingtalk::directory::{self, Directory, Found};
+use crate::dingtalk::message::work_notice;
 use crate::dingtalk::token::{Token, Tokens};
 use crate::dingtalk::{
     BY_MOBILE_PATH, BY_UNION_ID_PATH, GROUP_SEND_PATH, PEOPLE_PER_CALL_MAX, PEOPLE_SEND_PATH, TOKEN_HEADER,
@@ -25,7 +28,7 @@ use crate::dingtalk::{
 };
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
-use crate::plan::{self, App, KnownBy, Person, Way};
+use crate::plan::{self, App, Audience, KnownBy, Person, Way};
 use crate::secret::Secret;
 
 /// From looking up the name to the end of the TLS handshake.
@@ -40,6 +43,8 @@ const SESSION_VALUE_BYTES_MIN: usize = 8;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = assert!(Person::PER_CALL_MAX <= PEOPLE_PER_CALL_MAX);
+
+pub use notices::NOTICE_TIMEOUT;
 
 /// The one way to DingTalk. Cheap to clone.
 ///
@@ -134,21 +139,55 @@ impl Client {
                 posted.reading.answer
             }
             Way::Direct(person) => {
-                let mut answers = self.send_to_people(&[person], &body, now).await;
-                answers
-                    .pop()
-                    .unwrap_or_else(|| Answer::no_such_endpoint(&endpoint.name))
+                let answers = self.send_to_people(&endpoint.way, &[person], &body, now).await;
+                only(answers, endpoint)
+            }
+            Way::WorkNotice(notice) => {
+                if let Audience::Person(person) = &notice.to {
+                    let answers = self.send_to_people(&endpoint.way, &[person], &body, now).await;
+                    return only(answers, endpoint);
+                }
+                if !work_notice::is_written_for(&body, notice) {
+                    return apicode::written_for_another();
+                }
+                self.notify_all(notice, body, now).await
             }
         }
     }
 
-    /// Sends one message to people of one app by one call, and says what came of it for each. Those whom nobody knows
-    /// by their number are left out of it.
-    pub async fn send_to_people(&self, people: &[&Person], message: &[u8], now: Timestamp) -> Vec<Answer> {
-        let Some(first) = people.first() else {
+    /// Sends one message through endpoints that [share calls](plan::Endpoint::shares_calls_with) by one call, and says
+    /// what came of it for each.
+    pub async fn send_together(
+        &self,
+        endpoints: &[&plan::Endpoint],
+        message: &[u8],
+        now: Timestamp,
+    ) -> Vec<Answer> {
+        let Some(first) = endpoints.first() else {
             return Vec::new();
         };
-        if !message::is_written_for(message, &first.app.robot_code, None) {
+        let people: Vec<&Person> = endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.person())
+            .collect();
+        self.send_to_people(&first.way, &people, message, now).await
+    }
+
+    /// Sends one message to people of one app by one call, and says what came of it for each. Those whom nobody knows
+    /// by their number are left out of it.
+    async fn send_to_people(
+        &self,
+        way: &Way,
+        people: &[&Person],
+        message: &[u8],
+        now: Timestamp,
+    ) -> Vec<Answer> {
+        let is_written_for = match way {
+            Way::WorkNotice(notice) => work_notice::is_written_for(message, notice),
+            Way::Direct(person) => message::is_written_for(message, &person.app.robot_code, None),
+            Way::Bot(_) | Way::Group(_) => false,
+        };
+        if !is_written_for {
             return people.iter().map(|_| apicode::written_for_another()).collect();
         }
         let who = people.iter().map(|person| self.user_of(person, now));
@@ -156,7 +195,11 @@ impl Client {
         // Two may turn out to be the same person.
         let users: BTreeSet<&str> = who.iter().flatten().map(String::as_str).collect();
         let users: Vec<&str> = users.into_iter().collect();
-        let answers = self.send_to_users(&first.app, &users, message, now).await;
+        let answers = match way {
+            Way::WorkNotice(notice) => self.notify_users(notice, &users, message, now).await,
+            Way::Direct(Person { app, .. }) => self.send_to_users(app, &users, message, now).await,
+            Way::Bot(_) | Way::Group(_) => Vec::new(),
+        };
         let answers: BTreeMap<&str, Answer> = users.iter().copied().zip(answers).collect();
         let of = |(person, who): (&&Person, &Result<String, Answer>)| match who {
             Ok(user) => {
@@ -179,20 +222,13 @@ impl Client {
     /// again for fewer, so that nobody misses anything for another's sake.
     async fn send_to_users(&self, app: &App, users: &[&str], message: &[u8], now: Timestamp) -> Vec<Answer> {
         let mut answers = Vec::new();
-        // Parts that are still to be tried, the first of them last.
-        let mut parts = vec![users];
-        while let Some(part) = parts.pop() {
-            if part.is_empty() {
-                continue;
-            }
+        let mut parts = Parts::of(users);
+        while let Some(part) = parts.next() {
             let body = Arc::from(message::addressed(message, part));
             let posted = self.send_as(app, PEOPLE_SEND_PATH, body, now).await;
-            if posted.reading.person_refused && part.len() > 1 {
-                let (left, right) = part.split_at(part.len() / 2);
-                parts.extend([right, left]);
-                continue;
+            if !(posted.reading.person_refused && parts.halve(part)) {
+                answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, part));
             }
-            answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, part));
         }
         answers
     }
@@ -234,31 +270,45 @@ impl Client {
         asked: serde_json::Value,
         now: Timestamp,
     ) -> Result<Found, Answer> {
-        let body: Arc<[u8]> = Arc::from(asked.to_string().into_bytes());
+        let body = Arc::from(asked.to_string().into_bytes());
+        let read = |response: &Response| {
+            directory::read(response.status, response.content_type.as_deref(), &response.body)
+        };
+        let found = self.post_older(app, path, body, now, read).await;
+        found
+            .map(|user| Found { user, at: now })
+            .map_err(|failure| Answer {
+                outcome: directory::nothing_sent(failure.outcome),
+                ..failure
+            })
+    }
+
+    /// Posts to the older API in the name of an app. A call that was refused for its token is made once more with
+    /// another.
+    async fn post_older<T>(
+        &self,
+        app: &App,
+        path: &str,
+        body: Arc<[u8]>,
+        now: Timestamp,
+        read: impl Fn(&Response) -> Result<T, Answer>,
+    ) -> Result<T, Answer> {
         let mut refused = None;
         loop {
             let token = self.token(app, refused.as_ref(), now).await?;
             let encoded = Secret::new(sign::percent_encoded(token.text().expose()));
             let url = format!("{}{path}?access_token={}", app.older_base_url(), encoded.expose());
-            let found = match self.post(&url, None, Arc::clone(&body)).await {
-                Ok(response) => {
-                    directory::read(response.status, response.content_type.as_deref(), &response.body)
-                }
-                Err(mut failure) => {
-                    failure.outcome = directory::nothing_sent(failure.outcome);
-                    Err(failure)
-                }
-            };
-            match found {
+            let posted = self.post(&url, None, Arc::clone(&body)).await;
+            match posted.and_then(|response| read(&response)) {
                 Err(failure) if failure.outcome == Outcome::Refused(Refused::Token) && refused.is_none() => {
                     refused = Some(token);
                 }
-                Ok(user) => return Ok(Found { user, at: now }),
                 Err(mut failure) => {
                     let credentials = [token.text(), &encoded, &app.secret];
                     failure.detail = without(failure.detail, credentials.into_iter());
                     return Err(failure);
                 }
+                Ok(found) => return Ok(found),
             }
         }
     }
@@ -384,6 +434,35 @@ fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::
         builder
     };
     builder.build()
+}
+
+/// The answer for an endpoint alone.
+fn only(mut answers: Vec<Answer>, endpoint: &plan::Endpoint) -> Answer {
+    let answer = answers.pop();
+    answer.unwrap_or_else(|| Answer::no_such_endpoint(&endpoint.name))
+}
+
+/// Parts of a list of people that are still to be tried, the first of them last.
+#[derive(Debug)]
+struct Parts<'a>(Vec<&'a [&'a str]>);
+
+impl<'a> Parts<'a> {
+    fn of(users: &'a [&'a str]) -> Self {
+        Self(vec![users])
+    }
+
+    fn next(&mut self) -> Option<&'a [&'a str]> {
+        self.0.pop().filter(|part| !part.is_empty())
+    }
+
+    /// Has a part that one of them has spoilt tried again by halves; says whether it has.
+    fn halve(&mut self, part: &'a [&'a str]) -> bool {
+        if part.len() > 1 {
+            let (left, right) = part.split_at(part.len() / 2);
+            self.0.extend([right, left]);
+        }
+        part.len() > 1
+    }
 }
 
 /// What came of a call in the name of an app.
@@ -931,9 +1010,13 @@ mod tests {
             app,
             user: "mobile:13800000000".to_owned(),
         };
-        let people = [&person];
+        let endpoint = plan::Endpoint {
+            name: "direct/ops/ann".into(),
+            way: Way::Direct(person),
+        };
+        let endpoints = [&endpoint];
         let (hello, _) = message::direct(&message::Content::Text { text: "hello" }, "ding1");
-        let send = || client.send_to_people(&people, &hello, wall_clock());
+        let send = || client.send_together(&endpoints, &hello, wall_clock());
         let answer = send().await.remove(0);
         assert_eq!(answer.outcome, Outcome::Refused(Refused::Token));
         assert!(

@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::alert::{Span, Timestamp};
-use crate::dingtalk::apicode::CHECK_APP;
-use crate::dingtalk::errcode::{self, answer, one_line};
+use crate::dingtalk::errcode::answer;
+use crate::dingtalk::oapicode;
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 use crate::plan::App;
@@ -111,31 +111,25 @@ pub(super) fn read(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Option<String>, Answer> {
+    let read = oapicode::classify(http_status, content_type, body);
+    // Nobody has it, the `userid` behind it is nobody's, or it is no number.
+    if read.outcome == Outcome::Refused(Refused::Person) {
+        return Ok(None);
+    }
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let read = errcode::classify(http_status, content_type, body);
-    let (outcome, detail) = match read.errcode {
-        Some(0) if read.outcome == Outcome::Delivered => {
-            let user = json["result"]["userid"].as_str().filter(|user| !user.is_empty());
-            if let Some(user) = user {
-                return Ok(Some(user.to_owned()));
-            }
-            (Outcome::Retry, "the answer names no `userid`".to_owned())
-        }
-        // Nobody has it, the `userid` behind it is nobody's, or it is no number.
-        Some(60121 | 33012 | 40104) => return Ok(None),
-        Some(60011) => {
-            let detail = format!("the app lacks the permission for it: {}", read.detail);
-            (Outcome::Refused(Refused::Permission), detail)
-        }
-        // What is advised for the token of a webhook does not help.
-        Some(errcode) if read.outcome == Outcome::Refused(Refused::Token) => {
-            let said = one_line(json["errmsg"].as_str().unwrap_or_default());
-            let detail = format!("errcode {errcode}: the token is not valid (`{said}`); {CHECK_APP}");
-            (read.outcome, detail)
-        }
-        Some(_) | None => (nothing_sent(read.outcome), read.detail),
-    };
-    Err(answer(outcome, read.errcode, detail))
+    let user = json["result"]["userid"].as_str().filter(|user| !user.is_empty());
+    match (read.outcome == Outcome::Delivered, user) {
+        (true, Some(user)) => Ok(Some(user.to_owned())),
+        (true, None) => Err(answer(
+            Outcome::Retry,
+            read.errcode,
+            "the answer names no `userid`",
+        )),
+        (false, _) => Err(Answer {
+            outcome: nothing_sent(read.outcome),
+            ..read
+        }),
+    }
 }
 
 /// The outcome of a message when a call that had to come before it came out like this.

@@ -1,5 +1,5 @@
-//! What the answers of webhooks, and of the older API of apps, mean: one table of error codes and the reading of every
-//! other shape of answer.
+//! What the answers of webhooks mean: one table of error codes, and the reading of every shape of answer that holds
+//! one, also for the older API of apps.
 //!
 //! HTTP 200 says nothing; a message was accepted exactly when the body's `errcode` is 0. Where an answer could
 //! mean either, it is read as *not* accepted or as [`Outcome::Unknown`], never as accepted. The wording of an
@@ -68,7 +68,7 @@ const MORE_QUOTA: &str = "raise the organisation's or the bot's allowance, or wa
 pub(super) const EDIT_TEXT: &str = "look at the alert's texts and links, or at the template";
 pub(super) const SMALLER: &str = "lower the template's size";
 
-const fn code(
+pub(super) const fn code(
     code: i64,
     outcome: Outcome,
     evidence: Evidence,
@@ -78,7 +78,7 @@ const fn code(
     run(code, code, outcome, evidence, meaning, advice)
 }
 
-const fn run(
+pub(super) const fn run(
     first: i64,
     last: i64,
     outcome: Outcome,
@@ -209,13 +209,39 @@ pub fn lookup(errcode: i64) -> Option<&'static Errcode> {
         .find(|row| row.first <= errcode && errcode <= row.last)
 }
 
-/// Reads one answer, whatever its shape.
+/// One of the interfaces whose answers hold an `errcode`.
+#[derive(Debug)]
+pub(super) struct Interface {
+    /// What is known of a code in an answer.
+    pub(super) meaning: fn(i64, &Map<String, Value>) -> Option<Errcode>,
+    /// How long too many requests silence whoever made them.
+    pub(super) pause: Span,
+}
+
+/// Reads one answer of a webhook, whatever its shape.
 ///
 /// `body` may be cut at the end: what does not parse is judged by status and first bytes alone.
 pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8]) -> Answer {
+    const WEBHOOKS: Interface = Interface {
+        meaning: |errcode, object| match errcode {
+            310_000 => security(&wording(object)),
+            _ => narrowed(errcode, object, lookup),
+        },
+        pause: PENALTY,
+    };
+    read(&WEBHOOKS, http_status, content_type, body)
+}
+
+/// Reads one answer, whatever its shape.
+pub(super) fn read(
+    interface: &Interface,
+    http_status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Answer {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let object = json.as_ref().and_then(Value::as_object);
-    if let Some(answer) = object.and_then(|object| by_errcode(http_status, object)) {
+    if let Some(answer) = object.and_then(|object| by_errcode(interface, http_status, object)) {
         return answer;
     }
     if object.is_some_and(is_punishment) {
@@ -226,19 +252,19 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8]) -> An
     } else {
         "a body that is not JSON"
     };
-    by_status(http_status, Shape::of(content_type, body, otherwise), PENALTY)
+    by_status(
+        http_status,
+        Shape::of(content_type, body, otherwise),
+        interface.pause,
+    )
 }
 
 /// The answer of an object with an `errcode` that is a number, or a text of one.
-fn by_errcode(http_status: u16, object: &Map<String, Value>) -> Option<Answer> {
+fn by_errcode(interface: &Interface, http_status: u16, object: &Map<String, Value>) -> Option<Answer> {
     let errcode = object.get("errcode").and_then(integer)?;
-    let wording = one_line(object.get("errmsg").and_then(Value::as_str).unwrap_or_default());
-    let row = match errcode {
-        88 => authentication(&sub_code(object)),
-        310_000 => security(&wording),
-        _ => lookup(errcode).copied(),
-    };
-    let outcome = row.map_or(Outcome::Retry, |row| row.outcome);
+    let wording = wording(object);
+    let row = (interface.meaning)(errcode, object);
+    let outcome = row.map_or(by_class(http_status, interface.pause), |row| row.outcome);
     // The body and something else in the answer contradict each other: whether it was delivered is open.
     let doubtful = match outcome {
         Outcome::Delivered => !(200..300).contains(&http_status) || is_punishment(object),
@@ -264,8 +290,31 @@ fn by_errcode(http_status: u16, object: &Map<String, Value>) -> Option<Answer> {
     Some(answer(outcome, Some(errcode), detail))
 }
 
-/// 88 wraps another code; an empty one is a time-out of the authentication itself.
-fn authentication(sub_code: &str) -> Option<Errcode> {
+/// What DingTalk says besides the code.
+fn wording(object: &Map<String, Value>) -> String {
+    one_line(object.get("errmsg").and_then(Value::as_str).unwrap_or_default())
+}
+
+/// What a code means that nobody knows.
+pub(super) const fn by_class(http_status: u16, pause: Span) -> Outcome {
+    match http_status {
+        401 => TOKEN,
+        403 => Outcome::Refused(Refused::Permission),
+        429 => Outcome::Limited(pause),
+        _ => Outcome::Retry,
+    }
+}
+
+/// What is known of a code; 88 wraps another one, and an empty one is a time-out of the authentication itself.
+pub(super) fn narrowed(
+    errcode: i64,
+    object: &Map<String, Value>,
+    lookup: fn(i64) -> Option<&'static Errcode>,
+) -> Option<Errcode> {
+    if errcode != 88 {
+        return lookup(errcode).copied();
+    }
+    let sub_code = sub_code(object);
     match sub_code.parse().ok().and_then(lookup) {
         _ if sub_code.is_empty() || sub_code.starts_with("isp.") => Some(Errcode {
             outcome: Outcome::Retry,
@@ -392,7 +441,7 @@ fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
     body.starts_with(b"<") || (named && !body.is_empty())
 }
 
-fn integer(value: &Value) -> Option<i64> {
+pub(super) fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -428,7 +477,7 @@ pub(super) fn answer(outcome: Outcome, errcode: Option<i64>, detail: impl Into<S
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -436,7 +485,7 @@ mod tests {
     const LIMITED: &str = "limited for 600 s";
     const BLOCKED: &str = "blocked for 300 s";
 
-    fn shown(outcome: Outcome) -> String {
+    pub(in crate::dingtalk) fn shown(outcome: Outcome) -> String {
         let pause = match outcome {
             Outcome::Limited(span) | Outcome::Throttled(span) | Outcome::Blocked(span) => {
                 format!(" for {} s", span.0 / 1000)

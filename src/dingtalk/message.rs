@@ -1,15 +1,18 @@
 //! What a message says, and the bodies of DingTalk's custom-bot webhook and of its app API, with exactly their field
 //! names.
 //!
-//! [`Content`] is what people see, whatever carries it; [`webhook`], [`group`] and [`direct`] are the ways to write it
-//! down. A body is raw UTF-8 JSON. For a webhook, `at` is a sibling of the message object; a mention rings only when
-//! `@id` also stands in the text, which is the renderer's business. For an app the message is a JSON document inside a
-//! text, all of whose members are texts, and nobody can be mentioned.
+//! [`Content`] is what people see, whatever carries it; [`webhook`], [`group`], [`direct`] and [`work_notice`] are the
+//! ways to write it down; what one of them has no type for it says by another. A body is raw UTF-8 JSON. For a webhook,
+//! `at` is a sibling of the message object; a mention rings only when `@id` also stands in the text, which is the
+//! renderer's business. For an app's bot the message is a JSON document inside a text, all of whose members are texts,
+//! and nobody can be mentioned.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub mod work_notice;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,41 @@ pub enum Content<'a> {
         /// From top to bottom.
         entries: Vec<Entry>,
     },
+    /// A form below a coloured head that as a whole opens one address.
+    Oa {
+        /// Above the form.
+        title: &'a str,
+        /// The colour of its head.
+        colour: Colour,
+        /// The form, line by line.
+        rows: Vec<Row>,
+        /// Below the form.
+        text: String,
+        /// What it opens.
+        url: String,
+    },
+}
+
+/// The colour of a head: how bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Critical.
+    Red,
+    /// A warning.
+    Orange,
+    /// Neither.
+    Blue,
+    /// Over.
+    Green,
+}
+
+/// A line of a form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// What it is about.
+    pub key: String,
+    /// What there is to say.
+    pub value: String,
 }
 
 /// A button of a card.
@@ -210,6 +248,17 @@ pub fn webhook(content: &Content<'_>, at: &At, uuid: &str) -> Vec<u8> {
         Content::FeedCard { entries } => Message::FeedCard {
             feed_card: FeedCard { links: entries },
         },
+        // Here the words and the address of one are a box.
+        Content::Oa {
+            title,
+            rows,
+            text,
+            url,
+            ..
+        } => {
+            let text = &without_form(rows, text);
+            return webhook(&link(title, text, url), at, uuid);
+        }
     };
     let body = Body {
         message,
@@ -268,9 +317,14 @@ pub fn direct(content: &Content<'_>, robot_code: &str) -> (Vec<u8>, usize) {
 
 /// The exact bytes of one request to `oToMessages/batchSend`: what [`direct`] wrote, with whom it is for in front.
 pub fn addressed(message: &[u8], users: &[&str]) -> Vec<u8> {
-    let users = serde_json::to_vec(users).unwrap_or_default();
+    with_member(message, "userIds", users)
+}
+
+/// A message with a member in front.
+fn with_member(message: &[u8], name: &str, value: impl Serialize) -> Vec<u8> {
+    let value = serde_json::to_vec(&value).unwrap_or_default();
     let members = message.strip_prefix(b"{").unwrap_or(message);
-    [b"{\"userIds\":", users.as_slice(), b",", members].concat()
+    [b"{\"", name.as_bytes(), b"\":", value.as_slice(), b",", members].concat()
 }
 
 /// Whom a message of an app is from, and the group it is for.
@@ -343,15 +397,48 @@ fn param<'a>(content: &'a Content<'_>) -> (Cow<'static, str>, BTreeMap<Cow<'stat
             }
             key
         }
-        // An app has no feeds: the words and addresses of one.
         Content::FeedCard { entries } => {
-            let line = |entry: &Entry| format!("{}\n{}", entry.title, entry.url);
-            let lines: Vec<String> = entries.iter().map(line).collect();
-            add("content".into(), lines.join("\n\n").into());
+            add("content".into(), without_pictures(entries).into());
             "sampleText".into()
+        }
+        Content::Oa {
+            title,
+            rows,
+            text,
+            url,
+            ..
+        } => {
+            add("title".into(), (*title).into());
+            add("text".into(), without_form(rows, text).into());
+            add("messageUrl".into(), url.into());
+            "sampleLink".into()
         }
     };
     (key, param)
+}
+
+/// The words and addresses of a feed, where there are none.
+fn without_pictures(entries: &[Entry]) -> String {
+    let line = |entry: &Entry| format!("{}\n{}", entry.title, entry.url);
+    let lines: Vec<String> = entries.iter().map(line).collect();
+    lines.join("\n\n")
+}
+
+/// The words of a form, where there are none.
+fn without_form(rows: &[Row], text: &str) -> String {
+    let rows = rows.iter().map(|row| format!("{} {}", row.key, row.value));
+    let lines = rows.chain([text.to_owned()]).map(|line| line.trim().to_owned());
+    let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join("\n")
+}
+
+fn link<'a>(title: &'a str, text: &'a str, url: &str) -> Content<'a> {
+    Content::Link {
+        title,
+        text,
+        url: url.to_owned(),
+        picture: None,
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::gate::Gate;
 use crate::alert::{Alert, DigestId, MessageId, Now, ReceiverName, RequestId, SourceName, Span, Tick};
 use crate::digest::{Draft, Rendered};
 use crate::engine::{Answer, Effect, Engine, Event, Input, Restored, Send, Verdict};
-use crate::plan::{Endpoint, Person, Plan};
+use crate::plan::Plan;
 use crate::store::{Changes, Saved, StoreError};
 
 /// Requests that may wait for their commit; while there are more, no further ones are taken.
@@ -344,19 +344,16 @@ impl Steering {
         let Some(first) = sends.first().cloned() else {
             return sends;
         };
-        let Some(app) = endpoint(&first)
-            .filter(|it| it.person().is_some())
-            .and_then(Endpoint::app)
-        else {
+        let Some(carrier) = endpoint(&first) else {
             return sends;
         };
         let fits = |send: &Send| {
-            let endpoint = endpoint(send).filter(|it| it.person().is_some());
-            endpoint.and_then(Endpoint::app) == Some(app) && send.body == first.body
+            let shares = endpoint(send).is_some_and(|other| carrier.shares_calls_with(other));
+            shares && send.body == first.body
         };
         self.actions.retain_mut(|action| {
             let Action::Send(others) = action else { return true };
-            if sends.len() + others.len() > Person::PER_CALL_MAX || !others.iter().all(fits) {
+            if sends.len() + others.len() > carrier.per_call_max() || !others.iter().all(fits) {
                 return true;
             }
             sends.append(others);

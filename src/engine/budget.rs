@@ -16,7 +16,7 @@ use crate::store::EndpointRow;
 /// One endpoint's budget.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    /// When the calls of the longest window, a minute, were answered.
+    /// When the calls of its window were answered.
     answered: VecDeque<Tick>,
     /// Messages planned or on their way.
     open: u32,
@@ -191,33 +191,29 @@ impl Budget {
     }
 
     /// A call was answered: it takes a place for a window's length from here.
-    pub(super) fn answered(&mut self, now: Tick) {
+    pub(super) fn answered(&mut self, window: Span, now: Tick) {
         self.answered.push_back(now);
-        while self
-            .answered
-            .front()
-            .is_some_and(|at| now.since(*at) >= BUDGET_WINDOW)
-        {
+        while self.answered.front().is_some_and(|at| now.since(*at) >= window) {
             self.answered.pop_front();
         }
     }
 
-    /// Counts a message against the month.
-    pub(super) fn count(&mut self, month: Month, now: Tick) {
+    /// Counts the calls of a message against the month.
+    pub(super) fn count(&mut self, month: Month, calls: u64, now: Tick) {
         self.counted_at = Some(now);
         if self.month != month {
             self.month = month;
             self.used = 0;
         }
-        self.used = self.used.saturating_add(1);
+        self.used = self.used.saturating_add(calls);
     }
 
-    /// Messages sent in `month`.
+    /// Calls counted in `month`.
     pub(super) fn used(&self, month: Month) -> u64 {
         if self.month == month { self.used } else { 0 }
     }
 
-    /// When a message was last counted.
+    /// When calls were last counted.
     pub(super) fn counted_at(&self) -> Option<Tick> {
         self.counted_at
     }

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use super::budget::{Budget, Month, Pause, PauseReason, Reach, left, pace, room_at};
 use super::desk::{Composing, Desk, Places, Sending, Stage, Telling, UnderWay};
 use super::limits::{
-    BACKOFF_URGENT_MAX, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE, UNFOLDED_ATTEMPTS_MAX,
-    backoff,
+    BACKOFF_URGENT_MAX, BUDGET_WINDOW, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE,
+    UNFOLDED_ATTEMPTS_MAX, backoff,
 };
 use super::outcome::{Refused, Rejected};
 use super::truth::Record;
@@ -197,7 +197,7 @@ impl Engine {
             let room_at = room_at(&sharing, rate, urgent, now);
             return Appointment::Waits {
                 until: Some(room_at.unwrap_or(now.plus(Span::seconds(1)))),
-                waits_for: WaitsFor::Minute,
+                waits_for: WaitsFor::room_in(rate.window),
             };
         }
         Appointment::Resend
@@ -253,8 +253,8 @@ impl Engine {
 
     /// The budgets an endpoint has one rate with, its own among them.
     pub(super) fn sharing(&self, endpoint: &Endpoint) -> Vec<&Budget> {
-        let of_app = endpoint.app().and_then(|app| self.of_apps.get(app));
-        let names = of_app.map_or(std::slice::from_ref(&endpoint.name), Vec::as_slice);
+        let sharing = endpoint.shared_rate().and_then(|rate| self.sharing.get(&rate));
+        let names = sharing.map_or(std::slice::from_ref(&endpoint.name), Vec::as_slice);
         names.iter().filter_map(|name| self.budgets.get(name)).collect()
     }
 
@@ -272,7 +272,7 @@ impl Engine {
             Channel::Endpoints(endpoints) => endpoints,
         };
         let mut room: Option<(u32, u32, &EndpointName)> = None;
-        let mut frees_at: Option<Option<Tick>> = None;
+        let mut frees_at: Option<(Option<Tick>, Span)> = None;
         let mut pauses = Vec::new();
         for name in endpoints {
             let (Some(endpoint), Some(budget)) = (self.plan.endpoints.get(name), self.budgets.get(name))
@@ -292,7 +292,8 @@ impl Engine {
                 room = Some((left_here, left_here.min(unreserved.max(1)), name));
             }
             let at = room_at(&sharing, rate, urgent, now);
-            frees_at = Some(frees_at.flatten().into_iter().chain(at).min());
+            let others = frees_at.and_then(|(at, _)| at);
+            frees_at = Some((others.into_iter().chain(at).min(), rate.window));
         }
         if let Some((_, places, endpoint)) = room {
             return Ok(Carrier {
@@ -301,9 +302,10 @@ impl Engine {
                 notice: None,
             });
         }
-        if let Some(at) = frees_at {
+        if let Some((at, window)) = frees_at {
             // Without a known time an answer frees the place; look again soon all the same.
-            return Err((Some(at.unwrap_or(now.plus(Span::seconds(1)))), WaitsFor::Minute));
+            let at = at.unwrap_or(now.plus(Span::seconds(1)));
+            return Err((Some(at), WaitsFor::room_in(window)));
         }
         let mut until = pauses.iter().filter_map(|(pause, _)| pause.until).min();
         let fallback = (receiver.fallback.as_ref()).filter(|_| self.speaks_for_all(receiver, urgent));
@@ -713,9 +715,9 @@ impl Engine {
                 self.fail(name, jitter);
             }
             Outcome::Rejected(why) => {
+                self.make_acceptable(name, why, answer.errcode);
                 self.abandon(name, answer.outcome.as_str());
                 self.fail(name, jitter);
-                self.make_acceptable(name, why, answer.errcode);
             }
         }
     }
@@ -756,12 +758,18 @@ impl Engine {
         let Some(budget) = self.budgets.get_mut(&endpoint) else {
             return;
         };
-        budget.answered(self.now.tick);
+        let configured = self.plan.endpoints.get(&endpoint);
+        let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
+        budget.answered(window, self.now.tick);
         self.dirty.endpoints.insert(endpoint.clone());
         if counted.is_none() {
             return;
         }
-        budget.count(month, self.now.tick);
+        budget.count(
+            month,
+            configured.map_or(1, Endpoint::calls_per_message),
+            self.now.tick,
+        );
         let quota = Quota::of(&endpoint);
         let used = self.used(quota, month);
         let Some(allowed) = self.plan.dingtalk.quota(quota) else {
@@ -794,12 +802,12 @@ impl Engine {
             // The answer to another message of the same call has said so.
             return;
         }
-        let app = self.plan.endpoints.get(endpoint).and_then(Endpoint::app);
-        let of_app = app.and_then(|app| self.of_apps.get(app));
+        let app_of = |name| self.plan.endpoints.get(name).and_then(Endpoint::app);
+        let app = app_of(endpoint);
         for (name, budget) in &mut self.budgets {
             let reached = match reason.reaches() {
                 Reach::Endpoint => name == endpoint,
-                Reach::App => name == endpoint || of_app.is_some_and(|names| names.contains(name)),
+                Reach::App => name == endpoint || (app.is_some() && app == app_of(name)),
                 Reach::Everybody => true,
             };
             if reached {
@@ -962,12 +970,20 @@ impl Engine {
 
     /// Makes the next digest one that DingTalk will take.
     fn make_acceptable(&mut self, name: &ReceiverName, why: Rejected, errcode: Option<i64>) {
+        let Some(desk) = self.desks.get(name) else {
+            return;
+        };
+        let endpoint = desk
+            .under_way
+            .as_ref()
+            .and_then(|under_way| under_way.endpoint.as_ref());
+        let bytes = self.message_bytes_max(desk, endpoint);
         let Some(desk) = self.desks.get_mut(name) else {
             return;
         };
         match why {
-            Rejected::Size if desk.message_bytes_max > MESSAGE_BYTES_MIN => {
-                desk.message_bytes_max = (desk.message_bytes_max / 2).max(MESSAGE_BYTES_MIN);
+            Rejected::Size if bytes > MESSAGE_BYTES_MIN => {
+                desk.message_bytes_max = (bytes / 2).max(MESSAGE_BYTES_MIN);
             }
             Rejected::Size | Rejected::Content | Rejected::Malformed => {
                 desk.detail_max = Detail::Stub;

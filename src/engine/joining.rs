@@ -11,7 +11,7 @@ use super::desk::{Composing, Desk, Stage, UnderWay};
 use super::{Effect, Engine};
 use crate::alert::{DigestId, EndpointName, ReceiverName};
 use crate::digest::Draft;
-use crate::plan::{Endpoint, Person, Receiver};
+use crate::plan::{Endpoint, Receiver};
 
 impl Engine {
     /// The draft, not handed out yet, that says just what this person is to be told.
@@ -25,7 +25,7 @@ impl Engine {
             Effect::Reply { .. } | Effect::Send(_) | Effect::Event(_) => None,
         });
         let mut drafts = drafts.filter(|draft| {
-            draft.others.len() + 1 < Person::PER_CALL_MAX
+            draft.others.len() + 1 < endpoint.per_call_max()
                 && draft.urgent == urgent
                 && self.carries(draft, endpoint)
                 && self.says_the_same(draft, receiver, desk)
@@ -41,13 +41,13 @@ impl Engine {
         (!is_paused).then_some(endpoint)
     }
 
-    /// Whether a draft goes to a person, too, through the same app.
+    /// Whether a draft goes to a person, too, by the same call.
     fn carries(&self, draft: &Draft, endpoint: &Endpoint) -> bool {
         let carrier = draft
             .endpoint
             .as_ref()
             .and_then(|name| self.plan.endpoints.get(name));
-        carrier.is_some_and(|carrier| carrier.person().is_some() && carrier.app() == endpoint.app())
+        carrier.is_some_and(|carrier| carrier.shares_calls_with(endpoint))
     }
 
     fn says_the_same(&self, draft: &Draft, receiver: &Receiver, desk: &Desk) -> bool {

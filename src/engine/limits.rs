@@ -39,8 +39,8 @@ pub const FLAPPING_WINDOW: Span = Span::hours(1);
 /// A flapping alert that neither came nor went for this long is calm.
 pub const FLAPPING_CALM: Span = Span::minutes(15);
 
-/// Budget: the longest of the sliding windows DingTalk counts in.
-pub const BUDGET_WINDOW: Span = Span::minutes(1);
+/// Budget: the longest of the sliding windows DingTalk counts in, that of notices to everybody.
+pub const BUDGET_WINDOW: Span = Span::days(1);
 
 /// Messages of an endpoint's window that only urgent changes may use (of what its rate allows, never all of it).
 pub const URGENT_RESERVE: u32 = 3;

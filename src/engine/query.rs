@@ -11,11 +11,11 @@ use super::truth::{Concern, Record};
 use super::view::{
     AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, ReceiverView, WaitsFor,
 };
-use crate::alert::{AlertNo, AppName, EndpointName, ReceiverName, Tick, Timestamp};
-use crate::plan::Quota;
+use crate::alert::{AlertNo, EndpointName, ReceiverName, Tick, Timestamp};
+use crate::plan::{Quota, SharedRate};
 
-/// What is left of the rate of each app, counted once however many endpoints it has.
-type Room = BTreeMap<AppName, u32>;
+/// What is left of each rate that several endpoints have between them, counted once however many they are.
+type Room = BTreeMap<SharedRate, u32>;
 
 impl Engine {
     /// The alerts that match, in the order in which they first came in.
@@ -135,9 +135,9 @@ impl Engine {
         let now = self.now.tick;
         let pause = budget.paused(now);
         let (month, _) = Month::of(self.now.time, &self.plan.timezone);
-        let mut left = || match endpoint.app() {
+        let mut left = || match endpoint.shared_rate() {
             None => left(&self.sharing(endpoint), endpoint.rate(), true, now),
-            Some(app) => *(room.entry(app.clone()))
+            Some(rate) => *(room.entry(rate))
                 .or_insert_with(|| left(&self.sharing(endpoint), endpoint.rate(), true, now)),
         };
         Some(EndpointView {

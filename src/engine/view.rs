@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Timestamp};
+use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span, Timestamp};
 use crate::digest::Change;
 use crate::plan::Quota;
 use crate::plan::matcher::Matcher;
@@ -89,6 +89,8 @@ pub enum WaitsFor {
     Backoff,
     /// For room in the endpoint's window.
     Minute,
+    /// For room in a window of a day: notices to everybody.
+    Day,
     /// For a pause of every endpoint to end; the receiver's endpoints say why.
     Pause,
     /// For the monthly quota's pace.
@@ -102,6 +104,15 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
+    /// For room in a window of this length.
+    pub(super) fn room_in(window: Span) -> Self {
+        if window > Span::minutes(1) {
+            Self::Day
+        } else {
+            Self::Minute
+        }
+    }
+
     /// The stable name in API and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -110,6 +121,7 @@ impl WaitsFor {
             Self::Answer => "answer",
             Self::Backoff => "backoff",
             Self::Minute => "minute",
+            Self::Day => "day",
             Self::Pause => "pause",
             Self::Quota => "quota",
             Self::Muted => "muted",
@@ -143,7 +155,7 @@ pub struct ReceiverView {
 pub struct EndpointView {
     /// The endpoint.
     pub name: EndpointName,
-    /// How it sends: `bot`, `group` or `direct`.
+    /// How it sends: `bot`, `group`, `direct` or `work_notice`.
     pub kind: &'static str,
     /// Messages it may send at this moment.
     pub budget_left: u32,

@@ -15,10 +15,10 @@ use super::limits::{
 };
 use super::templates::Chosen;
 use super::{Renderer, escape, mention};
-use crate::digest::compose::{Outline, View};
+use crate::digest::compose::{Outline, View, time_of_day};
 use crate::digest::value::{Digest, NoticeValue, Rest, Section};
 use crate::digest::{Detail, Draft, Message, shorten};
-use crate::dingtalk::message::{self, At};
+use crate::dingtalk::message::{self, At, work_notice};
 use crate::plan::{Endpoint, Locale, Way};
 
 /// Fits one draft with one pair of templates.
@@ -66,7 +66,7 @@ impl<'a> Fitter<'a> {
         let plan = &renderer.plan;
         let receiver = plan.receivers.get(&draft.receiver);
         let endpoint = (draft.endpoint.as_ref()).and_then(|name| plan.endpoints.get(name));
-        let form = receiver.map_or(Form::Markdown, |receiver| Form::of(plan, receiver));
+        let form = receiver.map_or(Form::Markdown, |receiver| Form::of(plan, receiver, endpoint));
         Self {
             renderer,
             outline,
@@ -383,26 +383,46 @@ impl<'a> Fitter<'a> {
         Ok(lines)
     }
 
-    /// Adds keyword and mentions, and serialises.
+    /// Appends something small to the text, and to its last line when it has lines of its own.
+    fn append(&self, said: &mut Said<'_>, words: &str) {
+        let in_footer = said
+            .text
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with("> "));
+        let between = if in_footer || self.form.is_brief() {
+            " · "
+        } else {
+            "\n\n"
+        };
+        for text in [&mut said.text]
+            .into_iter()
+            .chain(said.lines.last_mut().map(|line| &mut line.text))
+        {
+            text.push_str(between);
+            text.push_str(words);
+        }
+    }
+
+    /// What no other message says: the digest's number, its part unless it is the first, and the time.
+    fn mark(&self, part: usize) -> String {
+        let part = if part > 1 {
+            format!("-{part}")
+        } else {
+            String::new()
+        };
+        let time = time_of_day(self.draft.composed_at, &self.renderer.plan.timezone);
+        format!("#{}{part} · {time}", self.draft.id)
+    }
+
+    /// Adds keyword, mark and mentions, and serialises.
     fn finish(&self, mut said: Said<'_>) -> Made {
         if let Some(keyword) = self.keyword.filter(|keyword| !said.text.contains(keyword)) {
-            let in_footer = said
-                .text
-                .lines()
-                .last()
-                .is_some_and(|line| line.starts_with("> "));
-            let between = if in_footer || self.form.is_brief() {
-                " · "
-            } else {
-                "\n\n"
-            };
-            for text in [&mut said.text]
-                .into_iter()
-                .chain(said.lines.last_mut().map(|line| &mut line.text))
-            {
-                text.push_str(between);
-                text.push_str(keyword);
-            }
+            self.append(&mut said, keyword);
+        }
+        if self.endpoint.is_some_and(Endpoint::drops_equals) {
+            let mark = self.mark(said.part);
+            self.append(&mut said, &mark);
         }
         let Some(endpoint) = self.endpoint else {
             return self.printed(said);
@@ -425,6 +445,7 @@ impl<'a> Fitter<'a> {
             }
             Way::Group(group) => message::group(&content, &group.app.robot_code, &group.conversation),
             Way::Direct(person) => message::direct(&content, &person.app.robot_code),
+            Way::WorkNotice(notice) => work_notice::body(&content, notice),
         };
         Made {
             title: said.title,

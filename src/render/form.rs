@@ -4,15 +4,15 @@
 //! its address or picture is markdown. Nothing here knows field names or sizes in bytes.
 
 use super::limits::{
-    BUTTON_CHARS_MAX, BUTTONS_MAX, FEED_SECTIONS_MAX, LINK_SECTIONS_MAX, LINK_TEXT_CHARS_MAX,
-    ROLLUP_SECTIONS_MAX,
+    BUTTON_CHARS_MAX, BUTTONS_MAX, FEED_SECTIONS_MAX, FORM_ROWS_MAX, LINK_SECTIONS_MAX, LINK_TEXT_CHARS_MAX,
+    NOTICE_BUTTONS_BYTES_MAX, NOTICE_URL_BYTES_MAX, ROLLUP_SECTIONS_MAX,
 };
 use super::{escape, link};
 use crate::digest::compose::alerts_url;
 use crate::digest::shorten;
 use crate::digest::value::{Links, Section};
-use crate::dingtalk::message::{Button, Content, Entry};
-use crate::plan::{Locale, MessageKind, Plan, Receiver};
+use crate::dingtalk::message::{Button, Colour, Content, Entry, Row};
+use crate::plan::{Endpoint, Locale, MessageKind, Plan, Receiver, Way};
 
 /// A type of message and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +28,44 @@ pub(crate) enum Form {
     ActionCard {
         all: String,
         locale: Locale,
+        room: Room,
     },
     /// What has no address or picture of its own has these.
     FeedCard {
         all: String,
         picture: String,
     },
+    /// Opens `all` likewise.
+    Oa {
+        all: String,
+    },
+}
+
+/// How long addresses that a message opens may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Each of them.
+    url_bytes: usize,
+    /// All buttons together.
+    buttons_bytes: usize,
+}
+
+impl Room {
+    const fn of(endpoint: Option<&Endpoint>) -> Self {
+        match endpoint {
+            Some(Endpoint {
+                way: Way::WorkNotice(_),
+                ..
+            }) => Self {
+                url_bytes: NOTICE_URL_BYTES_MAX,
+                buttons_bytes: NOTICE_BUTTONS_BYTES_MAX,
+            },
+            Some(_) | None => Self {
+                url_bytes: usize::MAX,
+                buttons_bytes: usize::MAX,
+            },
+        }
+    }
 }
 
 /// One line of a message that has no text of its own, and what it is about.
@@ -44,20 +76,28 @@ pub(crate) struct Line<'a> {
 }
 
 impl Form {
-    /// The form of a receiver's messages.
-    pub(crate) fn of(plan: &Plan, receiver: &Receiver) -> Self {
+    /// The form of a receiver's messages through an endpoint.
+    pub(crate) fn of(plan: &Plan, receiver: &Receiver, endpoint: Option<&Endpoint>) -> Self {
+        let room = Room::of(endpoint);
         let all = plan.server.external_url.as_deref();
         let all = all.and_then(|base| link::wrapped(&alerts_url(base, receiver.name.configured())));
+        let all = all.filter(|all| all.len() <= room.url_bytes);
         match (receiver.message, all, receiver.picture.clone()) {
             (MessageKind::Text, ..) => Self::Text,
             (MessageKind::Link, Some(all), picture) => Self::Link { all, picture },
             (MessageKind::ActionCard, Some(all), _) => Self::ActionCard {
                 all,
                 locale: plan.locale,
+                room,
             },
             (MessageKind::FeedCard, Some(all), Some(picture)) => Self::FeedCard { all, picture },
+            (MessageKind::Oa, Some(all), _) => Self::Oa { all },
             (
-                MessageKind::Markdown | MessageKind::Link | MessageKind::ActionCard | MessageKind::FeedCard,
+                MessageKind::Markdown
+                | MessageKind::Link
+                | MessageKind::ActionCard
+                | MessageKind::FeedCard
+                | MessageKind::Oa,
                 ..,
             ) => Self::Markdown,
         }
@@ -66,7 +106,7 @@ impl Form {
     /// Whether it says a line for each section instead of the text.
     pub(super) const fn is_brief(&self) -> bool {
         match self {
-            Self::Link { .. } | Self::FeedCard { .. } => true,
+            Self::Link { .. } | Self::FeedCard { .. } | Self::Oa { .. } => true,
             Self::Markdown | Self::Text | Self::ActionCard { .. } => false,
         }
     }
@@ -74,7 +114,7 @@ impl Form {
     /// Whether its text is without marks.
     pub(super) const fn is_plain(&self) -> bool {
         match self {
-            Self::Text | Self::Link { .. } | Self::FeedCard { .. } => true,
+            Self::Text | Self::Link { .. } | Self::FeedCard { .. } | Self::Oa { .. } => true,
             Self::Markdown | Self::ActionCard { .. } => false,
         }
     }
@@ -89,6 +129,7 @@ impl Form {
         match self {
             Self::Link { .. } => LINK_SECTIONS_MAX,
             Self::FeedCard { .. } => FEED_SECTIONS_MAX,
+            Self::Oa { .. } => FORM_ROWS_MAX,
             Self::Markdown | Self::Text | Self::ActionCard { .. } => ROLLUP_SECTIONS_MAX,
         }
     }
@@ -110,7 +151,7 @@ impl Form {
             Self::Markdown => Content::Markdown { title, text },
             Self::Text => Content::Text { text },
             Self::Link { all, picture } => {
-                let only = if let [only] = sections { Some(only) } else { None };
+                let only = only(sections);
                 Content::Link {
                     title,
                     text,
@@ -118,10 +159,23 @@ impl Form {
                     picture: only.and_then(image).or_else(|| picture.clone()),
                 }
             }
-            Self::ActionCard { all, locale } => Content::ActionCard {
+            Self::Oa { all } => {
+                let about_sections = lines.iter().take_while(|line| line.section.is_some());
+                let shown = about_sections.count().min(FORM_ROWS_MAX);
+                let (rows, below) = lines.split_at(shown);
+                let below: Vec<&str> = below.iter().map(|line| line.text.as_str()).collect();
+                Content::Oa {
+                    title,
+                    colour: colour(sections),
+                    rows: rows.iter().map(|line| row(&line.text)).collect(),
+                    text: below.join("\n"),
+                    url: only(sections).and_then(page).unwrap_or_else(|| all.clone()),
+                }
+            }
+            Self::ActionCard { all, locale, room } => Content::ActionCard {
                 title,
                 text,
-                buttons: buttons(sections, all, *locale),
+                buttons: buttons(sections, all, *locale, *room),
             },
             Self::FeedCard { all, picture } => {
                 let entry = |title: &str, section: Option<&Section>| Entry {
@@ -136,6 +190,39 @@ impl Form {
             }
         }
     }
+}
+
+/// The section of a message about one thing.
+fn only(sections: &[Section]) -> Option<&Section> {
+    if let [only] = sections { Some(only) } else { None }
+}
+
+/// A line as one of a form: what it is about stands before its dash.
+fn row(line: &str) -> Row {
+    let (key, value) = line.split_once(" — ").unwrap_or((line, ""));
+    Row {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+/// The colour of what fires, worst first; where nothing does, of an end.
+fn colour(sections: &[Section]) -> Colour {
+    let severity = sections
+        .iter()
+        .find(|section| fires(section))
+        .map(|section| section.severity);
+    match (severity, sections) {
+        (Some("critical"), _) => Colour::Red,
+        (Some("warning"), _) => Colour::Orange,
+        (Some(_), _) | (None, []) => Colour::Blue,
+        (None, _) => Colour::Green,
+    }
+}
+
+/// Whether something of it fires, as far as is known.
+fn fires(section: &Section) -> bool {
+    matches!(section.state, "firing" | "flapping" | "reminder")
 }
 
 /// The links that hold for a whole section: those of its only alert, or what its alerts share.
@@ -171,6 +258,9 @@ const WORDS: [[&str; 2]; 4] = [
     ["图表", "Graph"],
 ];
 
+/// What a button takes besides its words and address: names of members, and punctuation.
+const BUTTON_FRAME_BYTES: usize = 32;
+
 /// What the last button says, which leads to everything.
 const ALL: [&str; 2] = ["全部告警", "All alerts"];
 
@@ -188,15 +278,20 @@ fn targets(section: &Section) -> [Option<&str>; WORDS.len()] {
 }
 
 /// The buttons below a digest: the pages of what fires, worst first, each address once; then everything.
-fn buttons(sections: &[Section], all: &str, locale: Locale) -> Vec<Button> {
+fn buttons(sections: &[Section], all: &str, locale: Locale, room: Room) -> Vec<Button> {
     let word = |words: [&'static str; 2]| match locale {
         Locale::Chinese => words[0],
         Locale::English => words[1],
     };
-    let fires = |section: &&Section| matches!(section.state, "firing" | "flapping" | "reminder");
+    let everything = Button {
+        title: word(ALL).to_owned(),
+        url: all.to_owned(),
+    };
+    let bytes = |button: &Button| BUTTON_FRAME_BYTES + button.title.len() + button.url.len();
+    let mut left = room.buttons_bytes.saturating_sub(bytes(&everything));
     let firing: Vec<(&Section, _)> = sections
         .iter()
-        .filter(fires)
+        .filter(|section| fires(section))
         .map(|section| (section, targets(section)))
         .collect();
     let mut buttons: Vec<Button> = Vec::new();
@@ -216,12 +311,13 @@ fn buttons(sections: &[Section], all: &str, locale: Locale) -> Vec<Button> {
                 format!("{} · {name}", word(WORDS[kind]))
             };
             let title = shorten(&title, BUTTON_CHARS_MAX).into_owned();
-            buttons.push(Button { title, url });
+            let button = Button { title, url };
+            if button.url.len() <= room.url_bytes && bytes(&button) <= left {
+                left -= bytes(&button);
+                buttons.push(button);
+            }
         }
     }
-    buttons.push(Button {
-        title: word(ALL).to_owned(),
-        url: all.to_owned(),
-    });
+    buttons.push(everything);
     buttons
 }

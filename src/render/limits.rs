@@ -86,6 +86,15 @@ pub const BUTTONS_MAX: usize = 5;
 /// Most characters of a button: what stays on one line of a phone.
 pub const BUTTON_CHARS_MAX: usize = 20;
 
+/// Longest address that a work notice opens, as DingTalk allows the only button of a card; longer ones are not shown.
+pub const NOTICE_URL_BYTES_MAX: usize = 500;
+
+/// Most bytes of all buttons of a work notice: DingTalk takes 1000, and the words need room beside them.
+pub const NOTICE_BUTTONS_BYTES_MAX: usize = 700;
+
+/// Most lines of a form, as many as DingTalk shows.
+pub const FORM_ROWS_MAX: usize = 6;
+
 /// Most sections of a feed with an entry of their own, and a few of other states. Before them stands one entry, after
 /// them what is left.
 pub const FEED_SECTIONS_MAX: usize = 6;
@@ -146,4 +155,5 @@ const _: () = assert!(ROLLUP_ALERTS_MAX < FULL_ALERTS_MAX && FULL_ALERTS_MAX <= 
 const _: () = assert!(ROLLUP_OTHER_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
 const _: () = assert!(LINK_SECTIONS_MAX <= FEED_SECTIONS_MAX && FEED_SECTIONS_MAX <= ROLLUP_SECTIONS_MAX);
 const _: () = assert!(LINE_CHARS_MAX < LINK_TEXT_CHARS_MAX);
+const _: () = assert!(NOTICE_URL_BYTES_MAX < NOTICE_BUTTONS_BYTES_MAX);
 const _: () = assert!(TOP_LABELS_MAX <= DIGEST_TOP_LABELS_MAX);

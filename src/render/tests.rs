@@ -1039,7 +1039,7 @@ fn the_keyword_is_in_title_and_text_of_every_type() {
         let (title, text) = match kind {
             MessageKind::Text => (content.text.as_str(), content.text.as_str()),
             MessageKind::FeedCard => (content.links[0].title.as_str(), last),
-            MessageKind::Markdown | MessageKind::Link | MessageKind::ActionCard => {
+            MessageKind::Markdown | MessageKind::Link | MessageKind::ActionCard | MessageKind::Oa => {
                 (content.title.as_str(), content.text.as_str())
             }
         };

@@ -23,5 +23,6 @@ mod reload;
 mod secrets;
 mod storm;
 mod trouble;
+mod work_notices;
 
 use patience::{PATIENCE, eventually};

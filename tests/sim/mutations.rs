@@ -121,7 +121,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a call of an app takes no place",
         file: "src/engine/delivery.rs",
-        text: "        budget.answered(self.now.tick);\n",
+        text: "        budget.answered(window, self.now.tick);\n",
         replacement: "",
         caught_by: Invariant::MinuteKept,
     },

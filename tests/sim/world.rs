@@ -9,6 +9,7 @@ use dingest::alert::{
 };
 use dingest::digest::Rendered;
 use dingest::dingtalk::client::TOTAL_TIMEOUT;
+use dingest::dingtalk::message::work_notice;
 use dingest::dingtalk::simulator::fault::Injection;
 use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
 use dingest::dingtalk::{apicode, errcode, message, sign};
@@ -748,6 +749,11 @@ impl<'a> World<'a> {
                 let line = Line::App("/v1.0/robot/oToMessages/batchSend", person.app.name.to_string());
                 (line, message::addressed(&sends[0].body, &users).into())
             }
+            Way::WorkNotice(notice) => {
+                let path = "/topapi/message/corpconversation/asyncsend_v2";
+                let line = Line::App(path, notice.app().name.to_string());
+                (line, Arc::clone(&sends[0].body))
+            }
         }
     }
 
@@ -999,6 +1005,7 @@ fn is_written_for(endpoint: &Endpoint, body: &[u8]) -> bool {
             message::is_written_for(body, &app.robot_code, Some(conversation))
         }
         Way::Direct(Person { app, .. }) => message::is_written_for(body, &app.robot_code, None),
+        Way::WorkNotice(notice) => work_notice::is_written_for(body, notice),
     }
 }
 

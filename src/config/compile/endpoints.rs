@@ -7,10 +7,12 @@ use super::server::base_url;
 use super::{Names, secrets};
 use crate::alert::{AppName, EndpointName, ReceiverName};
 use crate::config::raw;
-use crate::config::read::{At, Given, Word};
+use crate::config::read::{At, Given, Number, Word};
 use crate::config::report::Findings;
 use crate::dingtalk::SEND_PATH;
-use crate::plan::{App, Askers, Bot, Channel, Endpoint, Group, KnownBy, Person, Plan, Way};
+use crate::plan::{
+    App, Askers, Audience, Bot, Channel, Endpoint, Group, KnownBy, Person, Plan, Way, WorkNotice,
+};
 use crate::secret::Secret;
 
 /// Calls of one API an app may make in a second unless told otherwise; DingTalk refuses the twenty-first.
@@ -133,6 +135,7 @@ pub(super) fn apps(written: &[raw::App], findings: &mut Findings) -> (BTreeMap<A
             secret,
             base_url,
             per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
+            agent_id: raw.agent_id.value().map(|number| number.0),
             ask: raw.ask.get().and_then(|at| askers(at, findings)),
         };
         apps.insert(name, Arc::new(app));
@@ -215,10 +218,22 @@ pub(super) fn ways(
         ways.push((Group::receiver_name(name), endpoint));
     }
     if let Some(direct) = raw.direct.value() {
-        for person in people(direct, plan, senders, findings) {
+        let app = app(&direct.app, plan, senders, findings);
+        for person in people(&direct.users, app.as_ref(), findings) {
             let receiver = Person::receiver_name(name, &person.user);
             let endpoint_name = Person::endpoint_name(name, &person.user);
             ways.push((receiver, endpoint(plan, endpoint_name, Way::Direct(person))));
+        }
+    }
+    if let Some(at) = raw.work_notice.get() {
+        for notice in work_notices(at, plan, senders, findings) {
+            let user = match &notice.to {
+                Audience::Person(person) => Some(person.user.as_str()),
+                Audience::Departments(..) | Audience::Everybody(_) => None,
+            };
+            let receiver = WorkNotice::receiver_name(name, user);
+            let endpoint_name = WorkNotice::endpoint_name(name, user);
+            ways.push((receiver, endpoint(plan, endpoint_name, Way::WorkNotice(notice))));
         }
     }
     ways
@@ -229,6 +244,7 @@ fn check_ways(raw: &raw::Receiver, findings: &mut Findings) {
         ("bots", raw.bots.place()),
         ("group", raw.group.place()),
         ("direct", raw.direct.place()),
+        ("work_notice", raw.work_notice.place()),
     ];
     let mut sending = sending.into_iter().filter_map(|(key, place)| Some((key, place?)));
     if let (Some((key, place)), Some(console)) = (sending.next(), raw.console.place()) {
@@ -240,17 +256,17 @@ fn check_ways(raw: &raw::Receiver, findings: &mut Findings) {
             .help("make two receivers, and two routes of which the first says `continue: true`")
             .also(place, "the other one");
     }
-    let nowhere = raw.bots.is_absent() && raw.group.is_absent() && raw.direct.is_absent();
-    if nowhere && raw.console.is_absent() {
+    let by_app = !(raw.group.is_absent() && raw.direct.is_absent() && raw.work_notice.is_absent());
+    if !by_app && raw.bots.is_absent() && raw.console.is_absent() {
         findings
             .error(
                 raw.name.place().unwrap_or(raw.place),
-                "a receiver needs `bots`, `group`, `direct` or `console`",
+                "a receiver needs `bots`, `group`, `direct`, `work_notice` or `console`",
             )
             .help(
                 "name the bots of its group: `bots: [NAME]`, a group of an app: `group: { app: NAME, \
-                 conversation: cid… }`, or people: `direct: { app: NAME, users: [ID] }`, or write `console: {}` to \
-                 print digests",
+                 conversation: cid… }`, or people: `direct: { app: NAME, users: [ID] }`, `work_notice` likewise, or \
+                 write `console: {}` to print digests",
             );
     }
 }
@@ -298,15 +314,84 @@ fn group(raw: &raw::Group, plan: &Plan, senders: &mut Senders, findings: &mut Fi
     })
 }
 
-fn people(raw: &raw::Direct, plan: &Plan, senders: &mut Senders, findings: &mut Findings) -> Vec<Person> {
+/// Who is told by work notices: each person, and departments or everybody together.
+fn work_notices(
+    at: &At<raw::WorkNotice>,
+    plan: &Plan,
+    senders: &mut Senders,
+    findings: &mut Findings,
+) -> Vec<WorkNotice> {
+    let raw = &at.value;
     let app = app(&raw.app, plan, senders, findings);
-    if let Some(users) = raw.users.get().filter(|users| users.value.is_empty()) {
+    let agent_id = app.as_ref().and_then(|app| app.agent_id);
+    if let (Some(known), Some(named), None) = (&app, raw.app.place(), agent_id) {
+        findings
+            .error(named, format!("app `{}` has no `agent_id`, without which it sends no work notices", known.name))
+            .help("write the AgentId from the app's page in DingTalk's developer console: `agent_id: 123456789`");
+    }
+    let everybody = raw.everybody.or(false);
+    if raw.users.is_absent() && raw.departments.is_absent() && !everybody {
+        findings
+            .error(at.place, "`work_notice` tells nobody")
+            .help("list `users`, `departments`, or both, or write `everybody: true`");
+    }
+    let departments = departments(&raw.departments, everybody, findings);
+    let people = people(&raw.users, app.as_ref(), findings);
+    let (Some(app), Some(agent_id)) = (app, agent_id) else {
+        return Vec::new();
+    };
+    let together = if everybody {
+        Some(Audience::Everybody(app))
+    } else {
+        (!departments.is_empty()).then_some(Audience::Departments(app, departments))
+    };
+    let audiences = people.into_iter().map(Audience::Person).chain(together);
+    audiences.map(|to| WorkNotice { agent_id, to }).collect()
+}
+
+fn departments<const MIN: u64, const MAX: u64>(
+    given: &Given<Vec<At<Number<MIN, MAX>>>>,
+    everybody: bool,
+    findings: &mut Findings,
+) -> BTreeSet<u64> {
+    let Some(at) = given.get() else {
+        return BTreeSet::new();
+    };
+    if everybody {
+        findings
+            .error(at.place, "`everybody` are those of all `departments`, too")
+            .help("leave one of them out");
+    }
+    let most = WorkNotice::DEPARTMENTS_MAX;
+    if at.value.is_empty() {
+        findings
+            .error(at.place, "`departments` is empty")
+            .help("write the number of at least one department; that of the whole organisation is 1");
+    } else if at.value.len() > most {
+        findings
+            .error(at.place, format!("DingTalk takes {most} departments at most"))
+            .help("name one above them, or make two receivers, and two routes of which the first says `continue: true`");
+    }
+    let mut ids = BTreeSet::new();
+    for department in &at.value {
+        if !ids.insert(department.value.0) {
+            findings.error(
+                department.place,
+                format!("department `{}` is named twice", department.value.0),
+            );
+        }
+    }
+    ids
+}
+
+fn people(users: &Given<Vec<At<Word>>>, app: Option<&Arc<App>>, findings: &mut Findings) -> Vec<Person> {
+    if let Some(users) = users.get().filter(|users| users.value.is_empty()) {
         findings
             .error(users.place, "`users` is empty")
             .help("write the user id of at least one person, as the organisation's address book has it");
     }
     let mut ids = BTreeSet::new();
-    for user in raw.users.items() {
+    for user in users.items() {
         let id = user.value.0.as_str();
         if !is_person(id) {
             findings
@@ -323,7 +408,7 @@ fn people(raw: &raw::Direct, plan: &Plan, senders: &mut Senders, findings: &mut 
         app: Arc::clone(app),
         user: user.to_owned(),
     };
-    let of_app = |user| Some((app.as_ref()?, user));
+    let of_app = |user| Some((app?, user));
     ids.into_iter().filter_map(of_app).map(person).collect()
 }
 

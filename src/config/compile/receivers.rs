@@ -37,6 +37,7 @@ pub(super) fn receivers(
             Some(raw::MessageType::Link) => MessageKind::Link,
             Some(raw::MessageType::ActionCard) => MessageKind::ActionCard,
             Some(raw::MessageType::FeedCard) => MessageKind::FeedCard,
+            Some(raw::MessageType::Oa) => MessageKind::Oa,
             Some(raw::MessageType::Markdown) | None => MessageKind::Markdown,
         };
         receiver.picture = raw.picture.value().cloned();
@@ -103,19 +104,39 @@ fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: 
             .help("write `message: link`, or another of those an app has")
             .also(app, "this is told through an app");
     }
-    if kind == MessageKind::FeedCard && raw.picture.is_absent() {
+    let other = raw.bots.place().or(raw.group.place()).or(raw.direct.place());
+    if let (MessageKind::Oa, Some(other)) = (kind, other) {
         findings
-            .error(
-                place,
-                "`message: feed_card` needs a `picture`: DingTalk refuses an entry without one",
-            )
+            .error(place, "only work notices can be of type `oa`")
+            .help("make two receivers, and two routes of which the first says `continue: true`; or write another type")
+            .also(other, "this is told by other messages");
+    }
+    let needs_picture = match kind {
+        MessageKind::FeedCard => {
+            Some("`message: feed_card` needs a `picture`: DingTalk refuses an entry without one")
+        }
+        MessageKind::Link if !raw.work_notice.is_absent() => {
+            Some("`message: link` needs a `picture` here: DingTalk refuses a work notice without one")
+        }
+        MessageKind::Markdown
+        | MessageKind::Text
+        | MessageKind::Link
+        | MessageKind::ActionCard
+        | MessageKind::Oa => None,
+    };
+    if let Some(why) = needs_picture.filter(|_| raw.picture.is_absent()) {
+        findings
+            .error(place, why)
             .help("add `picture: https://…`, the address of a picture that phones can reach");
     }
 }
 
 /// Where it is written that an app tells this receiver, if one does.
 fn through_app(raw: &raw::Receiver) -> Option<Place> {
-    raw.group.place().or(raw.direct.place())
+    raw.group
+        .place()
+        .or(raw.direct.place())
+        .or(raw.work_notice.place())
 }
 
 /// Whether anybody can be mentioned at all.
