@@ -35,7 +35,7 @@ use crate::engine::{Answer, Event, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Plan};
 use crate::render::Prepared;
 use crate::shares::Shares;
-use crate::store::{RefusedBody, Store, StoreError, Told};
+use crate::store::{Changes, RefusedBody, Store, StoreError, Told};
 use crate::telemetry::Metrics;
 
 /// Why an alert could not be taken responsibility for; all of them mean "try again later".
@@ -350,7 +350,7 @@ enum Ended {
 enum Happened {
     Asked(Ask),
     InboxClosed,
-    Committed(Committed),
+    Committed(Box<Committed>),
     Ended(Ended),
     Plan(Prepared),
     Deadline,
@@ -367,7 +367,8 @@ impl Driver {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start();
-        let (restored, saved) = restore(store.as_mut(), &prepared.plan)?;
+        let (restored, mut saved) = restore(store.as_mut(), &prepared.plan)?;
+        client.recall(std::mem::take(&mut saved.people));
         Ok(Self {
             steering: Steering::resume(restored, saved, clock.now()),
             prepared,
@@ -398,7 +399,7 @@ impl Driver {
             let deadline = self.steering.deadline().map(|tick| self.clock.instant_of(tick));
             let happened = tokio::select! {
                 biased;
-                committed = running(&mut self.commit) => Happened::Committed(committed),
+                committed = running(&mut self.commit) => Happened::Committed(Box::new(committed)),
                 () = self.writer.gone() => writer::died(),
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(ended) => Happened::Ended(ended),
@@ -420,7 +421,7 @@ impl Driver {
                 }
                 Happened::InboxClosed => inbox_open = false,
                 Happened::Asked(ask) => self.asked(ask),
-                Happened::Committed(committed) => self.committed(committed),
+                Happened::Committed(committed) => self.committed(*committed),
                 Happened::Ended(ended) => self.ended(ended),
                 Happened::Plan(prepared) => {
                     let plan = Arc::clone(&prepared.plan);
@@ -429,6 +430,7 @@ impl Driver {
                 }
                 Happened::Deadline => self.wake(),
                 Happened::Prune => {
+                    self.keep_people();
                     let history = self.prepared.plan.store.history;
                     let now = self.clock.now().time;
                     self.writer
@@ -441,6 +443,7 @@ impl Driver {
         for reply in std::mem::take(&mut self.replies).into_values() {
             answer(reply, Err(Unavailable::ShuttingDown));
         }
+        self.keep_people();
         self.writer.close().await;
     }
 
@@ -529,9 +532,21 @@ impl Driver {
                 for (send, answer) in &answers {
                     self.metrics.message(send.endpoint.as_ref(), answer.outcome, took);
                 }
+                self.keep_people();
                 let answers = answers.into_iter().map(|(send, answer)| (send.message, answer));
                 self.steering.sent(answers.collect(), now);
             }
+        }
+    }
+
+    /// Keeps what the client has learnt of people.
+    fn keep_people(&self) {
+        let people = self.client.take_news();
+        if !people.is_empty() {
+            self.writer.keep(Changes {
+                people,
+                ..Changes::default()
+            });
         }
     }
 

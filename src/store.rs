@@ -1,5 +1,5 @@
-//! What survives: the rows of truth and its models, of told, in-flight messages and budgets, and the small [`Store`]
-//! trait.
+//! What survives: the rows of truth and its models, of told, in-flight messages and budgets, of people who were looked
+//! up, and the small [`Store`] trait.
 //!
 //! The rows are what the engine changes and loads; a store moves them to disk and back and decides nothing.
 //! All rows of one [`Changes`] are committed together or not at all.
@@ -150,6 +150,26 @@ pub struct EndpointRow {
     pub counted_at: Option<Timestamp>,
 }
 
+/// Somebody as the configuration names them: by a mobile number or a `unionId`, to an app.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PersonKey {
+    /// Scheme and host of the app's API.
+    pub base_url: String,
+    /// The app's key.
+    pub app: String,
+    /// What the configuration says.
+    pub known_by: String,
+}
+
+/// Who that was when it was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonRow {
+    /// The `userId`.
+    pub user: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A digest in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DigestRow {
@@ -208,6 +228,8 @@ pub struct Changes {
     pub endpoints: BTreeMap<EndpointName, EndpointRow>,
     /// When each receiver was last sent a digest.
     pub served: BTreeMap<ReceiverName, Timestamp>,
+    /// People who were looked up.
+    pub people: BTreeMap<PersonKey, Option<PersonRow>>,
     /// History.
     pub digests: BTreeMap<DigestId, DigestRow>,
     /// History.
@@ -232,6 +254,7 @@ impl Changes {
             + self.in_flight.len()
             + self.endpoints.len()
             + self.served.len()
+            + self.people.len()
             + self.digests.len()
             + self.messages.len()
             + self.attempts.len()
@@ -247,6 +270,7 @@ impl Changes {
         self.in_flight.extend(newer.in_flight);
         self.endpoints.extend(newer.endpoints);
         self.served.extend(newer.served);
+        self.people.extend(newer.people);
         self.digests.extend(newer.digests);
         self.messages.extend(newer.messages);
         self.attempts.extend(newer.attempts);
@@ -274,6 +298,8 @@ pub struct Saved {
     pub endpoints: Vec<(EndpointName, EndpointRow)>,
     /// When each receiver was last served.
     pub served: Vec<(ReceiverName, Timestamp)>,
+    /// People who were looked up, which is nothing to the engine.
+    pub people: Vec<(PersonKey, PersonRow)>,
 }
 
 /// A digest of the history with its messages.
@@ -329,8 +355,8 @@ pub trait Store: Send + 'static {
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError>;
     /// The refused bodies, newest first, at most `limit`, of one source or of all.
     fn refused(&mut self, source: Option<&SourceName>, limit: usize) -> Result<Vec<RefusedBody>, StoreError>;
-    /// Forgets history composed before `before`, the oldest first and a bounded number of digests at a time, so
-    /// that commits never wait for long: to be called every minute or so.
+    /// Forgets people looked up and history composed before `before`, the oldest first and a bounded number of digests
+    /// at a time, so that commits never wait for long: to be called every minute or so.
     fn prune(&mut self, before: Timestamp) -> Result<(), StoreError>;
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 
 use crate::alert::{Span, Timestamp};
 use crate::dingtalk::apicode::{self, Reading};
-use crate::dingtalk::directory::{self, Directory, Found};
+use crate::dingtalk::directory::{self, Directory, Found, News};
 use crate::dingtalk::message::work_notice;
 use crate::dingtalk::token::{Token, Tokens};
 use crate::dingtalk::{
@@ -30,6 +30,7 @@ use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 use crate::plan::{self, App, Audience, KnownBy, Person, Way};
 use crate::secret::Secret;
+use crate::store::{PersonKey, PersonRow};
 
 /// From looking up the name to the end of the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -236,6 +237,16 @@ impl Client {
     /// Whether a person is this user, as far as that can be learnt.
     pub async fn is_user(&self, person: &Person, user: &str, now: Timestamp) -> bool {
         self.user_of(person, now).await.is_ok_and(|found| found == user)
+    }
+
+    /// Takes over who people are, as it was kept.
+    pub(crate) fn recall(&self, people: Vec<(PersonKey, PersonRow)>) {
+        self.directory.recall(people);
+    }
+
+    /// What was learnt of people since this was asked last, to be kept.
+    pub(crate) fn take_news(&self) -> News {
+        self.directory.take_news()
     }
 
     /// The `userId` of a person, looked up when it is not configured.

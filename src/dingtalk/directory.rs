@@ -1,10 +1,11 @@
-//! Who somebody is that the configuration knows by a mobile number or a `unionId`: the `userId`, held in memory.
+//! Who somebody is that the configuration knows by a mobile number or a `unionId`: the `userId`.
 //!
 //! It is looked up when the first message needs it and again after hours; that nobody is known by it, after minutes.
-//! Whoever needs it meanwhile waits for the same call. A look-up that fails leaves what was known before. Nothing is
-//! written to disk: a program that asks again is answered, and these calls count against no quota.
+//! Whoever needs it meanwhile waits for the same call. A look-up that fails leaves what was known before, also before
+//! the process was started: what is learnt about somebody is news until whoever has a disk takes it. That nobody is
+//! known by something is not kept.
 //!
-//! Nothing here sends; how somebody is looked up is the client's business.
+//! Nothing here sends or writes; how somebody is looked up is the client's business.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use crate::dingtalk::oapicode;
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 use crate::plan::App;
+use crate::store::{PersonKey, PersonRow};
 
 /// How long somebody counts as known.
 const KNOWN_FOR: Span = Span::hours(12);
@@ -48,9 +50,6 @@ impl Found {
 /// A look-up, done or under way.
 type LookUp = Arc<OnceCell<Result<Found, Answer>>>;
 
-/// By host, app, and what somebody is known by.
-type Key = (String, String, String);
-
 /// What is known of one person.
 #[derive(Clone, Debug, Default)]
 struct Entry {
@@ -59,13 +58,38 @@ struct Entry {
     before: Option<String>,
 }
 
+/// What was learnt, to be kept; `None` is to be forgotten.
+pub(crate) type News = BTreeMap<PersonKey, Option<PersonRow>>;
+
 /// Everybody who was looked up. Cheap to clone; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Directory(Arc<Mutex<BTreeMap<Key, Entry>>>);
+pub(super) struct Directory {
+    entries: Arc<Mutex<BTreeMap<PersonKey, Entry>>>,
+    news: Arc<Mutex<News>>,
+}
 
 impl Directory {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<PersonKey, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what was kept.
+    pub(super) fn recall(&self, people: Vec<(PersonKey, PersonRow)>) {
+        let entry = |PersonRow { user, at }| Entry {
+            last: Arc::new(OnceCell::new_with(Some(Ok(Found { user: Some(user), at })))),
+            before: None,
+        };
+        let people = people.into_iter().map(|(key, row)| (key, entry(row)));
+        self.entries().extend(people);
+    }
+
+    /// What was learnt since this was asked last.
+    pub(super) fn take_news(&self) -> News {
+        std::mem::take(&mut self.news())
     }
 
     /// The `userId` of somebody; `None` when there is nobody.
@@ -89,6 +113,14 @@ impl Directory {
             }
             entry.clone()
         };
+        let look_up = async {
+            let found = look_up.await;
+            if let Ok(Found { user, at }) = &found {
+                let row = user.clone().map(|user| PersonRow { user, at: *at });
+                self.news().insert(key(app, known_by), row);
+            }
+            found
+        };
         match last.get_or_init(|| look_up).await {
             Ok(found) => Ok(found.user.clone()),
             Err(failure) => before.map(Some).ok_or_else(|| failure.clone()),
@@ -97,12 +129,19 @@ impl Directory {
 
     /// What was known of somebody is not so.
     pub(super) fn forget(&self, app: &App, known_by: &str) {
-        self.entries().remove(&key(app, known_by));
+        let key = key(app, known_by);
+        if self.entries().remove(&key).is_some() {
+            self.news().insert(key, None);
+        }
     }
 }
 
-fn key(app: &App, known_by: &str) -> Key {
-    (app.base_url.clone(), app.key.clone(), known_by.to_owned())
+fn key(app: &App, known_by: &str) -> PersonKey {
+    PersonKey {
+        base_url: app.base_url.clone(),
+        app: app.key.clone(),
+        known_by: known_by.to_owned(),
+    }
 }
 
 /// What the answer to a look-up says: a `userId`, that there is nobody, or why it says neither.
@@ -220,6 +259,37 @@ mod tests {
         directory.forget(&app(), "mobile:1");
         get(at(1)).await.unwrap();
         assert_eq!(source.calls.get(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_was_learnt_is_news_once_and_is_known_again_after_a_start() {
+        let (before, source) = (Directory::default(), Source::new(Ok(Some("u1"))));
+        source.get(&before, at(0)).await.unwrap();
+        source.get(&before, at(1)).await.unwrap();
+        let news = before.take_news();
+        let of_app = key(&app(), "mobile:1");
+        let row = PersonRow {
+            user: "u1".to_owned(),
+            at: at(0),
+        };
+        assert_eq!(news, News::from([(of_app.clone(), Some(row.clone()))]));
+        assert_eq!(before.take_news(), News::new());
+
+        let (directory, fails) = (Directory::default(), Source::new(Err("busy")));
+        directory.recall(vec![(of_app.clone(), row)]);
+        let get = |now| fails.get(&directory, now);
+        assert_eq!(get(at(3600)).await, Ok(Some("u1".to_owned())));
+        assert_eq!(fails.calls.get(), 0, "it is fresh");
+        assert_eq!(get(at(13 * 3600)).await, Ok(Some("u1".to_owned())));
+        assert_eq!(fails.calls.get(), 1, "it is not, and better than nothing");
+        assert_eq!(directory.take_news(), News::new());
+        // Nobody any more, by a refusal or by a look-up.
+        directory.forget(&app(), "mobile:1");
+        directory.forget(&app(), "mobile:2");
+        assert_eq!(directory.take_news(), News::from([(of_app.clone(), None)]));
+        assert_eq!(get(at(0)).await, Err("busy".to_owned()));
+        Source::new(Ok(None)).get(&directory, at(0)).await.unwrap();
+        assert_eq!(directory.take_news(), News::from([(of_app, None)]));
     }
 
     #[tokio::test]

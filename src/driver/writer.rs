@@ -1,6 +1,7 @@
 //! The store's own thread: it blocks on the disk so that nobody else has to.
 //!
-//! Commands are worked off in the order in which they were given. There is at most one commit among them; reads
+//! Commands are worked off in the order in which they were given. There is at most one commit of the engine's among
+//! them; reads
 //! are bounded by [`READS_WAITING_MAX`].
 
 use std::sync::{Arc, mpsc};
@@ -53,6 +54,7 @@ enum Command {
     Digests(Option<ReceiverName>, usize, DigestsReply, OwnedSemaphorePermit),
     Refused(Option<SourceName>, usize, RefusedReply, OwnedSemaphorePermit),
     KeepRefused(RefusedBody, Keeping),
+    Keep(Changes),
     Prune(Timestamp),
 }
 
@@ -122,6 +124,11 @@ impl Writer {
         self.give(Command::KeepRefused(body, keeping));
     }
 
+    /// Commits what nothing waits for, and nobody misses if it is lost.
+    pub(super) fn keep(&self, changes: Changes) {
+        self.give(Command::Keep(changes));
+    }
+
     pub(super) fn prune(&self, before: Timestamp) {
         self.give(Command::Prune(before));
     }
@@ -157,6 +164,11 @@ fn obey(store: &mut dyn Store, command: Command) {
             Ok(()) => keeping.kept(),
             Err(error) => tracing::warn!(%error, source = %body.source, "a refused body could not be kept"),
         },
+        Command::Keep(changes) => {
+            if let Err(error) = store.commit(&changes) {
+                tracing::warn!(%error, "who people are could not be kept; they are looked up again after a start");
+            }
+        }
         Command::Prune(before) => {
             if let Err(error) = store.prune(before) {
                 tracing::warn!(%error, "old history could not be forgotten");

@@ -193,6 +193,7 @@ impl Disk {
             in_flight: self.in_flight.clone().into_iter().collect(),
             endpoints: self.endpoints.clone().into_iter().collect(),
             served: self.served.clone().into_iter().collect(),
+            people: Vec::new(),
         }
     }
 }

@@ -233,6 +233,7 @@ impl Store for SqliteStore {
             in_flight: reader.in_flight()?,
             endpoints: reader.endpoints()?,
             served: reader.served()?,
+            people: reader.people()?,
         })
     }
 

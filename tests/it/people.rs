@@ -322,3 +322,43 @@ async fn a_look_up_that_fails_is_tried_again_and_nobody_misses_anything() {
     assert_eq!((chat.chat("wang").len(), chat.chat("ann").len()), (1, 1));
     assert_eq!(chat.stats().apps[0].token_calls, 2);
 }
+
+#[tokio::test]
+async fn who_was_looked_up_is_known_after_a_crash_although_nobody_can_be_looked_up() {
+    let chat = chat().await;
+    let home = home(&chat, "direct: { app: alerts, users: ['mobile:13800000000'] }");
+    let daemon = Daemon::start(&home).await;
+    daemon.post(&[firing("node-1")]).await;
+    daemon.everything_is_told().await;
+    daemon.kill();
+    chat.inject(Injection {
+        path: Some(BY_MOBILE.to_owned()),
+        ..Injection::times(0, Fault::HttpStatus(502))
+    });
+    let daemon = Daemon::start(&home).await;
+    daemon.post(&[firing("node-2")]).await;
+    daemon.everything_is_told().await;
+    assert_eq!(chat.chat("wang").len(), 2);
+    assert_eq!(chat.stats().apps[0].calls[BY_MOBILE], 1);
+}
+
+#[tokio::test]
+async fn who_is_refused_is_looked_up_again_after_a_start() {
+    let chat = chat().await;
+    let home = home(&chat, "direct: { app: alerts, users: ['mobile:13800000000'] }");
+    let daemon = Daemon::start(&home).await;
+    chat.inject(to_people(Fault::InvalidStaff(Vec::new())));
+    daemon.post(&[firing("node-1")]).await;
+    eventually("a refusal", async || {
+        let person = endpoint(&daemon, "mobile:13800000000").await;
+        (person["reason"] == "refused_person").then_some(())
+    })
+    .await;
+    daemon.kill();
+    let daemon = Daemon::start(&home).await;
+    let reloaded = daemon.http().post(daemon.url("/-/reload")).send().await;
+    assert!(reloaded.expect("an answer").status().is_success());
+    daemon.everything_is_told().await;
+    assert_eq!(chat.chat("wang").len(), 1);
+    assert_eq!(chat.stats().apps[0].calls[BY_MOBILE], 2);
+}

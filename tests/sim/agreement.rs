@@ -11,8 +11,8 @@ use dingest::alert::{
 };
 use dingest::store::sqlite::SqliteStore;
 use dingest::store::{
-    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
-    RefusedBody, Said, Saved, State, Store, ToldRow,
+    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow,
+    REFUSED_BODY_BYTES_MAX, RefusedBody, Said, Saved, State, Store, ToldRow,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,6 +27,7 @@ enum Row {
     InFlight(u64, u8, Option<u8>),
     Endpoint(u8, u8),
     Served(u8, u8),
+    Person(u8, Option<u8>),
     Digest(u64, u8),
     Message(u64, u8, u8),
     Attempt(u64, u8, u8),
@@ -50,7 +51,8 @@ fn row() -> impl Strategy<Value = Row> {
         (name.clone(), no, kept()).prop_map(|(name, no, row)| Row::Told(name, no, row)),
         (digest.clone(), part.clone(), kept()).prop_map(|(id, part, row)| Row::InFlight(id, part, row)),
         (name.clone(), any::<u8>()).prop_map(|(name, row)| Row::Endpoint(name, row)),
-        (name, any::<u8>()).prop_map(|(name, row)| Row::Served(name, row)),
+        (name.clone(), any::<u8>()).prop_map(|(name, row)| Row::Served(name, row)),
+        (name, kept()).prop_map(|(name, row)| Row::Person(name, row)),
         (digest.clone(), any::<u8>()).prop_map(|(id, row)| Row::Digest(id, row)),
         (digest.clone(), part.clone(), any::<u8>()).prop_map(|(id, part, row)| Row::Message(id, part, row)),
         (digest.clone(), part, any::<u8>()).prop_map(|(id, part, row)| Row::Attempt(id, part, row)),
@@ -77,6 +79,14 @@ fn receiver(name: u8) -> ReceiverName {
 
 fn endpoint(name: u8) -> EndpointName {
     format!("endpoint {name}").into()
+}
+
+fn person(name: u8) -> PersonKey {
+    PersonKey {
+        base_url: "https://api.dingtalk.com".to_owned(),
+        app: "ding1".to_owned(),
+        known_by: format!("mobile:1380000000{name}"),
+    }
 }
 
 /// A text that needs care, or none.
@@ -185,6 +195,13 @@ fn changes(rows: &[Row]) -> Changes {
                     .insert(message(id, part), row.map(in_flight_row));
             }
             Row::Endpoint(name, row) => drop(changes.endpoints.insert(endpoint(name), endpoint_row(row))),
+            Row::Person(name, row) => {
+                let row = row.map(|variant| PersonRow {
+                    user: text(variant),
+                    at: time(variant),
+                });
+                changes.people.insert(person(name), row);
+            }
             Row::Served(name, at) => drop(changes.served.insert(receiver(name), time(at))),
             Row::Digest(id, variant) => {
                 let row = DigestRow {

@@ -8,8 +8,8 @@ use dingest::alert::{
     AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
 };
 use dingest::store::{
-    AlertRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
-    REFUSED_KEPT_MAX, RefusedBody, Saved, Store, StoreError, Told, ToldRow,
+    AlertRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow,
+    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, RefusedBody, Saved, Store, StoreError, Told, ToldRow,
 };
 
 /// Everything that was committed.
@@ -21,6 +21,7 @@ pub(crate) struct MemoryStore {
     pub(crate) in_flight: BTreeMap<MessageId, InFlightRow>,
     endpoints: BTreeMap<EndpointName, EndpointRow>,
     served: BTreeMap<ReceiverName, Timestamp>,
+    people: BTreeMap<PersonKey, PersonRow>,
     digests: BTreeMap<DigestId, DigestRow>,
     messages: BTreeMap<MessageId, MessageRow>,
     refused: Vec<RefusedBody>,
@@ -56,6 +57,7 @@ impl MemoryStore {
         apply(&mut self.in_flight, &changes.in_flight);
         self.endpoints.extend(changes.endpoints.clone());
         self.served.extend(changes.served.clone());
+        apply(&mut self.people, &changes.people);
         self.digests.extend(changes.digests.clone());
         self.messages.extend(changes.messages.clone());
         for (id, attempt) in &changes.attempts {
@@ -97,6 +99,7 @@ impl MemoryStore {
             in_flight: self.in_flight.clone().into_iter().collect(),
             endpoints: self.endpoints.clone().into_iter().collect(),
             served: self.served.clone().into_iter().collect(),
+            people: self.people.clone().into_iter().collect(),
         }
     }
 }
@@ -147,6 +150,7 @@ impl Store for MemoryStore {
     }
 
     fn prune(&mut self, before: Timestamp) -> Result<(), StoreError> {
+        self.people.retain(|_, person| person.at >= before);
         let mut old: Vec<(Timestamp, DigestId)> = self
             .digests
             .iter()

@@ -220,6 +220,7 @@ fn saved(disk: &Changes) -> Saved {
         in_flight: rows(&disk.in_flight).collect(),
         endpoints: disk.endpoints.clone().into_iter().collect(),
         served: disk.served.clone().into_iter().collect(),
+        people: Vec::new(),
     }
 }
 

@@ -15,7 +15,8 @@ use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::sqlite::write::{first_part, last_part};
 use crate::store::{
-    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, RefusedBody, StoreError, Told, ToldRow,
+    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow, RefusedBody, StoreError,
+    Told, ToldRow,
 };
 
 /// Where rows come from.
@@ -139,6 +140,21 @@ impl Reader<'_> {
         })?;
         all.sort();
         Ok(all)
+    }
+
+    pub(super) fn people(&self) -> Result<Vec<(PersonKey, PersonRow)>, StoreError> {
+        self.all("person", "SELECT * FROM person", [], |row| {
+            let key = PersonKey {
+                base_url: row.get(0)?,
+                app: row.get(1)?,
+                known_by: row.get(2)?,
+            };
+            let person = PersonRow {
+                user: row.get(3)?,
+                at: row.get(4)?,
+            };
+            Ok((key, person))
+        })
     }
 
     /// The newest digests first, of these receivers or of all.

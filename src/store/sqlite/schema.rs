@@ -82,6 +82,15 @@ CREATE TABLE served (
     at       INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE person (
+    base_url TEXT NOT NULL,
+    app      TEXT NOT NULL,
+    known_by TEXT NOT NULL,
+    user     TEXT NOT NULL,
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (base_url, app, known_by)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE digest (
     id          INTEGER PRIMARY KEY,
     receiver    INTEGER NOT NULL,

@@ -16,8 +16,8 @@ use super::*;
 use crate::alert::words::{Model, Texts, Words};
 use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, SourceName};
 use crate::store::{
-    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX,
-    Said, State, ToldRow,
+    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow, REFUSED_BODY_BYTES_MAX,
+    REFUSED_KEPT_MAX, Said, State, ToldRow,
 };
 
 fn directory() -> TempDir {
@@ -148,6 +148,7 @@ impl Naive {
         self.rows.alerts.retain(|_, row| row.is_some());
         self.rows.told.retain(|_, row| row.is_some());
         self.rows.in_flight.retain(|_, row| row.is_some());
+        self.rows.people.retain(|_, row| row.is_some());
     }
 
     fn saved(&self) -> Saved {
@@ -166,6 +167,7 @@ impl Naive {
             in_flight: living(&self.rows.in_flight).collect(),
             endpoints: self.rows.endpoints.clone().into_iter().collect(),
             served: self.rows.served.clone().into_iter().collect(),
+            people: living(&self.rows.people).collect(),
         }
     }
 
@@ -313,12 +315,28 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn person_key()(
+        (base_url, app) in ("[ab]", "[ab]"),
+        known_by in "mobile:[1-3]|[^\0]{0,3}",
+    ) -> PersonKey {
+        PersonKey { base_url, app, known_by }
+    }
+}
+
+prop_compose! {
+    fn person_row()(user in any::<String>(), at in time()) -> PersonRow {
+        PersonRow { user, at }
+    }
+}
+
+prop_compose! {
     fn changes()(
         alerts in btree_map(key().prop_map(AlertNo), option::of(alert_row()), 0..4),
         told in btree_map((name(), key().prop_map(AlertNo)), option::of(told_row()), 0..4),
         in_flight in btree_map(message_id(), option::of(in_flight_row()), 0..3),
         endpoints in btree_map(name(), endpoint_row(), 0..3),
         served in btree_map(name(), time(), 0..3),
+        people in btree_map(person_key(), option::of(person_row()), 0..3),
         digests in btree_map(key().prop_map(DigestId), digest_row(), 0..3),
         messages in btree_map(message_id(), message_row(), 0..3),
     ) -> Changes {
@@ -327,6 +345,7 @@ prop_compose! {
             in_flight,
             endpoints,
             served,
+            people,
             digests,
             messages,
             ..described(alerts)

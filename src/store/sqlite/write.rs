@@ -12,8 +12,8 @@ use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ModelNo, Receiver
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Times};
 use crate::store::{
-    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, REFUSED_BODY_BYTES_MAX,
-    REFUSED_KEPT_MAX, RefusedBody, ToldRow,
+    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow,
+    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, RefusedBody, ToldRow,
 };
 
 /// The first numbers no alert and no digest has had.
@@ -62,6 +62,7 @@ impl Writer<'_> {
         self.in_flight(&changes.in_flight)?;
         self.endpoints(&changes.endpoints)?;
         self.served(&changes.served)?;
+        self.people(&changes.people)?;
         self.digests(&changes.digests)?;
         self.messages(&changes.messages)?;
         self.attempts(&changes.attempts)?;
@@ -198,6 +199,30 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn people(&mut self, rows: &BTreeMap<PersonKey, Option<PersonRow>>) -> rusqlite::Result<()> {
+        for (
+            PersonKey {
+                base_url,
+                app,
+                known_by,
+            },
+            row,
+        ) in rows
+        {
+            match row {
+                Some(PersonRow { user, at }) => self.connection.execute(
+                    "INSERT OR REPLACE INTO person VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![base_url, app, known_by, user, at],
+                )?,
+                None => self.connection.execute(
+                    "DELETE FROM person WHERE base_url = ?1 AND app = ?2 AND known_by = ?3",
+                    params![base_url, app, known_by],
+                )?,
+            };
+        }
+        Ok(())
+    }
+
     fn digests(&mut self, rows: &BTreeMap<DigestId, DigestRow>) -> rusqlite::Result<()> {
         if rows.is_empty() {
             return Ok(());
@@ -285,8 +310,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes the `limit` oldest digests composed before `before`, with their messages.
+    /// Deletes the `limit` oldest digests composed before `before`, with their messages, and people looked up before.
     pub(super) fn prune(&mut self, before: Timestamp, limit: i64) -> rusqlite::Result<()> {
+        let mut people = self
+            .connection
+            .prepare_cached("DELETE FROM person WHERE at < ?1")?;
+        people.execute(params![before])?;
         let mut oldest = (self.connection)
             .prepare_cached("SELECT id FROM digest WHERE composed_at < ?1 ORDER BY composed_at LIMIT ?2")?;
         let mut messages =
