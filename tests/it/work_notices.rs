@@ -283,9 +283,10 @@ async fn departments_are_told_together_and_those_nobody_knows_are_logged() {
     daemon.post(&[firing("node-1")]).await;
     daemon.everything_is_told().await;
     assert_eq!((chat.chat("ann").len(), chat.chat("wang").len()), (1, 1));
-    let event = daemon
-        .event("message delivered, but not to all")
-        .expect("a warning");
+    let event = eventually("a warning", async || {
+        daemon.event("message delivered, but not to all")
+    })
+    .await;
     let detail = event["detail"].as_str().expect("a text");
     assert!(detail.contains("no department `42`"), "{detail}");
     assert_eq!(event["endpoint"], "work_notice/ops");
