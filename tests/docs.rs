@@ -201,6 +201,91 @@ fn every_alert_says_what_is_wrong_and_what_to_do_and_has_a_case_in_which_it_fire
     }
 }
 
+/// The names of the files in a directory.
+fn files_in(directory: &str) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = fs::read_dir(root.join(directory)).expect("a directory");
+    let files = entries.filter_map(|entry| {
+        let entry = entry.expect("an entry");
+        entry.path().is_file().then(|| entry.file_name().into_string())
+    });
+    files.map(|name| name.expect("a name in UTF-8")).collect()
+}
+
+#[test]
+fn every_snippet_and_source_for_senders_stands_in_their_table() {
+    let table = read("examples/senders/README.md");
+    let words = quoted(&table);
+    let mut files = files_in("examples/senders");
+    assert!(files.remove("README.md"));
+    files.extend(
+        files_in("examples/sources")
+            .iter()
+            .map(|name| format!("../sources/{name}")),
+    );
+    assert!(files.len() > 20);
+    let missing: Vec<_> = files
+        .iter()
+        .filter(|name| !words.contains(name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "the table lacks {missing:?}");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/senders");
+    let elsewhere = words.iter().filter(|word| word.starts_with("../"));
+    let dead: Vec<_> = elsewhere.filter(|word| !here.join(word).exists()).collect();
+    assert!(dead.is_empty(), "the table names {dead:?}");
+}
+
+#[test]
+fn senders_post_to_sources_that_the_examples_have() {
+    let texts = |directory: &str| {
+        let names = files_in(directory);
+        let texts: Vec<String> = names
+            .iter()
+            .map(|name| read(&format!("{directory}/{name}")))
+            .collect();
+        texts.join("\n")
+    };
+    let (main, sources, senders) = (
+        texts("examples"),
+        texts("examples/sources"),
+        texts("examples/senders"),
+    );
+    let names: BTreeSet<&str> = (main.lines().chain(sources.lines()))
+        .filter_map(|line| line.trim().strip_prefix("- name: ")?.split(' ').next())
+        .collect();
+    let addresses = [&sources, &senders].map(|text| text.split("/v1/hooks/").skip(1));
+    let addresses: Vec<&str> = addresses
+        .into_iter()
+        .flatten()
+        .filter_map(|rest| {
+            rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+                .next()
+        })
+        .collect();
+    assert!(addresses.len() > 20);
+    for name in addresses {
+        assert!(names.contains(name), "nobody listens on /v1/hooks/{name}");
+    }
+}
+
+#[test]
+fn the_template_for_healthchecks_makes_the_body_that_the_tests_read() {
+    let body: Value = serde_json::from_str(&read("tests/data/senders/healthchecks/down.json")).expect("JSON");
+    let mut template = read("examples/senders/healthchecks.json");
+    let text = |name: &str| body[name].as_str().expect("a text").to_owned();
+    for (placeholder, value) in [
+        ("$NAME_JSON", body["name"].to_string()),
+        ("$STATUS", text("status")),
+        ("$CODE", text("code")),
+        ("$TAGS", text("tags")),
+        ("$NOW", text("now")),
+    ] {
+        template = template.replace(placeholder, &value);
+    }
+    let filled_in: Value = serde_json::from_str(&template).expect("the template makes JSON");
+    assert_eq!(filled_in, body);
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     for document in DOCUMENTS {

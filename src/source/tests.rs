@@ -1,5 +1,6 @@
 //! Decoding as a whole: fixtures of every shape, the traps of hostile bodies, and properties.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 
 use super::json::{Mapping, MappingText};
 use super::*;
-use crate::alert::{Fingerprint, Status};
+use crate::alert::{Fingerprint, SourceName, Status};
 use crate::plan::Auth;
 
 /// 2031-07-04T10:00:00Z, when every fixture arrives.
@@ -107,51 +108,57 @@ fn in_words(result: &Result<Decoded, Refusal>) -> String {
     words
 }
 
-/// The mapping beside a fixture.
-fn mapping_beside(path: &Path) -> SourceKind {
-    let Ok(text) = std::fs::read_to_string(path.with_file_name("mapping.json")) else {
-        return SourceKind::Json(Arc::new(Mapping::default_mapping()));
-    };
-    let fields: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let field = |name: &str| fields.get(name).and_then(|text| Some(text.as_str()?.to_owned()));
-    mapping(&MappingText {
-        alerts: field("alerts"),
-        identity: field("identity"),
-        status: field("status"),
-        labels: field("labels"),
-        annotations: field("annotations"),
-        starts_at: field("starts_at"),
-        ends_at: field("ends_at"),
-        link: field("link"),
-    })
+/// A content type such as the sender of a body would give, by the name of its file.
+fn content_type(path: &Path) -> Option<&'static str> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("form") => Some("application/x-www-form-urlencoded; charset=UTF-8"),
+        Some("multipart") => Some("multipart/form-data; boundary=limit"),
+        Some(_) | None => None,
+    }
+}
+
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    settings
 }
 
 #[test]
 fn every_fixture_decodes_to_what_a_reader_of_it_expects() {
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::glob!("../../tests/data/source", "**/*.*", |path| {
-            if path.ends_with("mapping.json") {
-                return;
-            }
-            let folders = path.to_string_lossy();
-            let kind = if folders.contains("/source/alertmanager/") {
-                SourceKind::Alertmanager
-            } else if folders.contains("/source/grafana/") {
-                SourceKind::Grafana
-            } else if folders.contains("/source/prometheus/") {
-                SourceKind::Prometheus
-            } else {
-                mapping_beside(path)
-            };
-            let content_type = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("form") => Some("application/x-www-form-urlencoded; charset=UTF-8"),
-                Some("multipart") => Some("multipart/form-data; boundary=limit"),
-                Some(_) | None => None,
-            };
-            let body = std::fs::read(path).unwrap();
-            insta::assert_snapshot!(in_words(&decode(&source(kind), content_type, &body, NOW)));
-        });
+    let _guard = settings().bind_to_scope();
+    insta::glob!("../../tests/data/source", "**/*.*", |path| {
+        let folders = path.to_string_lossy();
+        let kind = if folders.contains("/source/alertmanager/") {
+            SourceKind::Alertmanager
+        } else if folders.contains("/source/grafana/") {
+            SourceKind::Grafana
+        } else if folders.contains("/source/prometheus/") {
+            SourceKind::Prometheus
+        } else {
+            SourceKind::Json(Arc::new(Mapping::default_mapping()))
+        };
+        let body = std::fs::read(path).unwrap();
+        insta::assert_snapshot!(in_words(&decode(&source(kind), content_type(path), &body, NOW)));
     });
+}
+
+/// The bodies of a sender are in the directory of the name of its source.
+#[test]
+fn every_body_of_a_sender_becomes_the_alerts_that_its_example_promises() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = crate::config::load(Some(&root.join("examples/senders.yaml")), root).unwrap();
+    let sources = &example.plan.sources;
+    let _guard = settings().bind_to_scope();
+    let mut seen = BTreeSet::new();
+    insta::glob!("../../tests/data/senders", "*/*", |path| {
+        let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        let source = &sources[&SourceName::from(name)];
+        let body = std::fs::read(path).unwrap();
+        insta::assert_snapshot!(in_words(&decode(source, content_type(path), &body, NOW)));
+        seen.insert(source.name.clone());
+    });
+    assert!(sources.keys().eq(&seen), "every example has bodies: {seen:?}");
 }
 
 #[test]

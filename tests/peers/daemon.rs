@@ -25,10 +25,19 @@ impl Daemon {
 
     /// The same on a certain port: what starts again on the same port is the same daemon, with its store.
     pub(crate) async fn start_on(world: &World, port: u16, sources: &str) -> Self {
+        Self::run(world, port, &format!("sources:\n{sources}")).await
+    }
+
+    /// The same with the source of an example.
+    pub(crate) async fn of_example(world: &World, name: &str) -> Self {
+        let file = format!("{}/examples/sources/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        Self::run(world, free_port(), &format!("include: ['{file}']")).await
+    }
+
+    async fn run(world: &World, port: u16, sources: &str) -> Self {
         let config = format!(
             "server: {{ listen: '127.0.0.1:{port}', external_url: 'http://dingest.example.com' }}
-{}sources:
-{sources}
+{}{sources}
 ",
             world.one_group()
         );

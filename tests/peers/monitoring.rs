@@ -58,7 +58,11 @@ fn every_alert_fires_when_it_should_and_only_then() {
 #[test]
 #[ignore = "needs what tests/peers/install installs"]
 fn the_dashboard_is_one_by_grafanas_schema() {
-    let (content, said) = python("tools", "dashboard.py", &[&text(&monitoring("dashboard.json"))]);
+    let (content, said) = python(
+        "tools",
+        "known.py",
+        &["dashboard", &text(&monitoring("dashboard.json"))],
+    );
     assert!(content, "{said}");
 }
 

@@ -160,7 +160,8 @@ pub(crate) struct Prometheus {
     pub(crate) url: String,
 }
 
-const RULES: &str = "groups:
+/// A rule on the disk of an exporter.
+pub(crate) const RULES: &str = "groups:
   - name: disks
     rules:
       - alert: DiskFull
