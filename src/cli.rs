@@ -5,10 +5,12 @@
 
 mod check;
 mod demo;
+mod manual;
 mod render;
 mod run;
 mod send;
 mod simulate;
+mod status;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -54,10 +56,14 @@ enum Command {
     Render(render::RenderArgs),
     /// Send a test message through every bot of a receiver.
     Send(send::SendArgs),
+    /// Ask a running daemon on this machine how it is; fails when it takes no alerts.
+    Status(status::StatusArgs),
     /// Run a local stand-in for DingTalk's webhook that enforces its rules and shows the group chat.
     SimulateDingtalk(simulate::SimulateArgs),
     /// Run the daemon and the stand-in together and play an incident.
     Demo(demo::DemoArgs),
+    /// Write the manual pages and the shells' completions into a directory.
+    Manual(manual::ManualArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -147,8 +153,10 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::run(args),
+            Command::Manual(args) => manual::run(args),
             Command::Render(args) => render::run(args),
             Command::Send(args) => send::run(args).await,
+            Command::Status(args) => status::run(args).await,
             Command::SimulateDingtalk(args) => simulate::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }

@@ -86,8 +86,7 @@ impl Client {
 
     /// A client with other time-outs, for tests.
     pub fn with_timeouts(connect: Duration, total: Duration) -> Self {
-        // An error says that the process has a provider already, which is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        provide_tls();
         Self {
             connect,
             total,
@@ -428,6 +427,18 @@ impl Client {
         })?;
         post(http, url, token, body).await.map_err(failure)
     }
+}
+
+/// A client for peers that speak no TLS.
+pub(crate) fn without_tls(total: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    provide_tls();
+    build(total, total, true)
+}
+
+/// Says once for the process what TLS is made with.
+fn provide_tls() {
+    // An error says that the process has it already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::Client, reqwest::Error> {

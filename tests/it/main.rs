@@ -21,6 +21,7 @@ mod people;
 mod refusals;
 mod reload;
 mod secrets;
+mod service;
 mod storm;
 mod trouble;
 mod work_notices;

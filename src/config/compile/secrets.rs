@@ -1,6 +1,6 @@
 //! Secrets from where they are kept. No message quotes one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::exposure::readers;
 use crate::config::read::{At, Given, SecretText};
@@ -38,7 +38,7 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
             std::env::VarError::NotUnicode(_) => format!("the environment variable `{name}` is not UTF-8"),
         }),
         SecretText::File(name) => {
-            let path = findings.resolve(place.file, name);
+            let path = credential(name).unwrap_or_else(|| findings.resolve(place.file, name));
             if findings.watch(path.clone()) {
                 warn_of_readers(&path, place, findings);
             }
@@ -58,6 +58,16 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
             None
         }
     }
+}
+
+/// The file among the credentials of a systemd service. `LoadCredential=secrets:/etc/dingest/secrets` hands the file
+/// `secrets/ops.url` over under the name `secrets_ops.url`, so one configuration does for the service and for a shell.
+fn credential(name: &str) -> Option<PathBuf> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    if !Path::new(name).is_relative() {
+        return None;
+    }
+    Some(Path::new(&directory).join(name.replace('/', "_"))).filter(|path| path.is_file())
 }
 
 /// Says once who else may read the file of a secret.

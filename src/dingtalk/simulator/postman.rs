@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::dingtalk::sign;
 use crate::dingtalk::simulator::Desk;
 use crate::dingtalk::simulator::questions::Posting;
+use crate::dingtalk::{client, sign};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -38,7 +38,9 @@ pub(super) async fn carry(desk: Arc<Desk>, posting: Posting) {
 
 async fn post(desk: &Desk, posting: &Posting) -> Answered {
     let at = desk.rules().sign_at(clock::now());
-    let response = client()?
+    // One for each request: people write seldom.
+    let client = client::without_tls(ANSWER_TIMEOUT).map_err(plainly)?;
+    let response = client
         .post(&posting.url)
         .header("content-type", "application/json; charset=utf-8")
         .header("timestamp", at.0.to_string())
@@ -49,19 +51,6 @@ async fn post(desk: &Desk, posting: &Posting) -> Answered {
         .map_err(plainly)?;
     let status = response.status().as_u16();
     Ok((status, response.bytes().await.map_err(plainly)?.to_vec()))
-}
-
-/// A client for one request: people write seldom.
-fn client() -> Result<reqwest::Client, String> {
-    // An error says that the process has a provider already, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(ANSWER_TIMEOUT)
-        .build()
-        .map_err(plainly)
 }
 
 fn plainly(error: reqwest::Error) -> String {
