@@ -47,7 +47,7 @@ const TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes that the two lengths of a pair take at most in a set of such a size.
 const PAIR_BYTES_MAX: usize = 16;
 
-/// A start further ahead of our clock than this is not believed: no zone is this far away.
+/// A start or end further ahead of our clock than this is not believed: no zone is this far away.
 const FUTURE_MAX: Span = Span::days(1);
 
 /// What a body held.
@@ -282,20 +282,22 @@ struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// Begin of an episode; `None`, which stands for the arrival, when it is not set, unreadable or far ahead.
-    fn start(
+    /// When something began or ended; `None`, which stands for the arrival, when that is not set, unreadable or far
+    /// ahead.
+    fn past(
         self,
         reading: Reading,
+        what: &str,
         written: &str,
         index: usize,
         decoded: &mut Decoded,
     ) -> Option<Timestamp> {
-        let time = moment(reading, "start", written, index, decoded)?;
+        let time = moment(reading, what, written, index, decoded)?;
         if time.since(self.now) > FUTURE_MAX {
             decoded.note(
                 Some(index),
                 format!(
-                    "the start `{}` lies in the future; the time of arrival is used",
+                    "the {what} `{}` lies in the future; the time of arrival is used",
                     quote(written)
                 ),
             );

@@ -10,7 +10,7 @@ use crate::alert::{Alert, Fingerprint, Labels, Status};
 use crate::source::time::Reading;
 use crate::source::wire::{Broken, Json, Pairs, Place, Text};
 use crate::source::word::Word;
-use crate::source::{Arrival, Decoded, Refusal, body, labels, looks, moment, quote, web_address};
+use crate::source::{Arrival, Decoded, Refusal, body, labels, looks, quote, web_address};
 
 /// One alert; the second half only Grafana sends.
 #[derive(Debug, Default)]
@@ -213,10 +213,16 @@ impl<'a> Body<'a> {
             labels,
             links: Labels::from_pairs(links),
             values: values(element.values, &element.value_string),
-            starts_at: arrival.start(Reading::of_text(start, arrival.zone), start, index, decoded),
+            starts_at: arrival.past(
+                Reading::of_text(start, arrival.zone),
+                "start",
+                start,
+                index,
+                decoded,
+            ),
             ends_at: match (status, end) {
                 (Status::Resolved, Some((reading, written))) => {
-                    moment(reading, "end", written, index, decoded)
+                    arrival.past(reading, "end", written, index, decoded)
                 }
                 (Status::Resolved | Status::Firing, _) => None,
             },

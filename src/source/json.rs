@@ -17,9 +17,7 @@ use crate::source::json::jq::Expression;
 use crate::source::json::meter::{Budget, Limits};
 use crate::source::time::Reading;
 use crate::source::word::Word;
-use crate::source::{
-    Arrival, Decoded, Refusal, annotations, body, labels, looks, moment, quote, web_address,
-};
+use crate::source::{Arrival, Decoded, Refusal, annotations, body, labels, looks, quote, web_address};
 
 /// How many alerts one body may become.
 pub const ALERTS_MAX: usize = 100_000;
@@ -256,7 +254,9 @@ impl Reader<'_> {
         );
         let starts_at = self.time(mapping.starts_at.as_ref(), value, "starts_at");
         let (reading, written) = starts_at.unwrap_or_else(|| self.usual_time(all.and_then(Flat::starts_at)));
-        let starts_at = self.arrival.start(reading, &written, self.index, self.decoded);
+        let starts_at = self
+            .arrival
+            .past(reading, "start", &written, self.index, self.decoded);
         Ok(Some(Alert {
             fingerprint: identity
                 .as_deref()
@@ -320,7 +320,8 @@ impl Reader<'_> {
         let (reading, written) = self
             .time(self.mapping.ends_at.as_ref(), value, "ends_at")
             .unwrap_or_else(|| self.usual_time(all.and_then(Flat::ends_at)));
-        moment(reading, "end", &written, self.index, self.decoded)
+        self.arrival
+            .past(reading, "end", &written, self.index, self.decoded)
     }
 
     /// What a time's expression says; `None` when there is no expression.

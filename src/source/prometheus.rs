@@ -132,7 +132,13 @@ fn alert(
         annotations: decoded.annotations(index, element.annotations, &mut links),
         links: Labels::from_pairs(links),
         values: Labels::default(),
-        starts_at: arrival.start(Reading::of_text(start, arrival.zone), start, index, decoded),
+        starts_at: arrival.past(
+            Reading::of_text(start, arrival.zone),
+            "start",
+            start,
+            index,
+            decoded,
+        ),
         ends_at,
         expires_at,
     }

@@ -183,6 +183,37 @@ fn a_repeat_through_another_peer_or_with_other_values_is_the_same_alert() {
 }
 
 #[test]
+fn what_began_or_ended_far_ahead_of_our_clock_did_so_when_it_arrived() {
+    let times = r#""startsAt": "2031-07-06T09:00:00Z", "endsAt": "2031-07-06T09:30:00Z""#;
+    let alert = format!(r#"{{"status": "resolved", "labels": {{"a": "b"}}, "title": "b", {times}}}"#);
+    for (kind, body) in [
+        (SourceKind::Alertmanager, format!(r#"{{"alerts": [{alert}]}}"#)),
+        (
+            SourceKind::Json(Arc::new(Mapping::default_mapping())),
+            alert.clone(),
+        ),
+    ] {
+        let decoded = decode_text(kind, &body).unwrap();
+        let problems: Vec<_> = decoded
+            .problems
+            .iter()
+            .map(|problem| problem.text.as_str())
+            .collect();
+        assert_eq!(
+            problems,
+            [
+                "the start `2031-07-06T09:00:00Z` lies in the future; the time of arrival is used",
+                "the end `2031-07-06T09:30:00Z` lies in the future; the time of arrival is used"
+            ]
+        );
+        assert_eq!(
+            (decoded.alerts[0].starts_at, decoded.alerts[0].ends_at),
+            (None, None)
+        );
+    }
+}
+
+#[test]
 fn two_grafana_rules_with_equal_labels_are_two_alerts() {
     let body = r#"{"orgId": 1, "alerts": [
         {"status": "firing", "labels": {"a": "b"}, "ruleUID": "r1"},
