@@ -148,6 +148,37 @@ fn every_metric_has_a_panel_and_every_panel_and_alert_has_its_metric() {
 }
 
 #[test]
+fn every_panel_asks_a_question_of_the_chosen_data_source_in_a_place_of_its_own() {
+    let dashboard: Value = serde_json::from_str(&read("packaging/monitoring/dashboard.json")).expect("JSON");
+    let (mut titles, mut ids, mut places) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        let title = panel["title"].as_str().expect("a title");
+        assert!(titles.insert(title), "two panels `{title}`");
+        assert!(
+            ids.insert(panel["id"].to_string()),
+            "`{title}` has the id of another"
+        );
+        let side = |name: &str| panel["gridPos"][name].as_u64().expect("a number");
+        let (left, top) = (side("x"), side("y"));
+        assert!(left + side("w") <= 24, "`{title}` sticks out");
+        for place in (left..left + side("w")).flat_map(|x| (top..top + side("h")).map(move |y| (x, y))) {
+            assert!(places.insert(place), "`{title}` lies on another panel");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        let question = panel["description"].as_str().unwrap_or_default();
+        assert!(question.contains('?'), "`{title}` answers no question");
+        for target in panel["targets"].as_array().expect("queries") {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{title}");
+            let query = target["expr"].as_str().expect("a query");
+            assert!(query.contains(r#"instance=~"$instance""#), "{title}: {query}");
+        }
+    }
+    assert!(titles.len() > 30);
+}
+
+#[test]
 fn what_alerts_ask_for_are_names_that_decisions_have() {
     let names = ["view", "outcome", "budget"].map(|file| read(&format!("src/engine/{file}.rs")));
     let names = names.join("\n") + r#""unusable" "cut_off""#;
@@ -265,6 +296,28 @@ fn senders_post_to_sources_that_the_examples_have() {
     assert!(addresses.len() > 20);
     for name in addresses {
         assert!(names.contains(name), "nobody listens on /v1/hooks/{name}");
+    }
+}
+
+#[test]
+fn grafana_signs_with_the_headers_that_its_source_reads() {
+    let (sender, source) = (
+        read("examples/senders/grafana.yaml"),
+        read("examples/grafana.yaml"),
+    );
+    for (theirs, ours) in [
+        ("header: ", "header: "),
+        ("timestampHeader: ", "timestamp_header: "),
+    ] {
+        let value = |text: &str, key: &str| {
+            text.split(&format!(" {key}"))
+                .nth(1)?
+                .lines()
+                .next()
+                .map(str::to_owned)
+        };
+        assert!(value(&sender, theirs).is_some());
+        assert_eq!(value(&sender, theirs), value(&source, ours));
     }
 }
 
