@@ -55,7 +55,7 @@ fn check(tool: &str, arguments: &[&str], name: &str) {
 }
 
 #[test]
-#[ignore = "needs Debian's prometheus and prometheus-alertmanager, and what tests/peers/install installs"]
+#[ignore = "needs Debian's prometheus, prometheus-alertmanager and php-cli, and what tests/peers/install installs"]
 fn the_senders_side_of_the_examples_is_valid() {
     check("amtool", &["check-config"], "alertmanager.yml");
     check(
@@ -64,6 +64,7 @@ fn the_senders_side_of_the_examples_is_valid() {
         "prometheus.yml",
     );
     check("target/peers/tools/bin/cfn-lint", &[], "aws-sns.cfn.yaml");
+    check("php", &["tests/peers/tools/zabbix_import.php"], "zabbix.yaml");
     for (kind, name) in [("alerting", "grafana.yaml"), ("action-group", "azure.json")] {
         let (content, said) = python("tools", "known.py", &[kind, &text(&senders(name))]);
         assert!(content, "{name}: {said}");

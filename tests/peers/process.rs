@@ -96,6 +96,7 @@ fn why_not(program: &str, error: &std::io::Error) -> String {
         "prometheus" | "promtool" => "prometheus",
         "vmalert" => "victoria-metrics",
         "zabbix_js" => "zabbix-proxy-sqlite3",
+        "php" => "php-cli",
         _ => "prometheus-alertmanager",
     };
     if error.kind() == ErrorKind::NotFound {
