@@ -106,7 +106,7 @@ macro_rules! names {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name as configured.
+            /// As a text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -151,6 +151,8 @@ names! {
     AppName
     /// The name of a set of time intervals.
     IntervalName
+    /// What DingTalk calls a message that an app sent: it can be asked about by that, and taken back.
+    Receipt
 }
 
 impl ReceiverName {

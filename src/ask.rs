@@ -164,10 +164,11 @@ impl Answerer {
             // In the name of the app it would count against a quota, and anybody could use that up.
             let text = words(&renderer, Reply::not_allowed(message, &plan));
             let answer = self.send_to_session(message, &text).await;
-            answer.unwrap_or_else(|| Answer {
-                outcome: Outcome::Refused(Refused::Person),
-                errcode: None,
-                detail: "who may not ask is answered in the session only, and there is none".to_owned(),
+            answer.unwrap_or_else(|| {
+                Answer::new(
+                    Outcome::Refused(Refused::Person),
+                    "who may not ask is answered in the session only, and there is none",
+                )
             })
         };
         self.metrics.question(&app.name, answer.outcome.as_str());

@@ -1,7 +1,8 @@
 //! DingTalk's custom-bot webhook and the API of apps: signing, tokens, messages, answers, the client, and a stand-in.
 //!
 //! What leaves here is one `POST` per message, signed or with a token; what comes back is an
-//! [`Answer`](crate::engine::Answer). Nothing here retries, waits or counts: that is the engine's. Only a call that
+//! [`Answer`](crate::engine::Answer). Of messages that an app has sent it can be asked who has read them, and they can
+//! be taken back ([`errand`]). Nothing here retries, waits or counts: that is the engine's. Only a call that
 //! was refused for its token, or for one of the people in it, and so did nothing, is repeated: with a fresh token, for
 //! fewer people. People who are known by a number are looked up before. Tokens, secrets and signatures appear in the
 //! request and nowhere else.
@@ -10,6 +11,7 @@ pub mod apicode;
 pub mod callback;
 pub mod client;
 mod directory;
+pub mod errand;
 pub mod errcode;
 pub mod message;
 pub mod notice;

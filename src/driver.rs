@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::{Alert, DigestId, ReceiverName, RequestId, SourceName, Timestamp};
+use crate::alert::{Alert, DigestId, MessageId, ReceiverName, RequestId, SourceName, Timestamp};
 use crate::clock::Clock;
 use crate::digest::Rendered;
 use crate::dingtalk::client::{Client, NOTICE_TIMEOUT, TOTAL_TIMEOUT};
@@ -31,7 +31,7 @@ use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
-use crate::engine::{Answer, Event, Outcome, Send, Verdict};
+use crate::engine::{Answer, Errand, Event, Fate, Finding, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Plan};
 use crate::render::Prepared;
 use crate::shares::Shares;
@@ -343,6 +343,10 @@ enum Ended {
         answers: Vec<(Send, Answer)>,
         took: Duration,
     },
+    Ran {
+        no: u64,
+        finding: Finding,
+    },
 }
 
 /// Everything the loop waits for.
@@ -486,6 +490,7 @@ impl Driver {
                 self.render();
             }
             Action::Send(sends) => self.send(sends),
+            Action::Run { no, errand } => self.run_errand(no, errand),
             Action::Answer { request, accepted } => {
                 if let Some(reply) = self.replies.remove(&request) {
                     answer(reply, accepted);
@@ -520,6 +525,18 @@ impl Driver {
         });
     }
 
+    fn run_errand(&mut self, no: u64, errand: Errand) {
+        let plan = Arc::clone(&self.prepared.plan);
+        let client = self.client.clone();
+        let metrics = Arc::clone(&self.metrics);
+        let now = self.clock.now().time;
+        self.tasks.spawn(async move {
+            let finding = client.run(&plan, &errand, now).await;
+            metrics.errand(errand.task.as_str(), &finding);
+            Ended::Ran { no, finding }
+        });
+    }
+
     fn ended(&mut self, ended: Ended) {
         let now = self.clock.now();
         match ended {
@@ -536,6 +553,7 @@ impl Driver {
                 let answers = answers.into_iter().map(|(send, answer)| (send.message, answer));
                 self.steering.sent(answers.collect(), now);
             }
+            Ended::Ran { no, finding } => self.steering.ran(no, finding, now),
         }
     }
 
@@ -672,11 +690,7 @@ async fn print(body: Arc<[u8]>) -> Answer {
         Ok(Err(error)) => (Outcome::Retry, format!("cannot print: {error}")),
         Err(error) => (Outcome::Retry, format!("cannot print: {error}")),
     };
-    Answer {
-        outcome,
-        errcode: None,
-        detail,
-    }
+    Answer::new(outcome, detail)
 }
 
 /// Tells log and metrics.
@@ -733,6 +747,21 @@ fn tell_event(metrics: &Metrics, event: Event) {
                 tracing::warn!(%digest, part, %receiver, endpoint, outcome, errcode, detail, "message not delivered");
             }
         }
+        Event::Read {
+            message,
+            receiver,
+            age,
+        } => {
+            metrics.read(&receiver, age);
+            let (digest, part) = (message.digest, message.part);
+            tracing::info!(%digest, part, %receiver, seconds = age.0 / 1000, "message read");
+        }
+        Event::LetGo {
+            message,
+            receiver,
+            fate,
+            detail,
+        } => tell_fate(metrics, message, &receiver, fate, &detail),
         Event::Paused {
             endpoint,
             reason,
@@ -751,6 +780,16 @@ fn tell_event(metrics: &Metrics, event: Event) {
                 "most of the month's quota is used; what is not urgent is stretched"
             );
         }
+    }
+}
+
+fn tell_fate(metrics: &Metrics, message: MessageId, receiver: &ReceiverName, fate: Fate, detail: &str) {
+    metrics.let_go(receiver, fate);
+    let (digest, part, why) = (message.digest, message.part, fate.as_str());
+    if fate == Fate::Recalled {
+        tracing::info!(%digest, part, %receiver, "message taken back");
+    } else {
+        tracing::warn!(%digest, part, %receiver, why, detail, "message stays, and is not asked about any more");
     }
 }
 

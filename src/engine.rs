@@ -9,6 +9,7 @@
 //! clock and no wire format, and cannot fail.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod afterwards;
 mod budget;
 mod delivery;
 mod desk;
@@ -25,17 +26,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::alert::{
-    Alert, AlertNo, DigestId, EndpointName, Labels, MessageId, Now, ReceiverName, RequestId, Severity,
-    SourceName, Span, Tick, Timestamp,
+    Alert, AlertNo, AppName, DigestId, EndpointName, Labels, MessageId, Now, Receipt, ReceiverName,
+    RequestId, Severity, SourceName, Span, Tick, Timestamp,
 };
 use crate::digest::{Change, Detail, Draft, Rendered};
+use crate::engine::afterwards::Afterwards;
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Concerns, Heard, Record, Truth};
 use crate::plan::{Plan, Quota, RouteId, SharedRate, Source, SourceKind};
-use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, ToldRow};
+use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, State, ToldRow};
 
-pub use outcome::{Answer, Outcome};
+pub use outcome::{Answer, Fate, Finding, Outcome, ReadBy, Reader};
 
 /// Everything that can happen to the engine.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub enum Input {
     },
     /// A message was tried, or several that are equal by one call: what came of each.
     Outcome(Vec<(MessageId, Answer)>),
+    /// An errand was run: what it has found out.
+    Errand(Errand, Finding),
     /// The configuration changed.
     Plan(Arc<Plan>),
     /// Somebody wants to hear now what these receivers were to be told after a wait.
@@ -82,8 +86,45 @@ pub enum Effect {
     Digest(Box<Draft>),
     /// Send, then come back with [`Input::Outcome`].
     Send(Send),
+    /// Run it, then come back with [`Input::Errand`].
+    Errand(Errand),
     /// Tell the log and the metrics.
     Event(Event),
+}
+
+/// A call about messages that an app has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// The app.
+    pub app: AppName,
+    /// The endpoints they were sent through, one at least: of one group, or of people.
+    pub through: Vec<EndpointName>,
+    /// What is to be done.
+    pub task: Task,
+}
+
+/// What is to be done about messages that were delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Take these back.
+    Recall(Vec<Receipt>),
+    /// Learn who has read this.
+    Read {
+        /// Which.
+        receipt: Receipt,
+        /// Where the list of readers goes on, after its first part.
+        page: Option<String>,
+    },
+}
+
+impl Task {
+    /// The stable name in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Recall(_) => "recall",
+            Self::Read { .. } => "read_status",
+        }
+    }
 }
 
 /// A message to send.
@@ -167,6 +208,26 @@ pub enum Event {
         /// What came of it.
         answer: Answer,
     },
+    /// A message was read for the first time, as far as known.
+    Read {
+        /// Which.
+        message: MessageId,
+        /// By whom it was to be read.
+        receiver: ReceiverName,
+        /// How long after it was delivered.
+        age: Span,
+    },
+    /// What becomes of a message that was kept to be taken back or asked about.
+    LetGo {
+        /// Which.
+        message: MessageId,
+        /// To whom it went.
+        receiver: ReceiverName,
+        /// What.
+        fate: Fate,
+        /// DingTalk's words.
+        detail: String,
+    },
     /// An endpoint must be silent.
     Paused {
         /// Which.
@@ -198,6 +259,8 @@ pub enum Reason {
     Reminder,
     /// A receiver is due, or a message is to be tried again.
     Receiver,
+    /// Something is to be done about a message that was delivered.
+    Afterwards,
 }
 
 impl Reason {
@@ -207,6 +270,7 @@ impl Reason {
             Self::Ageing => "ageing",
             Self::Reminder => "reminder",
             Self::Receiver => "receiver",
+            Self::Afterwards => "afterwards",
         }
     }
 }
@@ -240,6 +304,7 @@ pub struct Engine {
     /// When told alerts are to be looked at for a reminder.
     reminders: BTreeMap<Tick, BTreeMap<ReceiverName, BTreeSet<AlertNo>>>,
     agenda: Agenda,
+    afterwards: Afterwards,
     /// Receivers whose situation may have changed during this call.
     touched: BTreeSet<ReceiverName>,
     effects: VecDeque<Effect>,
@@ -320,6 +385,7 @@ impl Engine {
             ageing: BTreeMap::new(),
             reminders: BTreeMap::new(),
             agenda: Agenda::default(),
+            afterwards: Afterwards::default(),
             touched: BTreeSet::new(),
             effects: VecDeque::new(),
             dirty: Dirty::default(),
@@ -346,9 +412,11 @@ impl Engine {
         }
         engine.restore_in_flight(saved.in_flight);
         engine.set_up_desks();
+        engine.restore_receipts(saved.receipts);
         engine.count_all();
         engine.compare_all(&BTreeMap::new());
         engine.look_around();
+        engine.follow_up();
         engine
     }
 
@@ -386,6 +454,7 @@ impl Engine {
             } => self.accept(request, &source, alerts),
             Input::Rendered { digest, rendered } => self.rendered(digest, &rendered),
             Input::Outcome(answers) => self.answered(&answers),
+            Input::Errand(errand, finding) => self.came_back(&errand, finding),
             Input::Plan(plan) => {
                 self.plan = plan;
                 for budget in self.budgets.values_mut() {
@@ -400,6 +469,7 @@ impl Engine {
         }
         self.pass_time();
         self.look_around();
+        self.follow_up();
     }
 
     /// What to do next; `None` when there is nothing left.
@@ -453,7 +523,12 @@ impl Engine {
             .first_key_value()
             .map(|(at, _)| (*at, Reason::Reminder));
         let receiver = self.agenda.first().map(|at| (at, Reason::Receiver));
-        [ageing, reminder, receiver].into_iter().flatten().min()
+        let afterwards = self.afterwards.deadline(self.draining);
+        let afterwards = afterwards.map(|at| (at, Reason::Afterwards));
+        [ageing, reminder, receiver, afterwards]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The numbers the next alert and the next digest will have.
@@ -746,6 +821,11 @@ impl Engine {
             }
             return;
         }
+        if record.state == State::Expired {
+            for concern in Arc::clone(&record.concerns).iter() {
+                self.stays_announced(no, &concern.receiver);
+            }
+        }
         self.truth.remove(no);
         self.dirty.alerts.insert(no);
         for (receiver, desk) in &mut self.desks {
@@ -802,6 +882,7 @@ impl Engine {
     /// Recomputes everything that follows from the plan; truth, told, windows and budgets stay.
     fn enact_plan(&mut self) {
         self.set_up_desks();
+        self.review_receipts();
         self.concerns = Concerns::default();
         self.reminders.clear();
         let waited = self.clear_desks();

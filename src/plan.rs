@@ -336,6 +336,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether its messages can be taken back and asked about.
+    pub const fn can_be_asked(&self) -> bool {
+        match self.way {
+            Way::Bot(_) | Way::WorkNotice(_) => false,
+            Way::Group(_) | Way::Direct(_) => true,
+        }
+    }
+
     /// Whether equal messages through both can go by one call.
     pub fn shares_calls_with(&self, other: &Self) -> bool {
         std::mem::discriminant(&self.way) == std::mem::discriminant(&other.way)
@@ -682,8 +690,35 @@ pub struct Receiver {
     pub mention: Mention,
     /// Most messages one digest may take.
     pub max_messages: NonZeroU8,
+    /// What is done about its messages after they were delivered; nothing when it is not told through an app.
+    pub afterwards: Afterwards,
     /// The configured receiver that is told instead while every endpoint of every kind is refused.
     pub fallback: Option<ReceiverName>,
+}
+
+/// What is done about messages after they were delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Afterwards {
+    /// `recall:`, when they are taken back; `None` is never.
+    pub recall: Option<Recall>,
+    /// `read_status:`, whether it is asked who has read them.
+    pub read_status: bool,
+}
+
+impl Afterwards {
+    /// Whether anything is.
+    pub const fn is_any(self) -> bool {
+        self.recall.is_some() || self.read_status
+    }
+}
+
+/// `recall:`, when a message is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// `resolved`: an announcement, when all that it announced is over and that was told.
+    Resolved,
+    /// `superseded`: every message, when a later digest was delivered.
+    Superseded,
 }
 
 /// The way to a receiver.
@@ -884,6 +919,7 @@ impl Receiver {
             picture: None,
             mention: Mention::default(),
             max_messages: const { NonZeroU8::new(3).expect("three is not zero") },
+            afterwards: Afterwards::default(),
             fallback: None,
         }
     }

@@ -1,5 +1,5 @@
-//! What survives: the rows of truth and its models, of told, in-flight messages and budgets, of people who were looked
-//! up, and the small [`Store`] trait.
+//! What survives: the rows of truth and its models, of told, in-flight messages, receipts and budgets, of people who
+//! were looked up, and the small [`Store`] trait.
 //!
 //! The rows are what the engine changes and loads; a store moves them to disk and back and decides nothing.
 //! All rows of one [`Changes`] are committed together or not at all.
@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use crate::alert::words::{Model, Words};
 use crate::alert::{
-    AlertNo, DigestId, EndpointName, Fingerprint, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
+    AlertNo, DigestId, EndpointName, Fingerprint, MessageId, ModelNo, Receipt, ReceiverName, SourceName,
+    Timestamp,
 };
 
 /// Truth: what is known about one alert.
@@ -135,6 +136,27 @@ pub struct InFlightRow {
     pub attempts: u32,
 }
 
+/// A delivered message that may be taken back or asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptRow {
+    /// Who was told.
+    pub receiver: ReceiverName,
+    /// Through which endpoint.
+    pub endpoint: EndpointName,
+    /// What DingTalk calls it.
+    pub receipt: Receipt,
+    /// How many messages, kept or not, DingTalk calls the same: they went by one call.
+    pub shared: u32,
+    /// When it was delivered.
+    pub sent_at: Timestamp,
+    /// Whether its digest was complete with it.
+    pub last: bool,
+    /// The alerts it announced, when it is to be taken back once they are over.
+    pub announced: Vec<AlertNo>,
+    /// Whether it is known to have been read.
+    pub read: bool,
+}
+
 /// The state of an endpoint's budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointRow {
@@ -213,6 +235,28 @@ pub struct AttemptRow {
     pub errcode: Option<i64>,
 }
 
+/// What has become known of a message of the history after it was delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaterRow {
+    /// When it was taken back.
+    pub recalled_at: Option<Timestamp>,
+    /// When it was last asked who has read it.
+    pub asked_at: Option<Timestamp>,
+    /// Who has, by `userId`, and when, or when that was first known.
+    pub read_by: BTreeMap<String, Timestamp>,
+}
+
+impl LaterRow {
+    /// Takes over what is newer. Who has read it once has read it then.
+    pub fn merge(&mut self, newer: Self) {
+        self.recalled_at = newer.recalled_at.or(self.recalled_at);
+        self.asked_at = newer.asked_at.or(self.asked_at);
+        for (user, at) in newer.read_by {
+            self.read_by.entry(user).or_insert(at);
+        }
+    }
+}
+
 /// Rows to commit together. `None` deletes; a later row of the same key replaces an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -224,6 +268,8 @@ pub struct Changes {
     pub told: BTreeMap<(ReceiverName, AlertNo), Option<ToldRow>>,
     /// In flight.
     pub in_flight: BTreeMap<MessageId, Option<InFlightRow>>,
+    /// Delivered messages of which something is to become.
+    pub receipts: BTreeMap<MessageId, Option<ReceiptRow>>,
     /// Budgets.
     pub endpoints: BTreeMap<EndpointName, EndpointRow>,
     /// When each receiver was last sent a digest.
@@ -238,6 +284,8 @@ pub struct Changes {
     pub attempts: BTreeMap<MessageId, AttemptRow>,
     /// History: how digests ended.
     pub outcomes: BTreeMap<DigestId, String>,
+    /// History: what became of messages later. Of what is not in the history (any more) nothing is kept.
+    pub later: BTreeMap<MessageId, LaterRow>,
 }
 
 impl Changes {
@@ -252,13 +300,15 @@ impl Changes {
             + self.alerts.len()
             + self.told.len()
             + self.in_flight.len()
+            + self.receipts.len()
             + self.endpoints.len()
             + self.served.len()
             + self.people.len()
             + self.digests.len()
             + self.messages.len()
             + self.attempts.len()
-            + self.outcomes.len();
+            + self.outcomes.len()
+            + self.later.len();
         rows as u64
     }
 
@@ -268,6 +318,7 @@ impl Changes {
         self.alerts.extend(newer.alerts);
         self.told.extend(newer.told);
         self.in_flight.extend(newer.in_flight);
+        self.receipts.extend(newer.receipts);
         self.endpoints.extend(newer.endpoints);
         self.served.extend(newer.served);
         self.people.extend(newer.people);
@@ -275,6 +326,9 @@ impl Changes {
         self.messages.extend(newer.messages);
         self.attempts.extend(newer.attempts);
         self.outcomes.extend(newer.outcomes);
+        for (message, row) in newer.later {
+            self.later.entry(message).or_default().merge(row);
+        }
     }
 }
 
@@ -294,6 +348,8 @@ pub struct Saved {
     pub told: Vec<(ReceiverName, AlertNo, ToldRow)>,
     /// In flight, in the order of their ids.
     pub in_flight: Vec<(MessageId, InFlightRow)>,
+    /// Delivered messages of which something is to become, in the order of their ids.
+    pub receipts: Vec<(MessageId, ReceiptRow)>,
     /// Budgets.
     pub endpoints: Vec<(EndpointName, EndpointRow)>,
     /// When each receiver was last served.
@@ -311,6 +367,8 @@ pub struct Told {
     pub digest: DigestRow,
     /// Its messages in order, with their parts.
     pub messages: Vec<(u8, MessageRow)>,
+    /// What became of them later, by part, as far as anything did.
+    pub later: BTreeMap<u8, LaterRow>,
 }
 
 /// A body that was refused, kept to be looked at.

@@ -154,15 +154,11 @@ impl<'a> Preview<'a> {
                     );
                 }
                 Effect::Send(send) => {
-                    let answer = Answer {
-                        outcome: Outcome::Delivered,
-                        errcode: None,
-                        detail: String::new(),
-                    };
+                    let answer = Answer::new(Outcome::Delivered, "");
                     let answers = vec![(send.message, answer)];
                     self.engine.handle(Input::Outcome(answers), self.now);
                 }
-                Effect::Reply { .. } | Effect::Event(_) => {}
+                Effect::Reply { .. } | Effect::Errand(_) | Effect::Event(_) => {}
             }
         }
     }

@@ -42,6 +42,11 @@ choice! {
         "feed_card" => FeedCard,
         "oa" => Oa,
     }
+    /// When messages are taken back.
+    RecallWhen {
+        "resolved" => Resolved,
+        "superseded" => Superseded,
+    }
     /// Answers when we cannot take responsibility.
     BusyStatus {
         "503" => ServiceUnavailable,
@@ -303,6 +308,11 @@ mapping! {
         [optional] mention: Mention,
         /// Most messages one digest may take. Default: 3.
         [optional] max_messages: Number<1, 10>,
+        /// When messages are taken back, within the 24 hours DingTalk allows: announcements, once everything in them
+        /// has resolved and that was told; or all but the newest digest. Needs group or direct. Absent: never.
+        [optional] recall: RecallWhen,
+        /// Ask who has read its messages, a few times within 24 hours. Needs group or direct. Default: false.
+        [optional] read_status: bool,
         /// Receiver to be told while every way to this one, of every kind, is refused.
         [optional] fallback: String,
     }

@@ -8,11 +8,11 @@
 use serde_json::{Map, Value};
 
 use super::errcode::{
-    CHECK_BASE_URL, CONTENT, EDIT_TEXT, ELSEWHERE, Evidence, GATEWAY_PAUSE, MALFORMED, PENALTY, QPS_PAUSE,
-    REPORT_BUG, SIZE, SMALLER, Shape, TOKEN, advised, answer, by_class, by_status, is_punishment, one_line,
-    punished, quoted,
+    CHECK_BASE_URL, CONTENT, EDIT_TEXT, ELSEWHERE, Evidence, GATEWAY_PAUSE, GONE, MALFORMED, PENALTY,
+    QPS_PAUSE, REPORT_BUG, SIZE, SMALLER, Shape, TOKEN, advised, answer, by_class, by_status, is_punishment,
+    one_line, punished, quoted,
 };
-use crate::alert::Span;
+use crate::alert::{Receipt, Span};
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 
@@ -86,7 +86,8 @@ const fn code(
     }
 }
 
-/// Every code that the token call, the gateway and the calls that send are known to answer, class by class.
+/// Every code that the token call, the gateway, and the calls that send, ask who has read and take back are known to
+/// answer, class by class.
 #[rustfmt::skip] // A row per line.
 pub const TABLE: &[ApiCode] = {
     use Evidence::{Documented, Seen};
@@ -126,6 +127,9 @@ pub const TABLE: &[ApiCode] = {
         code("invalidParameter.robotCode.notExsit", ELSEWHERE, Documented, "the bot's code is not known", CHECK_ROBOT),
         code("invalidParameter.robotCode.auth", ELSEWHERE, Documented, "the bot does not belong to the app", CHECK_ROBOT),
         code("invalidParameter.robotCode.coolApp", TARGET, Documented, "the group's cool app is another one", CHECK_GROUP),
+        code("invalidParameter.robotCode", ELSEWHERE, Documented, "the bot's code is wrong", CHECK_ROBOT),
+        code("not.allowed.robotCode", ELSEWHERE, Documented, "the bot does not belong to the app", CHECK_ROBOT),
+        code("miss.chatbotId", ELSEWHERE, Documented, "the app has no bot", CHECK_ROBOT),
         code("template.not.existed", ELSEWHERE, Documented, "the bot's template is not known", CHECK_BOT),
         code("template.stopped", ELSEWHERE, Documented, "the bot's template is disabled", CHECK_BOT),
         code("bot.stopped", ELSEWHERE, Documented, "the bot is disabled", CHECK_BOT),
@@ -166,7 +170,17 @@ pub const TABLE: &[ApiCode] = {
         code("invalidParameter.userId.empty", MALFORMED, Documented, "a person's id is missing", REPORT_BUG),
         code("receivers.exceed", MALFORMED, Documented, "the list of people is too long", REPORT_BUG),
         code("invalidParameter.processQueryKey.missing", MALFORMED, Documented, "the message's key is missing", REPORT_BUG),
-        code("invalid.processQueryKey", MALFORMED, Documented, "the message's key is not known", REPORT_BUG),
+        code("invalidParameter.processQueryKeys.overMax", MALFORMED, Documented, "the list of messages is too long", REPORT_BUG),
+        code("invalidParameter.cursor.invalid", MALFORMED, Documented, "the place in the list of readers is wrong", REPORT_BUG),
+        code("invalidParameter.pageSize.invalid", MALFORMED, Documented, "the length of the list of readers is wrong", REPORT_BUG),
+        // What is asked about a message that was sent.
+        code("invalid.processQueryKey", GONE, Documented, "the message's key is not known", ""),
+        code("robot.processQueryKey.expired", GONE, Documented, "the message is too old to be taken back", ""),
+        code("notRevoke.all.messages", GONE, Documented, "none of the messages can be taken back", ""),
+        // This is also said of a message that is too new.
+        code("processQueryKey.expireTime", GONE, Documented, "the message is too old, or too new, to be asked about", ""),
+        code("openConversationId.notExisted", GONE, Documented, "the message is not in this group", ""),
+        code("conversation.org.dismatch", GONE, Documented, "the message is not in this organisation", ""),
     ]
 };
 
@@ -241,6 +255,31 @@ pub fn classify(http_status: u16, content_type: Option<&str>, body: &[u8], wante
     Reading::of(by_status(http_status, shape, GATEWAY_PAUSE))
 }
 
+/// The member by which a sent message is known.
+const RECEIPT: &str = "processQueryKey";
+/// Most bytes of it; the known ones have some fifty.
+const RECEIPT_BYTES_MAX: usize = 256;
+
+/// Reads the answer to a call that sends.
+pub fn sent(http_status: u16, content_type: Option<&str>, body: &[u8]) -> Reading {
+    let mut reading = classify(http_status, content_type, body, RECEIPT);
+    if reading.answer.outcome == Outcome::Delivered {
+        let object: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
+        let key = object.as_ref().and_then(|object| object.get(RECEIPT)?.as_str());
+        let key = key.filter(|key| (1..=RECEIPT_BYTES_MAX).contains(&key.len()));
+        reading.answer.receipt = key.map(Receipt::from);
+    }
+    reading
+}
+
+/// Reads why one of several messages was not taken back: a code, or a text.
+pub fn not_taken_back(reason: &str) -> Answer {
+    let row = lookup(reason);
+    let meaning = row.map_or("", |row| row.meaning);
+    let detail = format!("not taken back: {meaning}{}", quoted(&one_line(reason)));
+    answer(row.map_or(GONE, |row| row.outcome), None, detail)
+}
+
 /// What comes of a message that was written by an earlier configuration, for another bot or group: it is not sent, and
 /// what it tells is told by the next one.
 pub fn written_for_another() -> Answer {
@@ -309,7 +348,7 @@ fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     member(object, name)?.as_str()
 }
 
-fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let named = |(key, value): (&'a String, &'a Value)| key.eq_ignore_ascii_case(name).then_some(value);
     object.iter().find_map(named)
 }
@@ -337,7 +376,7 @@ mod tests {
 
     fn read(http_status: u16, body: &str) -> Reading {
         let kind = body.starts_with('<').then_some("text/html");
-        classify(http_status, kind, body.as_bytes(), "processQueryKey")
+        sent(http_status, kind, body.as_bytes())
     }
 
     #[track_caller]
@@ -462,6 +501,9 @@ mod tests {
                 "invalidParameter.robotCode.invalid",
                 "invalidParameter.robotCode.notExsit",
                 "invalidParameter.robotCode.auth",
+                "invalidParameter.robotCode",
+                "not.allowed.robotCode",
+                "miss.chatbotId",
                 "template.not.existed",
                 "template.stopped",
                 "bot.stopped",
@@ -555,13 +597,54 @@ mod tests {
                 "invalidParameter.userId.empty",
                 "receivers.exceed",
                 "invalidParameter.processQueryKey.missing",
-                "invalid.processQueryKey",
+                "invalidParameter.processQueryKeys.overMax",
+                "invalidParameter.cursor.invalid",
+                "invalidParameter.pageSize.invalid",
                 "miss.param.text",
                 "miss.param.markdownTotitle",
                 "miss.param.actionCardTobtnsToactionUrl",
                 "invalid.param.actionCardTobtnOrientation",
             ],
         );
+    }
+
+    #[test]
+    fn a_message_that_is_gone_is_told_apart_from_a_bug() {
+        check_codes(
+            400,
+            "rejected_gone",
+            &[
+                "invalid.processQueryKey",
+                "robot.processQueryKey.expired",
+                "notRevoke.all.messages",
+                "processQueryKey.expireTime",
+                "openConversationId.notExisted",
+                "conversation.org.dismatch",
+            ],
+        );
+    }
+
+    #[test]
+    fn why_a_message_was_not_taken_back_is_a_code_or_a_text() {
+        for (reason, expected) in [
+            ("robot.processQueryKey.expired", "rejected_gone"),
+            ("system.error", "retry"),
+            ("the message was recalled before", "rejected_gone"),
+            ("", "rejected_gone"),
+        ] {
+            assert_eq!(shown(not_taken_back(reason).outcome), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn only_a_message_that_was_delivered_has_a_receipt() {
+        let receipt = |status, body: &str| read(status, body).answer.receipt;
+        assert_eq!(receipt(200, r#"{"processQueryKey":"k1"}"#), Some("k1".into()));
+        assert_eq!(receipt(400, r#"{"processQueryKey":"k1"}"#), None);
+        assert_eq!(receipt(200, r#"{"processQueryKey":1}"#), None);
+        assert_eq!(receipt(200, r#"{"processQueryKey":""}"#), None);
+        let long = format!(r#"{{"processQueryKey":"{}"}}"#, "k".repeat(257));
+        assert_eq!(receipt(200, &long), None);
     }
 
     #[test]

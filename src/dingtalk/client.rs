@@ -17,6 +17,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+mod errand;
+
 use crate::alert::{Span, Timestamp};
 use crate::dingtalk::apicode::{self, Reading};
 use crate::dingtalk::directory::{self, Directory, Found, News};
@@ -203,11 +205,10 @@ impl Client {
         let answers: BTreeMap<&str, Answer> = users.iter().copied().zip(answers).collect();
         let of = |(person, who): (&&Person, &Result<String, Answer>)| match who {
             Ok(user) => {
-                let answer = answers.get(user.as_str()).cloned().unwrap_or_else(|| Answer {
-                    outcome: Outcome::Unknown,
-                    errcode: None,
-                    detail: "nothing was said about this person".to_owned(),
-                });
+                let answer = answers
+                    .get(user.as_str())
+                    .cloned()
+                    .unwrap_or_else(|| Answer::new(Outcome::Unknown, "nothing was said about this person"));
                 if answer.outcome == Outcome::Refused(Refused::Person) {
                     self.directory.forget(&person.app, &person.user);
                 }
@@ -256,19 +257,21 @@ impl Client {
             KnownBy::Mobile(number) => (BY_MOBILE_PATH, json!({"mobile": number})),
             KnownBy::UnionId(id) => (BY_UNION_ID_PATH, json!({"unionid": id})),
         };
-        let look_up = self.look_up(app, path, asked, now);
+        // It is large, and rare.
+        let look_up = Box::pin(self.look_up(app, path, asked, now));
         let failed = |mut failure: Answer| {
             failure.detail = format!("cannot look up `{}`: {}", person.user, failure.detail);
             failure
         };
         let user = self.directory.get(app, &person.user, now, look_up).await;
-        user.map_err(failed)?.ok_or_else(|| Answer {
-            outcome: Outcome::Refused(Refused::Person),
-            errcode: None,
-            detail: format!(
-                "nobody in the app's organisation is known by `{}`; compare it with the address book",
-                person.user
-            ),
+        user.map_err(failed)?.ok_or_else(|| {
+            Answer::new(
+                Outcome::Refused(Refused::Person),
+                format!(
+                    "nobody in the app's organisation is known by `{}`; compare it with the address book",
+                    person.user
+                ),
+            )
         })
     }
 
@@ -361,8 +364,21 @@ impl Client {
         answer
     }
 
-    /// Posts to the API in the name of an app. A call that was refused for its token is made once more with another.
+    /// Sends a message in the name of an app.
     async fn send_as(&self, app: &App, path: &str, body: Arc<[u8]>, now: Timestamp) -> Posted {
+        self.call_as(app, path, Some(body), apicode::sent, now).await
+    }
+
+    /// Calls the API in the name of an app; without a body that is a `GET`. A call that was refused for its token is
+    /// made once more with another.
+    async fn call_as(
+        &self,
+        app: &App,
+        path: &str,
+        body: Option<Arc<[u8]>>,
+        read: impl Fn(u16, Option<&str>, &[u8]) -> Reading,
+        now: Timestamp,
+    ) -> Posted {
         let url = format!("{}{path}", app.base_url);
         let mut refused = None;
         loop {
@@ -370,10 +386,9 @@ impl Client {
                 Ok(token) => token,
                 Err(failure) => return Posted::failed(failure),
             };
-            let mut posted = match self.post(&url, Some(token.text()), Arc::clone(&body)).await {
+            let mut posted = match self.request(&url, Some(token.text()), body.clone()).await {
                 Ok(response) => Posted {
-                    reading: response
-                        .read(|status, kind, body| apicode::classify(status, kind, body, "processQueryKey")),
+                    reading: response.read(&read),
                     body: response.body,
                 },
                 Err(failure) => Posted::failed(failure),
@@ -420,12 +435,21 @@ impl Client {
 
     /// One `POST`; a failure on the way is an answer, too.
     async fn post(&self, url: &str, token: Option<&Secret>, body: Arc<[u8]>) -> Result<Response, Answer> {
-        let http = self.http(url).await.map_err(|error| Answer {
-            outcome: Outcome::Retry,
-            errcode: None,
-            detail: error.to_string(),
-        })?;
-        post(http, url, token, body).await.map_err(failure)
+        self.request(url, token, Some(body)).await
+    }
+
+    /// One `POST`, or a `GET` when there is no body.
+    async fn request(
+        &self,
+        url: &str,
+        token: Option<&Secret>,
+        body: Option<Arc<[u8]>>,
+    ) -> Result<Response, Answer> {
+        let http = self
+            .http(url)
+            .await
+            .map_err(|error| Answer::new(Outcome::Retry, error.to_string()))?;
+        request(http, url, token, body).await.map_err(failure)
     }
 }
 
@@ -556,19 +580,18 @@ impl Explained for Reading {
     }
 }
 
-async fn post(
+async fn request(
     http: &reqwest::Client,
     url: &str,
     token: Option<&Secret>,
-    body: Arc<[u8]>,
+    body: Option<Arc<[u8]>>,
 ) -> Result<Response, reqwest::Error> {
-    let mut request = http
-        .post(url)
-        .header(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=utf-8"),
-        )
-        .body(Bytes::from_owner(body));
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    let mut request = match body {
+        Some(body) => http.post(url).body(Bytes::from_owner(body)),
+        None => http.get(url),
+    };
+    request = request.header(CONTENT_TYPE, json);
     if let Some(token) = token.and_then(|token| HeaderValue::from_str(token.expose()).ok()) {
         let mut token = token;
         token.set_sensitive(true);
@@ -625,11 +648,7 @@ fn failure(error: reqwest::Error) -> Answer {
     let mut detail = vec![what.to_owned()];
     detail.extend(causes(&error.without_url()));
     detail.dedup();
-    Answer {
-        outcome,
-        errcode: None,
-        detail: detail.join(": "),
-    }
+    Answer::new(outcome, detail.join(": "))
 }
 
 /// What lies below an error of the HTTP client's, which itself only says what it was about.

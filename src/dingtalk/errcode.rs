@@ -58,6 +58,7 @@ pub(super) const TOKEN: Outcome = Outcome::Refused(Refused::Token);
 pub(super) const ELSEWHERE: Outcome = Outcome::Refused(Refused::Other);
 pub(super) const MALFORMED: Outcome = Outcome::Rejected(Rejected::Malformed);
 pub(super) const CONTENT: Outcome = Outcome::Rejected(Rejected::Content);
+pub(super) const GONE: Outcome = Outcome::Rejected(Rejected::Gone);
 pub(super) const SIZE: Outcome = Outcome::Rejected(Rejected::Size);
 
 const NEW_WEBHOOK: &str = "put the webhook URL of a living bot of the group into the configuration";
@@ -470,9 +471,8 @@ pub(super) fn one_line(text: &str) -> String {
 
 pub(super) fn answer(outcome: Outcome, errcode: Option<i64>, detail: impl Into<String>) -> Answer {
     Answer {
-        outcome,
         errcode,
-        detail: detail.into(),
+        ..Answer::new(outcome, detail)
     }
 }
 

@@ -45,9 +45,8 @@ impl Reply<'_> {
         }
         let json: Value = serde_json::from_slice(self.body).unwrap_or_default();
         find(&json).ok_or_else(|| Answer {
-            outcome: Outcome::Unknown,
             errcode: Some(0),
-            detail: format!("the answer names no `{what}`"),
+            ..Answer::new(Outcome::Unknown, format!("the answer names no `{what}`"))
         })
     }
 }

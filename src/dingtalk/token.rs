@@ -163,11 +163,7 @@ mod tests {
             let fetch = async {
                 tokio::task::yield_now().await;
                 calls.fetch_add(1, Ordering::Relaxed);
-                Err(Answer {
-                    outcome: Outcome::Retry,
-                    errcode: None,
-                    detail: String::new(),
-                })
+                Err(Answer::new(Outcome::Retry, ""))
             };
             let tokens = &tokens;
             async move { tokens.get(&app("s"), None, at(0), fetch).await }

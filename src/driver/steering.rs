@@ -3,11 +3,11 @@
 //!
 //! Each call says what happened and when. [`Steering::poll`] hands out what to do until there is nothing left, and
 //! [`Steering::deadline`] says when to call [`Steering::wake`]. Whoever performs the actions (the driver, or the
-//! simulator) answers each [`Action::Commit`], [`Action::Load`], [`Action::Render`] and [`Action::Send`] by the call
-//! of that name, and calls nothing else between a `Load` and its answer.
+//! simulator) answers each [`Action::Commit`], [`Action::Load`], [`Action::Render`], [`Action::Send`] and
+//! [`Action::Run`] by the call of that name, and calls nothing else between a `Load` and its answer.
 //!
-//! **Invariants:** a webhook's answer and a message wait for the rows they came about with; there is at most one
-//! commit at a time. It knows no runtime, no files and no clock, and decides nothing about alerts.
+//! **Invariants:** a webhook's answer, a message and an errand wait for the rows they came about with; there is at
+//! most one commit at a time. It knows no runtime, no files and no clock, and decides nothing about alerts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::Unavailable;
 use super::gate::Gate;
 use crate::alert::{Alert, DigestId, MessageId, Now, ReceiverName, RequestId, SourceName, Span, Tick};
 use crate::digest::{Draft, Rendered};
-use crate::engine::{Answer, Effect, Engine, Event, Input, Restored, Send, Verdict};
+use crate::engine::{Answer, Effect, Engine, Errand, Event, Finding, Input, Restored, Send, Verdict};
 use crate::plan::Plan;
 use crate::store::{Changes, Saved, StoreError};
 
@@ -45,6 +45,13 @@ pub enum Action {
     /// Send, by one call when there are several of them, then call [`Steering::sent`]. Several are equal messages to
     /// people of one app; there is always one at least.
     Send(Vec<Send>),
+    /// Run an errand, then call [`Steering::ran`].
+    Run {
+        /// Its number.
+        no: u64,
+        /// What is to be done.
+        errand: Errand,
+    },
     /// Answer a request.
     Answer {
         /// Which.
@@ -85,6 +92,10 @@ pub struct Steering {
     next_request: RequestId,
     /// Messages whose answer is awaited. After the engine was put back it may ask for one of them again.
     on_their_way: BTreeSet<MessageId>,
+    /// Errands that are being run, by their numbers, and the next number. What comes of one that an engine sent out
+    /// before it was put back is nobody's business any more.
+    errands: BTreeMap<u64, Errand>,
+    next_errand: u64,
     /// Drafts that are being rendered.
     rendering: usize,
     drain: Drain,
@@ -147,6 +158,8 @@ impl Steering {
             waiting: BTreeSet::new(),
             next_request: RequestId(0),
             on_their_way: BTreeSet::new(),
+            errands: BTreeMap::new(),
+            next_errand: 0,
             rendering: 0,
             drain: Drain::No,
             actions: VecDeque::new(),
@@ -262,6 +275,7 @@ impl Steering {
         saved.next_alert = saved.next_alert.max(alert);
         saved.next_digest = saved.next_digest.max(digest);
         self.engine = Engine::new(Arc::clone(&self.plan), saved, now);
+        self.errands.clear();
         if self.drain != Drain::No {
             self.engine.handle(Input::Drain, now);
         }
@@ -279,6 +293,13 @@ impl Steering {
             self.on_their_way.remove(message);
         }
         self.engine.handle(Input::Outcome(answers), now);
+    }
+
+    /// An errand was run.
+    pub fn ran(&mut self, no: u64, finding: Finding, now: Now) {
+        if let Some(errand) = self.errands.remove(&no) {
+            self.engine.handle(Input::Errand(errand, finding), now);
+        }
     }
 
     /// The configuration changed.
@@ -333,6 +354,7 @@ impl Steering {
             action @ (Action::Commit(_)
             | Action::Load
             | Action::Render(_)
+            | Action::Run { .. }
             | Action::Answer { .. }
             | Action::Report(_)) => Some(action),
         })
@@ -374,6 +396,7 @@ impl Steering {
             Effect::Digest(draft) => return self.perform(Action::Render(draft)),
             Effect::Event(event) => return self.report(Report::Event(event)),
             Effect::Send(send) => Action::Send(vec![send]),
+            Effect::Errand(errand) => self.number(errand),
             Effect::Reply { request, tally } => Action::Answer {
                 request,
                 accepted: Ok(tally),
@@ -388,6 +411,14 @@ impl Steering {
         }
     }
 
+    /// Gives an errand its number.
+    fn number(&mut self, errand: Errand) -> Action {
+        let no = self.next_errand;
+        self.next_errand += 1;
+        self.errands.insert(no, errand.clone());
+        Action::Run { no, errand }
+    }
+
     /// Hands an action out, unless nobody waits for it any more.
     fn perform(&mut self, action: Action) {
         let wanted = match &action {
@@ -400,7 +431,7 @@ impl Steering {
                 self.rendering += 1;
                 true
             }
-            Action::Commit(_) | Action::Load | Action::Report(_) => true,
+            Action::Commit(_) | Action::Load | Action::Run { .. } | Action::Report(_) => true,
         };
         if wanted {
             self.actions.push_back(action);

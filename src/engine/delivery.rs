@@ -61,6 +61,7 @@ impl Engine {
     /// Looks at every receiver whose situation may have changed.
     pub(super) fn look_around(&mut self) {
         while let Some(receiver) = self.touched.pop_first() {
+            self.look_back(&receiver);
             let next = match self.appointment(&receiver) {
                 Appointment::Idle => None,
                 Appointment::Waits { until, .. } => self.look_again_at(&receiver, until),
@@ -629,6 +630,7 @@ impl Engine {
     /// A call was made, with one message or with several that are equal.
     pub(super) fn answered(&mut self, answers: &[(MessageId, Answer)]) {
         self.count_call(answers);
+        let receipts = self.receipts_of(answers);
         // What failed together is tried again together.
         let all_well = answers
             .iter()
@@ -637,17 +639,24 @@ impl Engine {
         for (message, answer) in answers {
             self.answer(*message, answer, jitter);
         }
+        self.keep(receipts);
     }
 
     /// The receiver and the endpoint of a message whose answer is awaited.
     fn awaited(&self, message: MessageId) -> Option<(ReceiverName, Option<EndpointName>)> {
-        let name = self.under_way.get(&message.digest)?.clone();
-        let under_way = self.desks.get(&name)?.under_way.as_ref()?;
+        let (name, row) = self.awaited_row(message)?;
+        Some((name.clone(), row.endpoint.clone()))
+    }
+
+    /// The receiver of a message whose answer is awaited, and its row.
+    pub(super) fn awaited_row(&self, message: MessageId) -> Option<(&ReceiverName, &InFlightRow)> {
+        let name = self.under_way.get(&message.digest)?;
+        let under_way = self.desks.get(name)?.under_way.as_ref()?;
         let Stage::Sending(sending) = &under_way.stage else {
             return None;
         };
-        let (part, _) = sending.parts.first_key_value()?;
-        (*part == message.part).then(|| (name, under_way.endpoint.clone()))
+        let (part, row) = sending.parts.first_key_value()?;
+        (*part == message.part).then_some((name, row))
     }
 
     /// One message was tried.
@@ -745,32 +754,34 @@ impl Engine {
     /// A call occupies a place of the endpoint's window, and counts against the month if anything of it may have
     /// arrived; once, however many messages went along.
     fn count_call(&mut self, answers: &[(MessageId, Answer)]) {
-        let arrived = |answer: &Answer| matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown);
         let endpoint = |(message, _): &(MessageId, Answer)| self.awaited(*message)?.1;
         let counted = answers
             .iter()
-            .filter(|(_, answer)| arrived(answer))
+            .filter(|(_, answer)| answer.outcome.may_have_arrived())
             .find_map(endpoint);
         let Some(endpoint) = counted.clone().or_else(|| answers.iter().find_map(endpoint)) else {
             return;
         };
+        let configured = self.plan.endpoints.get(&endpoint);
+        let calls = configured.map_or(1, Endpoint::calls_per_message);
+        self.count_against(&endpoint, if counted.is_some() { calls } else { 0 });
+    }
+
+    /// What was tried occupies a place of an endpoint's window, and counts as so many calls against the month.
+    pub(super) fn count_against(&mut self, endpoint: &EndpointName, calls: u64) {
         let (month, _) = Month::of(self.now.time, &self.plan.timezone);
-        let Some(budget) = self.budgets.get_mut(&endpoint) else {
+        let Some(budget) = self.budgets.get_mut(endpoint) else {
             return;
         };
-        let configured = self.plan.endpoints.get(&endpoint);
+        let configured = self.plan.endpoints.get(endpoint);
         let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
         budget.answered(window, self.now.tick);
         self.dirty.endpoints.insert(endpoint.clone());
-        if counted.is_none() {
+        if calls == 0 {
             return;
         }
-        budget.count(
-            month,
-            configured.map_or(1, Endpoint::calls_per_message),
-            self.now.tick,
-        );
-        let quota = Quota::of(&endpoint);
+        budget.count(month, calls, self.now.tick);
+        let quota = Quota::of(endpoint);
         let used = self.used(quota, month);
         let Some(allowed) = self.plan.dingtalk.quota(quota) else {
             return;
@@ -781,6 +792,13 @@ impl Engine {
             let near = Event::QuotaNear { quota, used, allowed };
             self.effects.push_back(Effect::Event(near));
         }
+    }
+
+    /// Whether what is left of a month's quota is made to last.
+    pub(super) fn is_stretched(&self, quota: Quota) -> bool {
+        let (month, _) = Month::of(self.now.time, &self.plan.timezone);
+        let pace = |allowed| pace(self.used(quota, month), allowed, Span::days(1));
+        self.plan.dingtalk.quota(quota).and_then(pace).is_some()
     }
 
     /// Silences endpoints as the answer demands.
@@ -985,7 +1003,7 @@ impl Engine {
             Rejected::Size if bytes > MESSAGE_BYTES_MIN => {
                 desk.message_bytes_max = (bytes / 2).max(MESSAGE_BYTES_MIN);
             }
-            Rejected::Size | Rejected::Content | Rejected::Malformed => {
+            Rejected::Size | Rejected::Content | Rejected::Malformed | Rejected::Gone => {
                 desk.detail_max = Detail::Stub;
                 desk.content_refused = Some(Notice::ContentRefused { errcode });
             }

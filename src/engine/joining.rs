@@ -22,7 +22,7 @@ impl Engine {
         let same_place = |draft: &&Draft| draft.receiver.without_person() == receiver.name.without_person();
         let drafts = self.effects.iter().rev().map_while(|effect| match effect {
             Effect::Digest(draft) => Some(draft.as_ref()).filter(same_place),
-            Effect::Reply { .. } | Effect::Send(_) | Effect::Event(_) => None,
+            Effect::Reply { .. } | Effect::Send(_) | Effect::Errand(_) | Effect::Event(_) => None,
         });
         let mut drafts = drafts.filter(|draft| {
             draft.others.len() + 1 < endpoint.per_call_max()
@@ -81,7 +81,7 @@ impl Engine {
         let mut drafts = self.effects.iter_mut().rev();
         let of_number = |effect| match effect {
             &mut Effect::Digest(ref mut it) => Some(it).filter(|it| it.id == draft),
-            Effect::Reply { .. } | Effect::Send(_) | Effect::Event(_) => None,
+            Effect::Reply { .. } | Effect::Send(_) | Effect::Errand(_) | Effect::Event(_) => None,
         };
         let Some(found) = drafts.find_map(of_number) else {
             return;

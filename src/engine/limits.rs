@@ -93,6 +93,44 @@ pub const QUERY_ALERTS_MAX: usize = 10_000;
 /// changes are a difference like any other, and the next digest tells what is true then.
 pub const UNFOLDED_ATTEMPTS_MAX: u32 = 2;
 
+/// How long a delivered message is kept to be taken back or asked about. DingTalk answers for 24 hours.
+pub const RECEIPT_LIFE: Span = Span::minutes(24 * 60 - 15);
+
+/// How long after its delivery it is asked who has read a message: soon, so that somebody who is not reached is known,
+/// and rarely, since each is a call. The last is the final word.
+pub const ASKED_AFTER: [Span; 5] = [
+    Span::minutes(5),
+    Span::minutes(30),
+    Span::hours(2),
+    Span::hours(8),
+    Span::minutes(23 * 60 + 30),
+];
+
+/// Parts of a list of readers that are asked for at one time; each is a call, and has up to 200.
+pub const READER_PAGES_MAX: u32 = 5;
+
+/// Most calls whose messages are taken back at once, as DingTalk allows.
+pub const RECALLED_PER_CALL_MAX: usize = 20;
+
+/// How often it is tried to take a message back.
+pub const RECALL_TRIES_MAX: u32 = 10;
+
+/// How long what is asked afterwards waits at most before it is seen whether it may be asked.
+pub const ERRAND_LOOK_AGAIN: Span = Span::minutes(1);
+
+/// Messages of one receiver that are kept to be taken back or asked about: one every seven minutes. For one more the
+/// oldest gives way.
+pub const RECEIPTS_PER_RECEIVER_MAX: usize = 200;
+
+/// The same over all receivers.
+pub const RECEIPTS_MAX: usize = 20_000;
+
+/// Alerts that all these messages announce, over all of them: some 8 MB.
+pub const ANNOUNCED_MAX: usize = 1_000_000;
+
+const _: () = assert!(RECEIPT_LIFE.0 < Span::hours(24).0 && RECEIPTS_PER_RECEIVER_MAX < RECEIPTS_MAX);
+const _: () = assert!(ASKED_AFTER[0].0 < ASKED_AFTER[1].0 && ASKED_AFTER[4].0 < RECEIPT_LIFE.0);
+
 const _: () = assert!(
     LATE_MAX.0 < OVER_KEPT.0,
     "a late message must find the alert it is about"

@@ -4,7 +4,7 @@
 //! class is the business of `dingtalk::errcode` and `apicode`; what a class means for budget, pauses and what was
 //! told is the engine's.
 
-use crate::alert::{EndpointName, Span};
+use crate::alert::{EndpointName, Receipt, Span, Timestamp};
 
 /// The answer to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +15,26 @@ pub struct Answer {
     pub errcode: Option<i64>,
     /// One line for the operator, free of credentials.
     pub detail: String,
+    /// What the message can be asked about by, when it was delivered through an app. Equal messages that went by one
+    /// call have one.
+    pub receipt: Option<Receipt>,
 }
 
 impl Answer {
+    /// An answer without a code of DingTalk's.
+    pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            errcode: None,
+            detail: detail.into(),
+            receipt: None,
+        }
+    }
+
     /// What is answered for an endpoint that is not in the plan any more.
     pub fn no_such_endpoint(name: &EndpointName) -> Self {
-        Self {
-            outcome: Outcome::Refused(Refused::Other),
-            errcode: None,
-            detail: format!("endpoint `{name}` is not configured any more"),
-        }
+        let detail = format!("endpoint `{name}` is not configured any more");
+        Self::new(Outcome::Refused(Refused::Other), detail)
     }
 }
 
@@ -98,9 +108,16 @@ pub enum Rejected {
     Content,
     /// Malformed: a bug of ours.
     Malformed,
+    /// What was asked about a message that is not there, or too old.
+    Gone,
 }
 
 impl Outcome {
+    /// Whether what was sent has arrived, or may have.
+    pub const fn may_have_arrived(self) -> bool {
+        matches!(self, Self::Delivered | Self::Unknown)
+    }
+
     /// The stable name in metrics, logs and API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -122,7 +139,67 @@ impl Outcome {
             Self::Rejected(Rejected::Size) => "rejected_size",
             Self::Rejected(Rejected::Content) => "rejected_content",
             Self::Rejected(Rejected::Malformed) => "rejected_malformed",
+            Self::Rejected(Rejected::Gone) => "rejected_gone",
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// What became of a delivered message that was kept to be taken back or asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// It was taken back.
+    Recalled,
+    /// DingTalk does not take it back.
+    Refused,
+    /// It was tried to take it back as often as that is tried.
+    GivenUp,
+    /// It became too old before it could be taken back.
+    TooOld,
+    /// There was no room for it among those that are kept.
+    Overflow,
+}
+
+impl Fate {
+    /// The stable name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recalled => "recalled",
+            Self::Refused => "refused",
+            Self::GivenUp => "given_up",
+            Self::TooOld => "too_old",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
+/// What an errand has found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// What came of taking back each message. [`Outcome::Delivered`] is taken back.
+    Recalled(Vec<(Receipt, Answer)>),
+    /// Who has read a message.
+    Read(ReadBy),
+}
+
+/// Who has read a message, as far as one call says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadBy {
+    /// What came of the call.
+    pub answer: Answer,
+    /// Those who have.
+    pub readers: Vec<Reader>,
+    /// Where the list goes on, when this is not all of it.
+    pub next: Option<String>,
+}
+
+/// Somebody who has read a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Through which endpoint it came.
+    pub endpoint: EndpointName,
+    /// The reader's `userId`.
+    pub user: String,
+    /// When, if that was said.
+    pub at: Option<Timestamp>,
 }

@@ -110,6 +110,7 @@ impl Engine {
                     due_at: due_at.map(|tick| self.time_of(tick)),
                     waits_for,
                     last_digest_at: desk.and_then(|desk| desk.served).map(|tick| self.time_of(tick)),
+                    unread: (receiver.afterwards.read_status).then(|| self.afterwards.unread(&receiver.name)),
                     endpoints: receiver
                         .endpoints()
                         .iter()
@@ -170,6 +171,7 @@ impl Engine {
             waiting: self.desks.values().map(|desk| desk.changes() as u64).sum(),
             ages: self.ageing.values().map(|of| of.len() as u64).sum(),
             reminders: reminders.map(|of| of.len() as u64).sum(),
+            receipts: self.afterwards.len() as u64,
             effects: self.effects.len() as u64,
         }
     }

@@ -3,6 +3,7 @@
 //! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
 //! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
 //! OUTCOME` sets what DingTalk says to that bot from here on; `silence BOT` and `speech BOT` whether it says anything;
+//! `recall OUTCOME` sets what comes of taking messages back, and `reads USER…` who has read what they were sent;
 //! `plan NAME` changes the configuration and `reload` loads it again; `restart` ends
 //! the process and starts it again from what was committed; `clock SECONDS` sets the wall clock that much ahead of
 //! the script; `drain` shuts down; `run` lets time pass up to there.
@@ -20,6 +21,7 @@ use crate::alert::{Fingerprint, Labels, Status};
 use crate::digest::{Entry, Message};
 use crate::plan::{Route, Routes};
 
+mod afterwards;
 mod people;
 
 /// 2026-03-02 00:00:00 UTC, a Monday.
@@ -126,6 +128,7 @@ struct Disk {
     alerts: BTreeMap<AlertNo, crate::store::AlertRow>,
     told: BTreeMap<(ReceiverName, AlertNo), crate::store::ToldRow>,
     in_flight: BTreeMap<MessageId, InFlightRow>,
+    receipts: BTreeMap<MessageId, crate::store::ReceiptRow>,
     endpoints: BTreeMap<EndpointName, crate::store::EndpointRow>,
     served: BTreeMap<ReceiverName, Timestamp>,
     next_alert: AlertNo,
@@ -174,6 +177,7 @@ impl Disk {
         );
         apply(&mut self.told, changes.told);
         apply(&mut self.in_flight, changes.in_flight);
+        apply(&mut self.receipts, changes.receipts);
         self.endpoints.extend(changes.endpoints);
         self.served.extend(changes.served);
     }
@@ -191,6 +195,7 @@ impl Disk {
                 .map(|((receiver, no), row)| (receiver, no, row))
                 .collect(),
             in_flight: self.in_flight.clone().into_iter().collect(),
+            receipts: self.receipts.clone().into_iter().collect(),
             endpoints: self.endpoints.clone().into_iter().collect(),
             served: self.served.clone().into_iter().collect(),
             people: Vec::new(),
@@ -209,6 +214,9 @@ struct Stage {
     /// How far the wall clock is ahead of the script, in milliseconds.
     ahead: i64,
     answers: BTreeMap<String, Outcome>,
+    /// What comes of taking messages back, and who has read.
+    recalls: Outcome,
+    readers: Vec<String>,
     /// Bots whose answers never come.
     silent: std::collections::BTreeSet<String>,
     transcript: String,
@@ -237,6 +245,8 @@ impl Stage {
             restarted_at: Span(0),
             ahead: 0,
             answers: BTreeMap::new(),
+            recalls: Outcome::Delivered,
+            readers: Vec::new(),
             silent: std::collections::BTreeSet::new(),
             transcript: String::new(),
             requests: 0,
@@ -276,6 +286,7 @@ impl Stage {
                     other @ (Effect::Reply { .. }
                     | Effect::Digest(_)
                     | Effect::Send(_)
+                    | Effect::Errand(_)
                     | Effect::Event(_)) => self.perform(other),
                 }
             }
@@ -310,7 +321,10 @@ impl Stage {
             } else {
                 format!("{user} {}", outcome.as_str())
             });
-            answers.push((send.message, self.answered(send, outcome)));
+            let mut answer = self.answered(send, outcome);
+            let first = sends[0].message.digest;
+            answer.receipt = (outcome == Outcome::Delivered).then(|| format!("k{first}").into());
+            answers.push((send.message, answer));
         }
         self.say(&format!("  call {}", words.join(", ")));
         if !answers.is_empty() {
@@ -330,11 +344,7 @@ impl Stage {
             self.arrived
                 .extend(changes.map(|(name, change)| (receiver.to_string(), name.clone(), *change)));
         }
-        Answer {
-            outcome,
-            errcode: None,
-            detail: String::new(),
-        }
+        Answer::new(outcome, "")
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -401,6 +411,7 @@ impl Stage {
                 );
             }
             Effect::Send(send) => self.answer(&send),
+            Effect::Errand(errand) => self.run(errand),
             Effect::Event(_) => {}
         }
     }
@@ -424,9 +435,49 @@ impl Stage {
             let body = String::from_utf8_lossy(&send.body).into_owned();
             self.say(&format!("  {bot}: {body} {}", outcome.as_str()));
         }
-        let answer = self.answered(send, outcome);
+        let mut answer = self.answered(send, outcome);
+        if outcome == Outcome::Delivered && bot.contains('/') {
+            answer.receipt = Some(format!("k{}", send.message.digest).into());
+        }
         self.engine
             .handle(Input::Outcome(vec![(send.message, answer)]), self.now);
+    }
+
+    /// An errand is run.
+    fn run(&mut self, errand: Errand) {
+        let through: Vec<&str> = errand.through.iter().map(EndpointName::as_str).collect();
+        let mut words = format!("  {} through {}:", errand.task.as_str(), through.join(", "));
+        let finding = match &errand.task {
+            Task::Recall(receipts) => {
+                let (outcome, name) = (self.recalls, self.recalls.as_str());
+                let keys: Vec<&str> = receipts.iter().map(Receipt::as_str).collect();
+                write!(words, " {} {name}", keys.join(", ")).unwrap();
+                let mut kept = self.disk.receipts.values();
+                assert!(
+                    receipts
+                        .iter()
+                        .all(|receipt| kept.any(|row| row.receipt == *receipt)),
+                    "what is taken back is on disk"
+                );
+                let answer = |receipt: &Receipt| (receipt.clone(), Answer::new(outcome, ""));
+                Finding::Recalled(receipts.iter().map(answer).collect())
+            }
+            Task::Read { receipt, .. } => {
+                let reader = |user: &String| Reader {
+                    endpoint: format!("direct/ops/{user}").into(),
+                    user: user.clone(),
+                    at: None,
+                };
+                write!(words, " {} {}", receipt.as_str(), self.readers.join(", ")).unwrap();
+                Finding::Read(ReadBy {
+                    answer: Answer::new(self.recalls, ""),
+                    readers: self.readers.iter().map(reader).collect(),
+                    next: None,
+                })
+            }
+        };
+        self.say(words.trim_end());
+        self.engine.handle(Input::Errand(errand, finding), self.now);
     }
 
     /// No bot may be used more often than its minute allows, whatever happens.
@@ -487,6 +538,8 @@ impl Stage {
             ["speech", bot] => {
                 self.silent.remove(*bot);
             }
+            ["recall", outcome] => self.recalls = outcome_named(outcome),
+            ["reads", users @ ..] => self.readers = users.iter().map(|user| (*user).to_owned()).collect(),
             ["plan", name] => {
                 self.plan = Arc::new(plan_named(name));
                 self.handle(Input::Plan(Arc::clone(&self.plan)));
@@ -602,6 +655,7 @@ fn outcome_named(name: &str) -> Outcome {
         "content" => Outcome::Rejected(Rejected::Content),
         "size" => Outcome::Rejected(Rejected::Size),
         "unknown" => Outcome::Unknown,
+        "too-old" => Outcome::Rejected(Rejected::Gone),
         other => panic!("no outcome `{other}`"),
     }
 }

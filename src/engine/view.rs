@@ -146,6 +146,8 @@ pub struct ReceiverView {
     pub waits_for: Option<WaitsFor>,
     /// When it was last sent a digest.
     pub last_digest_at: Option<Timestamp>,
+    /// How many messages of the last day nobody is known to have read, when it asks for that.
+    pub unread: Option<u64>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointView>,
 }
@@ -193,6 +195,8 @@ pub struct Held {
     pub ages: u64,
     /// Alerts filed under the time of their reminders.
     pub reminders: u64,
+    /// Delivered messages that may be taken back or asked about, over all receivers.
+    pub receipts: u64,
     /// Effects not polled yet.
     pub effects: u64,
 }

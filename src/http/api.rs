@@ -398,6 +398,7 @@ struct Receiver<'a> {
     due_at: Option<Time>,
     waits_for: Option<&'static str>,
     last_digest_at: Option<Time>,
+    unread: Option<u64>,
     endpoints: Vec<Endpoint<'a>>,
 }
 
@@ -431,6 +432,20 @@ struct Message<'a> {
     errcode: Option<i64>,
     title: &'a str,
     text: &'a str,
+    recalled_at: Option<Time>,
+    read: Option<Read<'a>>,
+}
+
+#[derive(Serialize)]
+struct Read<'a> {
+    asked_at: Time,
+    by: Vec<Reader<'a>>,
+}
+
+#[derive(Serialize)]
+struct Reader<'a> {
+    user: &'a str,
+    at: Time,
 }
 
 #[derive(Serialize)]
@@ -513,6 +528,7 @@ impl<'a> From<&'a ReceiverView> for Receiver<'a> {
             due_at: view.due_at.map(Time),
             waits_for: view.waits_for.map(WaitsFor::as_str),
             last_digest_at: view.last_digest_at.map(Time),
+            unread: view.unread,
             endpoints: view.endpoints.iter().map(Endpoint::from).collect(),
         }
     }
@@ -544,7 +560,12 @@ impl<'a> From<&'a store::RefusedBody> for Refused<'a> {
 
 impl<'a> From<&'a store::Told> for Digest<'a> {
     fn from(told: &'a store::Told) -> Self {
-        let store::Told { id, digest, messages } = told;
+        let store::Told {
+            id,
+            digest,
+            messages,
+            later,
+        } = told;
         Self {
             id: id.0,
             receiver: digest.receiver.as_str(),
@@ -562,8 +583,20 @@ impl<'a> From<&'a store::Told> for Digest<'a> {
                     errcode: message.errcode,
                     title: &message.title,
                     text: &message.text,
+                    recalled_at: later.get(part).and_then(|later| later.recalled_at).map(Time),
+                    read: later.get(part).and_then(Read::of),
                 })
                 .collect(),
         }
+    }
+}
+
+impl<'a> Read<'a> {
+    fn of(later: &'a store::LaterRow) -> Option<Self> {
+        let reader = |(user, at): (&'a String, &Timestamp)| Reader { user, at: Time(*at) };
+        Some(Self {
+            asked_at: Time(later.asked_at?),
+            by: later.read_by.iter().map(reader).collect(),
+        })
     }
 }

@@ -35,7 +35,7 @@ use crate::plan::{
 };
 use crate::render::Renderer;
 use crate::source::json::{Mapping, MappingText};
-use crate::store::{DigestRow, MessageRow, RefusedBody, Said, State, Told};
+use crate::store::{DigestRow, LaterRow, MessageRow, RefusedBody, Said, State, Told};
 
 /// One alert as Alertmanager posts it.
 const FIRING: &str = r#"{"version":"4","status":"firing","receiver":"ops","alerts":[{"status":"firing",
@@ -171,6 +171,7 @@ fn health() -> Health {
             due_at: None,
             waits_for: Some(WaitsFor::Pause),
             last_digest_at: None,
+            unread: Some(1),
             endpoints: vec![endpoint.clone()],
         }],
         endpoints: vec![endpoint],
@@ -224,6 +225,14 @@ fn digest_list() -> Vec<Told> {
                 text: "**DiskFull**".to_owned(),
             },
         )],
+        later: BTreeMap::from([(
+            1,
+            LaterRow {
+                recalled_at: Some(Timestamp(1_775_034_000_000)),
+                asked_at: Some(Timestamp(1_775_030_710_000)),
+                read_by: BTreeMap::from([("zhangsan".to_owned(), Timestamp(1_775_030_500_000))]),
+            },
+        )]),
     }]
 }
 

@@ -35,6 +35,7 @@ fn plan(locale: Locale) -> Plan {
             ..Mention::default()
         },
         max_messages: NonZeroU8::MIN,
+        afterwards: crate::plan::Afterwards::default(),
         fallback: None,
     };
     let bot = Bot {

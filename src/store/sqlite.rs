@@ -231,6 +231,7 @@ impl Store for SqliteStore {
             alerts: Vec::new(),
             told: reader.told()?,
             in_flight: reader.in_flight()?,
+            receipts: reader.receipts()?,
             endpoints: reader.endpoints()?,
             served: reader.served()?,
             people: reader.people()?,

@@ -20,11 +20,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use crate::alert::{AppName, EndpointName, ReceiverName, SourceName, Timestamp};
+use crate::alert::{AppName, EndpointName, ReceiverName, SourceName, Span, Timestamp};
 use crate::digest::Detail;
 use crate::driver::Health;
 use crate::engine::view::WaitsFor;
-use crate::engine::{Outcome, Verdict};
+use crate::engine::{Fate, Finding, Outcome, Verdict};
 use crate::plan::Quota;
 
 /// The name every metric of ours starts with.
@@ -57,6 +57,9 @@ pub struct Metrics {
     messages: Family<EndpointOutcome, Counter>,
     message_duration: Histogram,
     digests: Family<ReceiverDetail, Counter>,
+    errands: Family<TaskOutcome, Counter>,
+    fates: Family<ReceiverOutcome, Counter>,
+    reads: Family<OfReceiver, Histogram, fn() -> Histogram>,
     template_failures: Family<OfReceiver, Counter>,
     reload_successful: Gauge,
     reload_succeeded_at: Seconds,
@@ -144,6 +147,18 @@ struct ReceiverDetail {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskOutcome {
+    task: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReceiverOutcome {
+    receiver: ReceiverName,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfCut {
     reason: &'static str,
 }
@@ -219,6 +234,10 @@ impl Metrics {
             // 25 ms to 26 s: DingTalk nearby, and the longest time-out.
             message_duration: Histogram::new(exponential_buckets(0.025, 2.0, 11)),
             digests: Family::default(),
+            errands: Family::default(),
+            fates: Family::default(),
+            // A minute to 34 hours: DingTalk says who has read for a day.
+            reads: Family::new_with_constructor(|| Histogram::new(exponential_buckets(60.0, 2.0, 12))),
             template_failures: Family::default(),
             reload_successful: Gauge::default(),
             reload_succeeded_at: Seconds::default(),
@@ -248,6 +267,9 @@ impl Metrics {
         to.register("messages", "Attempts to send a message, by outcome", self.messages.clone());
         to.register("message_duration_seconds", "Time an attempt to send a message took", self.message_duration.clone());
         to.register("digests", "Digests composed, by level of detail", self.digests.clone());
+        to.register("errands", "Calls to take messages back and to learn who has read them, by outcome", self.errands.clone());
+        to.register("recalls", "Messages that were taken back, or could not be kept or taken back, by what came of it", self.fates.clone());
+        to.register("message_read_age_seconds", "Time from the delivery of a message until somebody had read it, as far as known", self.reads.clone());
         to.register("template_failures", "Digests for which the template of the receiver failed and the built-in one spoke", self.template_failures.clone());
         to.register("config_last_reload_successful", "Whether the last attempt to load the configuration succeeded", self.reload_successful.clone());
         to.register("config_last_reload_success_timestamp_seconds", "When the configuration was last loaded with success", self.reload_succeeded_at.clone());
@@ -386,6 +408,37 @@ impl Metrics {
         self.digests.get_or_create(&labels).inc();
     }
 
+    /// It was tried to take messages back, or to learn who has read one; `task` is one of a closed set of names.
+    pub fn errand(&self, task: &'static str, finding: &Finding) {
+        let outcome = match finding {
+            Finding::Recalled(answers) => {
+                let mut outcomes = answers.iter().map(|(_, answer)| answer.outcome);
+                outcomes
+                    .find(|outcome| *outcome != Outcome::Delivered)
+                    .unwrap_or(Outcome::Delivered)
+            }
+            Finding::Read(read_by) => read_by.answer.outcome,
+        };
+        let outcome = outcome.as_str();
+        self.errands.get_or_create(&TaskOutcome { task, outcome }).inc();
+    }
+
+    /// What becomes of a message that was kept to be taken back or asked about.
+    pub fn let_go(&self, receiver: &ReceiverName, fate: Fate) {
+        let labels = ReceiverOutcome {
+            receiver: receiver_label(receiver),
+            outcome: fate.as_str(),
+        };
+        self.fates.get_or_create(&labels).inc();
+    }
+
+    /// A message was read for the first time.
+    pub fn read(&self, receiver: &ReceiverName, age: Span) {
+        let receiver = receiver_label(receiver);
+        let age = age.as_duration().as_secs_f64();
+        self.reads.get_or_create(&OfReceiver { receiver }).observe(age);
+    }
+
     /// The receiver's template failed.
     pub fn template_failed(&self, receiver: &ReceiverName) {
         self.template_failures
@@ -452,6 +505,7 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
     let pending = Family::<OfReceiver, Count>::default();
     let age = Family::<OfReceiver, Seconds>::default();
     let waits = Family::<ReceiverWaits, Count>::default();
+    let unread = Family::<OfReceiver, Count>::default();
     for receiver in &health.receivers {
         let labels = OfReceiver {
             receiver: receiver_label(&receiver.name),
@@ -462,6 +516,9 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
             .map_or(0.0, |at| now.since(at).as_duration().as_secs_f64());
         let age = age.get_or_create(&labels);
         age.set(age.get().max(oldest));
+        if let Some(messages) = receiver.unread {
+            unread.get_or_create(&labels).inc_by(messages);
+        }
         let labels = ReceiverWaits {
             receiver: labels.receiver,
             waits_for: receiver.waits_for.map_or("", WaitsFor::as_str),
@@ -480,6 +537,11 @@ fn alert_gauges(to: &mut Registry, health: &Health, now: Timestamp) {
         "receiver_waits",
         "Whether a receiver has not been told something yet, and what that waits for; of people how many",
         waits,
+    );
+    to.register(
+        "messages_unread",
+        "Messages of the last day that nobody is known to have read, of receivers that ask for it",
+        unread,
     );
     let writable = Gauge::<i64>::default();
     writable.set(i64::from(health.store_writable));
@@ -609,6 +671,7 @@ mod tests {
                 due_at: None,
                 waits_for: Some(WaitsFor::Minute),
                 last_digest_at: None,
+                unread: Some(1),
                 endpoints: vec![endpoint.clone()],
             }],
             endpoints: vec![endpoint],
@@ -643,6 +706,9 @@ mod tests {
         );
         metrics.message(None, Outcome::Limited(Span::minutes(10)), Duration::ZERO);
         metrics.digest(&receiver, Detail::Compact);
+        metrics.errand("recall", &Finding::Recalled(Vec::new()));
+        metrics.let_go(&receiver, Fate::Recalled);
+        metrics.read(&receiver, Span::minutes(3));
         metrics.template_failed(&receiver);
         metrics.reloaded(true, Timestamp(1_500));
         metrics.reloaded(false, Timestamp(9_000));
@@ -709,6 +775,7 @@ mod tests {
                 due_at: None,
                 waits_for: (changes > 0).then_some(WaitsFor::Pause),
                 last_digest_at: None,
+                unread: Some(1),
                 endpoints: vec![endpoint.clone()],
             };
             (receiver, endpoint)
@@ -727,6 +794,8 @@ mod tests {
             Duration::from_millis(80),
         );
         metrics.digest(&health.receivers[0].name, Detail::Full);
+        metrics.let_go(&health.receivers[0].name, Fate::Recalled);
+        metrics.read(&health.receivers[0].name, Span::minutes(3));
         metrics.template_failed(&health.receivers[0].name);
         let text = metrics.encode(Snapshot {
             health: Some(&health),

@@ -4,6 +4,7 @@
 //! reads its API; the stand-in runs in the test, and its ledger is the truth about what arrived. Tests wait for
 //! events under [`PATIENCE`] and never for time to pass.
 
+mod afterwards;
 mod alerts;
 mod apps;
 mod ask;

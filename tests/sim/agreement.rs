@@ -11,8 +11,8 @@ use dingest::alert::{
 };
 use dingest::store::sqlite::SqliteStore;
 use dingest::store::{
-    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow,
-    REFUSED_BODY_BYTES_MAX, RefusedBody, Said, Saved, State, Store, ToldRow,
+    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey,
+    PersonRow, REFUSED_BODY_BYTES_MAX, ReceiptRow, RefusedBody, Said, Saved, State, Store, ToldRow,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,6 +25,7 @@ enum Row {
     Alert(u64, Option<u8>),
     Told(u8, u64, Option<u8>),
     InFlight(u64, u8, Option<u8>),
+    Receipt(u64, u8, Option<u8>),
     Endpoint(u8, u8),
     Served(u8, u8),
     Person(u8, Option<u8>),
@@ -32,6 +33,7 @@ enum Row {
     Message(u64, u8, u8),
     Attempt(u64, u8, u8),
     Outcome(u64, u8),
+    Later(u64, u8, u8),
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ fn row() -> impl Strategy<Value = Row> {
         (no.clone(), kept()).prop_map(|(no, row)| Row::Alert(no, row)),
         (name.clone(), no, kept()).prop_map(|(name, no, row)| Row::Told(name, no, row)),
         (digest.clone(), part.clone(), kept()).prop_map(|(id, part, row)| Row::InFlight(id, part, row)),
+        (digest.clone(), part.clone(), kept()).prop_map(|(id, part, row)| Row::Receipt(id, part, row)),
+        (digest.clone(), part.clone(), any::<u8>()).prop_map(|(id, part, row)| Row::Later(id, part, row)),
         (name.clone(), any::<u8>()).prop_map(|(name, row)| Row::Endpoint(name, row)),
         (name.clone(), any::<u8>()).prop_map(|(name, row)| Row::Served(name, row)),
         (name, kept()).prop_map(|(name, row)| Row::Person(name, row)),
@@ -156,6 +160,27 @@ fn in_flight_row(variant: u8) -> InFlightRow {
     }
 }
 
+fn receipt_row(variant: u8) -> ReceiptRow {
+    ReceiptRow {
+        receiver: receiver(variant % 3),
+        endpoint: endpoint(variant % 4),
+        receipt: text(variant).into(),
+        shared: u32::from(variant),
+        sent_at: time(variant),
+        last: variant.is_multiple_of(2),
+        announced: (0..variant % 4).map(|no| AlertNo(u64::from(no) << 40)).collect(),
+        read: variant.is_multiple_of(3),
+    }
+}
+
+fn later_row(variant: u8) -> LaterRow {
+    LaterRow {
+        recalled_at: variant.is_multiple_of(3).then(|| time(variant)),
+        asked_at: variant.is_multiple_of(2).then(|| time(variant)),
+        read_by: (0..variant % 3).map(|user| (text(user), time(variant))).collect(),
+    }
+}
+
 fn endpoint_row(variant: u8) -> EndpointRow {
     EndpointRow {
         sent: (0..variant % 6).map(time).collect(),
@@ -164,6 +189,17 @@ fn endpoint_row(variant: u8) -> EndpointRow {
         month: 24_315 + i32::from(variant),
         used: u64::from(variant) << 32,
         counted_at: (!variant.is_multiple_of(3)).then(|| time(variant)),
+    }
+}
+
+fn message_row(variant: u8) -> MessageRow {
+    MessageRow {
+        endpoint: (!variant.is_multiple_of(4)).then(|| endpoint(variant % 4)),
+        sent_at: None,
+        attempts: 0,
+        errcode: None,
+        title: text(variant),
+        text: text(variant.wrapping_add(1)),
     }
 }
 
@@ -194,6 +230,10 @@ fn changes(rows: &[Row]) -> Changes {
                     .in_flight
                     .insert(message(id, part), row.map(in_flight_row));
             }
+            Row::Receipt(id, part, row) => {
+                changes.receipts.insert(message(id, part), row.map(receipt_row));
+            }
+            Row::Later(id, part, row) => drop(changes.later.insert(message(id, part), later_row(row))),
             Row::Endpoint(name, row) => drop(changes.endpoints.insert(endpoint(name), endpoint_row(row))),
             Row::Person(name, row) => {
                 let row = row.map(|variant| PersonRow {
@@ -214,15 +254,7 @@ fn changes(rows: &[Row]) -> Changes {
                 changes.digests.insert(DigestId(id), row);
             }
             Row::Message(id, part, variant) => {
-                let row = MessageRow {
-                    endpoint: (!variant.is_multiple_of(4)).then(|| endpoint(variant % 4)),
-                    sent_at: None,
-                    attempts: 0,
-                    errcode: None,
-                    title: text(variant),
-                    text: text(variant.wrapping_add(1)),
-                };
-                changes.messages.insert(message(id, part), row);
+                changes.messages.insert(message(id, part), message_row(variant));
             }
             Row::Attempt(id, part, variant) => {
                 let row = AttemptRow {

@@ -17,6 +17,10 @@ pub(crate) enum Invariant {
     NothingTwice,
     /// What may have arrived is sent again with the same `msgUuid` and the same bytes, and nothing before it.
     DoubtKeepsItsMessage,
+    /// What is taken back was announced, is over, and that was told; or a newer digest has come. On disk.
+    RecallIsDue,
+    /// What is asked about messages that were delivered is asked a few times.
+    AfterwardsBounded,
     /// No two messages have the same `msgUuid`.
     UuidIsNew,
     /// No bot is faster than its minute allows, as DingTalk counts.
@@ -57,6 +61,8 @@ impl Invariant {
             Self::EverybodyKnows => "everybody_knows",
             Self::NothingTwice => "nothing_twice",
             Self::DoubtKeepsItsMessage => "doubt_keeps_its_message",
+            Self::RecallIsDue => "recall_is_due",
+            Self::AfterwardsBounded => "afterwards_bounded",
             Self::UuidIsNew => "uuid_is_new",
             Self::MinuteKept => "minute_kept",
             Self::ReserveKept => "reserve_kept",

@@ -14,6 +14,7 @@ use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Engine, Outcome, Send, Verdict};
 use dingest::store::Changes;
 
+use crate::afterwards::Afterwards;
 use crate::invariant::{Invariant, Violation, violation};
 use crate::model::{Heard, Story, Truth, concerned, story};
 use crate::month::Month;
@@ -115,10 +116,11 @@ pub(crate) struct Judge<'a> {
     /// People who were not there, and up to which step; to this day, as long as nobody has looked into it.
     gone: BTreeMap<String, Option<u64>>,
     arrivals: BTreeMap<String, Vec<u64>>,
-    sends: BTreeMap<String, Vec<u64>>,
+    pub(crate) sends: BTreeMap<String, Vec<u64>>,
     /// Until when a bot's minute is not counted: what was sent while the disk could not be written was forgotten.
-    excused_until: u64,
+    pub(crate) excused_until: u64,
     timing: Timing,
+    pub(crate) afterwards: Afterwards,
     looks: u64,
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
@@ -150,6 +152,7 @@ impl<'a> Judge<'a> {
             sends: BTreeMap::new(),
             excused_until: 0,
             timing: Timing::default(),
+            afterwards: Afterwards::default(),
             looks: 0,
             clock_was_ahead: false,
             clock_was_set: false,
@@ -172,6 +175,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn started(&mut self, store: &MemoryStore, setting: &'a Setting, now: u64) {
         self.step();
         self.life += 1;
+        self.afterwards.begins();
         self.plans.push((self.seq, setting));
         self.doubt_what_is_in_flight(store, now);
         self.timing.restarted(now, self.clock_was_set);
@@ -180,6 +184,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
         self.plans.push((self.seq, setting));
+        self.afterwards.begins();
         for until in self.gone.values_mut() {
             until.get_or_insert(self.seq);
         }
@@ -211,6 +216,7 @@ impl<'a> Judge<'a> {
             taken.fate = Fate::Lost;
         }
         self.committing.clear();
+        self.afterwards.forgotten();
         self.month.forgotten();
         self.api_month.forgotten();
         for telling in self.tellings.iter_mut().filter(|telling| !telling.durable) {
@@ -687,8 +693,7 @@ impl<'a> Judge<'a> {
         let sender = text.sender_of(bot.as_str());
         let (most, window) = text.rate_of(sender);
         let sent = self.sent_within(sender, window, now);
-        let unreserved = most.saturating_sub(RESERVE).max(1);
-        let left = unreserved.saturating_sub(sent);
+        let left = Self::unreserved(most).saturating_sub(sent);
         let may = if draft.urgent { left.max(1) } else { left };
         let takes = if draft.urgent {
             rendered.messages.len() as u64
@@ -704,14 +709,19 @@ impl<'a> Judge<'a> {
         Err(violation(Invariant::ReserveKept, now, what))
     }
 
+    /// Of what a sender may send, the part that is not for the urgent alone.
+    pub(crate) fn unreserved(most: u64) -> u64 {
+        most.saturating_sub(RESERVE).max(1)
+    }
+
     /// Calls of a bot or app in the span that ends now.
-    fn sent_within(&self, sender: &str, span: u64, now: u64) -> u64 {
+    pub(crate) fn sent_within(&self, sender: &str, span: u64, now: u64) -> u64 {
         let sends = self.sends.get(sender).map_or(&[][..], Vec::as_slice);
         sends.iter().rev().take_while(|at| now - **at < span).count() as u64
     }
 
     /// Whether what a bot may do has been the same for a while.
-    fn plan_is_old(&self, now: u64) -> bool {
+    pub(crate) fn plan_is_old(&self, now: u64) -> bool {
         self.timing.planned_at + 2 * MINUTE < now
     }
 
@@ -733,13 +743,7 @@ impl<'a> Judge<'a> {
         } else {
             (CALLS_PER_WINDOW_MAX, MINUTE)
         };
-        let arrivals = self.arrivals.entry(call.bot.clone()).or_default();
-        arrivals.push(now);
-        let in_window = arrivals.iter().rev().take_while(|at| now - **at < window).count();
-        if in_window > most && now > self.excused_until {
-            let what = format!("{} was used {in_window} times in {window} ms", call.bot);
-            return Err(violation(Invariant::MinuteKept, now, what));
-        }
+        self.count_arrival(&call.bot, most, window, now)?;
         if is_app {
             return self.arrived_from_an_app(call, messages, now);
         }
@@ -761,6 +765,22 @@ impl<'a> Judge<'a> {
             Some(telling) if call.shown => self.shown(telling, now),
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn count_arrival(&mut self, sender: &str, most: usize, window: u64, now: u64) -> Result<(), Violation> {
+        let arrivals = self.arrivals.entry(sender.to_owned()).or_default();
+        arrivals.push(now);
+        let in_window = arrivals.iter().rev().take_while(|at| now - **at < window).count();
+        if in_window > most && now > self.excused_until {
+            let what = format!("{sender} was used {in_window} times in {window} ms");
+            return Err(violation(Invariant::MinuteKept, now, what));
+        }
+        Ok(())
+    }
+
+    /// An errand of an app has arrived.
+    pub(crate) fn errand_arrived(&mut self, app: &str, now: u64) -> Result<(), Violation> {
+        self.count_arrival(app, apps::CALLS_PER_WINDOW_MAX, APP_WINDOW, now)
     }
 
     fn arrived_from_an_app(
@@ -1043,6 +1063,7 @@ impl<'a> Judge<'a> {
         let doubtful = self.doubts.get(&receiver).is_some_and(|doubt| doubt.open);
         match answer.outcome {
             Outcome::Delivered => {
+                self.afterwards.delivered(index, answer);
                 self.doubts.remove(&receiver);
                 self.tellings[index].known = Some(time.0);
             }

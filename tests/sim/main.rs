@@ -2,6 +2,7 @@
 //! DingTalk's answers) in a world of virtual clocks, disks, networks and senders that one number makes and that can
 //! be made again. Days of traffic take seconds. `docs/simulator.md` says how to use it.
 
+mod afterwards;
 mod agreement;
 #[path = "../support/dice.rs"]
 mod dice;
@@ -128,7 +129,7 @@ fn fresh_seeds_break_no_promise() {
     let count = number("SIM_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { FRESH });
     let begun = Instant::now();
     say(&format!("sim: fresh seeds from {first}"));
-    let mut total = (0, 0, 0, 0);
+    let mut total = (0, 0, 0, 0, 0);
     for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
         if minutes.is_some_and(|minutes| begun.elapsed() >= minutes) {
             break;
@@ -137,11 +138,12 @@ fn fresh_seeds_break_no_promise() {
         total.0 += 1;
         total.1 += summary.events;
         total.2 += summary.messages;
-        total.3 += summary.span / 3_600_000;
+        total.3 += summary.errands;
+        total.4 += summary.span / 3_600_000;
     }
-    let (seeds, events, messages, hours) = total;
+    let (seeds, events, messages, errands, hours) = total;
     say(&format!(
-        "sim: {seeds} seeds, {events} events, {messages} messages, {hours} hours of virtual time in {:?}",
+        "sim: {seeds} seeds, {events} events, {messages} messages, {errands} errands, {hours} hours of virtual time in {:?}",
         begun.elapsed()
     ));
 }

@@ -98,6 +98,27 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::UuidIsNew,
     },
     Mutation {
+        name: "what still fires is taken back",
+        file: "src/engine/afterwards.rs",
+        text: "announces && is_over",
+        replacement: "announces || is_over",
+        caught_by: Invariant::RecallIsDue,
+    },
+    Mutation {
+        name: "what people share is taken back for the sake of one",
+        file: "src/engine/afterwards.rs",
+        text: "&& messages.into_iter().all(",
+        replacement: "&& messages.into_iter().any(",
+        caught_by: Invariant::RecallIsDue,
+    },
+    Mutation {
+        name: "a recall does not wait for its commit",
+        file: "src/driver/steering.rs",
+        text: "Effect::Errand(errand) => self.number(errand),",
+        replacement: "Effect::Errand(errand) => {\n                let action = self.number(errand);\n                return self.perform(action);\n            }",
+        caught_by: Invariant::RecallIsDue,
+    },
+    Mutation {
         name: "people read what others are told",
         file: "src/engine/joining.rs",
         text: "no == entry.alert\n                        && change == entry.change\n",
@@ -226,7 +247,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a refusal silences the bots of others",
         file: "src/engine/delivery.rs",
-        text: "Reach::App => name == endpoint || of_app.is_some_and(|names| names.contains(name)),",
+        text: "Reach::App => name == endpoint || (app.is_some() && app == app_of(name)),",
         replacement: "Reach::App => reason != PauseReason::Limited || name == endpoint,",
         caught_by: Invariant::ToldInTime,
     },

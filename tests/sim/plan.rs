@@ -157,6 +157,14 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
         let people = people.join(", ");
         write!(ways, ", direct: {{ app: {app}, users: [{people}] }}").expect("texts take everything");
     }
+    if text.group_of(words).is_some() || text.people_of(words).is_some() {
+        if let Some(when) = words.get("recall") {
+            write!(ways, ", recall: {when}").expect("texts take everything");
+        }
+        if words.has("readstatus") {
+            ways.push_str(", read_status: true");
+        }
+    }
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
 }
 

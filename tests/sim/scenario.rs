@@ -20,6 +20,9 @@ pub(crate) fn script(seed: u64) -> String {
     let mut scenario = Scenario {
         dice: Dice::new(seed),
         app_dice: Dice::new(!seed),
+        later_dice: Dice::new(seed.rotate_left(32)),
+        groups: Vec::new(),
+        people: 0,
         apps: 0,
         text: String::new(),
         steps: Vec::new(),
@@ -49,6 +52,11 @@ struct Scenario {
     /// For what came later, so that the rest of a seed stays what it was.
     app_dice: Dice,
     apps: u64,
+    /// The same for what is done about messages afterwards.
+    later_dice: Dice,
+    /// The receivers that are groups of apps, and how many people there are.
+    groups: Vec<u64>,
+    people: u64,
     text: String,
     steps: Vec<(u64, String)>,
     size: Size,
@@ -157,7 +165,7 @@ impl Scenario {
                 write!(line, " fallback=r{}", self.dice.range(0, receiver)).expect("texts take everything");
             }
             if self.apps > 0 {
-                line = self.other_ways(line);
+                line = self.other_ways(line, receiver);
             }
             self.line(&line);
         }
@@ -173,14 +181,16 @@ impl Scenario {
     }
 
     /// Besides its bots, or instead of them, a receiver is told in a group and one by one.
-    fn other_ways(&mut self, mut line: String) -> String {
+    fn other_ways(&mut self, mut line: String, receiver: u64) -> String {
         let app = self.app_dice.range(0, self.apps);
         if self.app_dice.percent(30) {
             write!(line, " group=ap{app}").expect("texts take everything");
+            self.groups.push(receiver);
         }
         if self.app_dice.percent(50) {
             // Some are more than one call can name.
             let people = *self.app_dice.pick(&[1, 2, 3, 5, 5, 23]);
+            self.people = self.people.max(people);
             let people: Vec<String> = (0..people).map(|person| format!("u{person}")).collect();
             write!(line, " people=ap{app}:{}", people.join(",")).expect("texts take everything");
         }
@@ -188,6 +198,15 @@ impl Scenario {
         if other && self.app_dice.percent(30) {
             let words = line.split(' ').filter(|word| !word.starts_with("bots="));
             line = words.collect::<Vec<_>>().join(" ");
+        }
+        if other {
+            let recall = ["", " recall=resolved", " recall=resolved", " recall=superseded"];
+            line.push_str(self.later_dice.pick::<&str>(&recall));
+            line.push_str(if self.later_dice.percent(40) {
+                " readstatus"
+            } else {
+                ""
+            });
         }
         line
     }
@@ -276,7 +295,24 @@ impl Scenario {
             }
         }
         self.steps.push((end, "heal".to_owned()));
+        for _ in 0..self.later_dice.range(0, 8) {
+            self.somebody_reads(begin, end);
+        }
         end
+    }
+
+    fn somebody_reads(&mut self, begin: u64, end: u64) {
+        if self.people == 0 {
+            return;
+        }
+        let at = self.later_dice.range(begin, end + REST);
+        let person = self.later_dice.range(0, self.people);
+        let group = match self.groups.as_slice() {
+            [] => String::new(),
+            groups if self.later_dice.percent(50) => format!(" r{}", self.later_dice.pick(groups)),
+            _ => String::new(),
+        };
+        self.steps.push((at, format!("read u{person}{group}")));
     }
 
     fn at(&mut self, at: u64, step: String) {

@@ -13,6 +13,7 @@
 //! plan p0 receiver r2 console template=numbers
 //! plan p0 app ap0 per_second=18              an app of the organisation
 //! plan p0 receiver r3 bots=b0 group=ap0 people=ap0:u1,u2    told in three ways, and two people
+//! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
 //! plan p0 quota 300                          messages a month through bots, `apiquota` through apps
 //! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
 //! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue
@@ -29,6 +30,7 @@
 //! 70s network down | slow=4000 | well
 //! 80s heal                                       everything works again
 //! 90s check                                      has everybody heard? (if nothing has happened for a while)
+//! 92s read u1 r3                             a person reads what apps have said in the group of `r3`, or to `u1`
 //! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```
 
@@ -150,6 +152,11 @@ pub(crate) enum Step {
     Network(Network),
     Heal,
     Check,
+    /// A person reads everything in the group of a receiver, or in the own chats.
+    Read {
+        person: String,
+        receiver: Option<String>,
+    },
     /// A receiver has been told of an alert by now.
     Told {
         receiver: String,
@@ -274,6 +281,10 @@ fn step(text: &str) -> Option<Step> {
         }
         "heal" => Step::Heal,
         "check" => Step::Check,
+        "read" => Step::Read {
+            person: words.0.get(1)?.clone(),
+            receiver: words.0.get(2).cloned(),
+        },
         "told" => Step::Told {
             receiver: words.0.get(1)?.clone(),
             alert: words.0.get(2)?.clone(),

@@ -8,8 +8,9 @@ use dingest::alert::{
     AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
 };
 use dingest::store::{
-    AlertRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow,
-    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, RefusedBody, Saved, Store, StoreError, Told, ToldRow,
+    AlertRow, Changes, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow,
+    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReceiptRow, RefusedBody, Saved, Store, StoreError, Told,
+    ToldRow,
 };
 
 /// Everything that was committed.
@@ -19,11 +20,13 @@ pub(crate) struct MemoryStore {
     pub(crate) alerts: BTreeMap<AlertNo, AlertRow>,
     pub(crate) told: BTreeMap<(ReceiverName, AlertNo), ToldRow>,
     pub(crate) in_flight: BTreeMap<MessageId, InFlightRow>,
+    pub(crate) receipts: BTreeMap<MessageId, ReceiptRow>,
     endpoints: BTreeMap<EndpointName, EndpointRow>,
     served: BTreeMap<ReceiverName, Timestamp>,
     people: BTreeMap<PersonKey, PersonRow>,
     digests: BTreeMap<DigestId, DigestRow>,
     messages: BTreeMap<MessageId, MessageRow>,
+    later: BTreeMap<MessageId, LaterRow>,
     refused: Vec<RefusedBody>,
     /// The last numbers given, whatever became of their rows.
     last_alert: u64,
@@ -55,6 +58,7 @@ impl MemoryStore {
         apply(&mut self.alerts, &changes.alerts);
         apply(&mut self.told, &changes.told);
         apply(&mut self.in_flight, &changes.in_flight);
+        apply(&mut self.receipts, &changes.receipts);
         self.endpoints.extend(changes.endpoints.clone());
         self.served.extend(changes.served.clone());
         apply(&mut self.people, &changes.people);
@@ -70,6 +74,11 @@ impl MemoryStore {
         for (id, outcome) in &changes.outcomes {
             if let Some(digest) = self.digests.get_mut(id) {
                 digest.outcome.clone_from(outcome);
+            }
+        }
+        for (id, row) in &changes.later {
+            if self.messages.contains_key(id) {
+                self.later.entry(*id).or_default().merge(row.clone());
             }
         }
     }
@@ -97,6 +106,7 @@ impl MemoryStore {
                 .map(|((receiver, no), row)| (receiver.clone(), *no, *row))
                 .collect(),
             in_flight: self.in_flight.clone().into_iter().collect(),
+            receipts: self.receipts.clone().into_iter().collect(),
             endpoints: self.endpoints.clone().into_iter().collect(),
             served: self.served.clone().into_iter().collect(),
             people: self.people.clone().into_iter().collect(),
@@ -122,6 +132,12 @@ impl Store for MemoryStore {
             digest: digest.clone(),
             messages: self
                 .messages
+                .iter()
+                .filter(|(message, _)| message.digest == *id)
+                .map(|(message, row)| (message.part, row.clone()))
+                .collect(),
+            later: self
+                .later
                 .iter()
                 .filter(|(message, _)| message.digest == *id)
                 .map(|(message, row)| (message.part, row.clone()))
@@ -161,6 +177,7 @@ impl Store for MemoryStore {
         for (_, id) in old.into_iter().take(PRUNED_AT_ONCE) {
             self.digests.remove(&id);
             self.messages.retain(|message, _| message.digest != id);
+            self.later.retain(|message, _| message.digest != id);
         }
         Ok(())
     }

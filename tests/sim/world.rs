@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dingest::alert::{
-    Alert, DigestId, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick, Timestamp,
+    Alert, DigestId, EndpointName, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick,
+    Timestamp,
 };
 use dingest::digest::Rendered;
 use dingest::dingtalk::client::TOTAL_TIMEOUT;
 use dingest::dingtalk::message::work_notice;
 use dingest::dingtalk::simulator::fault::Injection;
 use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
-use dingest::dingtalk::{apicode, errcode, message, sign};
+use dingest::dingtalk::{apicode, errand, errcode, message, sign};
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::outcome::Refused;
-use dingest::engine::{Answer, Outcome, Send};
+use dingest::engine::{Answer, Errand, Finding, Outcome, Send};
 use dingest::plan::{Endpoint, Group, Person, Way};
 use dingest::store::{Changes, Saved, StoreError};
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ pub(crate) struct Summary {
     pub(crate) events: u64,
     pub(crate) posts: u64,
     pub(crate) messages: u64,
+    pub(crate) errands: u64,
     pub(crate) lives: u64,
     pub(crate) checks: u64,
     /// Milliseconds of virtual time.
@@ -73,6 +75,12 @@ enum Event {
         rendered: Rendered,
     },
     Arrives(Box<Flying>),
+    ErrandArrives(Box<Away>),
+    Ran {
+        life: u64,
+        no: u64,
+        finding: Finding,
+    },
     Answered {
         life: u64,
         answers: Vec<(MessageId, String, Answer)>,
@@ -91,6 +99,19 @@ struct Flying {
     sent_at: u64,
     /// Was the clock it was signed by off by more than DingTalk takes?
     clock_was_off: bool,
+    back: u64,
+}
+
+/// A call about messages that were delivered, on its way to DingTalk.
+struct Away {
+    life: u64,
+    no: u64,
+    errand: Errand,
+    app: String,
+    call: errand::Call,
+    /// Who is reached through each endpoint that is a person's.
+    users: BTreeMap<EndpointName, String>,
+    sent_at: u64,
     back: u64,
 }
 
@@ -275,7 +296,11 @@ impl<'a> World<'a> {
         let until = self.process.as_ref().and_then(|process| process.reading_until);
         let inside = matches!(
             event,
-            Event::Committed { .. } | Event::Rendered { .. } | Event::Answered { .. } | Event::Post(_)
+            Event::Committed { .. }
+                | Event::Rendered { .. }
+                | Event::Answered { .. }
+                | Event::Ran { .. }
+                | Event::Post(_)
         );
         if let Some(until) = until.filter(|_| inside) {
             self.at(until.max(self.now), event);
@@ -302,12 +327,15 @@ impl<'a> World<'a> {
                 self.input(|steering, now| steering.rendered(digest, rendered, now))
             }
             Event::Answered { life, answers, took } if self.lives_still(life) => self.answered(answers, took),
+            Event::Ran { life, no, finding } if self.lives_still(life) => self.ran(no, finding),
             Event::Arrives(flying) => self.arrives(&flying),
+            Event::ErrandArrives(away) => self.errand_arrives(&away),
             Event::End => self.end(),
             Event::Committed { .. }
             | Event::Loaded { .. }
             | Event::Rendered { .. }
-            | Event::Answered { .. } => Ok(()),
+            | Event::Answered { .. }
+            | Event::Ran { .. } => Ok(()),
         }
     }
 
@@ -439,6 +467,7 @@ impl<'a> World<'a> {
                 );
             }
             Action::Send(sends) => self.send(&sends)?,
+            Action::Run { no, errand } => self.run_errand(no, errand)?,
             Action::Answer { request, accepted } => {
                 let posting = process.asked.remove(&request);
                 let life = process.life;
@@ -700,10 +729,7 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let (to, body) = self.request(setting, sends);
-        let most = match self.network {
-            Network::Slow(most) => most.clamp(1, 9_000),
-            Network::Well | Network::Down => 150,
-        };
+        let most = self.way_max();
         let message = first.message;
         let way = |direction: u64| {
             noise(&[
@@ -801,42 +827,132 @@ impl<'a> World<'a> {
     }
 
     fn receive(&mut self, line: &Line, body: &[u8]) -> Reaction {
+        match line {
+            Line::Bot(url) => self.request_of("POST", url, None, body),
+            Line::App(path, app) => self.request_of_app("POST", path, app, body),
+        }
+    }
+
+    fn request_of_app(&mut self, method: &str, url: &str, app: &str, body: &[u8]) -> Reaction {
+        // How a token is kept is the client's business, and not what is played here.
+        let credentials = json!({"appKey": format!("ding{app}"), "appSecret": format!("secret-{app}")});
+        let credentials = credentials.to_string();
+        let answer = self.request_of("POST", "/v1.0/oauth2/accessToken", None, credentials.as_bytes());
+        let answer: Value = serde_json::from_str(&answer.reply.body).unwrap_or_default();
+        self.request_of(method, url, answer["accessToken"].as_str(), body)
+    }
+
+    fn request_of(&mut self, method: &str, url: &str, token: Option<&str>, body: &[u8]) -> Reaction {
         let now = Now {
             tick: Tick(self.now),
             time: self.true_time(),
         };
-        let mut post = |path: &str, query: &str, token: Option<&str>, body: &[u8]| {
-            let request = Request {
-                method: "POST",
-                path,
-                query,
-                content_type: Some("application/json; charset=utf-8"),
-                token,
-                body,
-            };
-            self.dingtalk.receive(&request, now)
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let request = Request {
+            method,
+            path,
+            query,
+            content_type: Some("application/json; charset=utf-8"),
+            token,
+            body,
         };
-        match line {
-            Line::Bot(url) => {
-                let (path, query) = url.split_once('?').unwrap_or((url, ""));
-                post(path, query, None, body)
+        self.dingtalk.receive(&request, now)
+    }
+
+    /// An errand is run, as the product's client runs it.
+    fn run_errand(&mut self, no: u64, errand: Errand) -> Result<(), Violation> {
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        let (life, setting) = (process.life, process.setting);
+        let writable = process.steering.is_writable();
+        let clocks = self.clocks();
+        self.judge
+            .errand(no, &errand, &self.store, writable, self.now, clocks.time)?;
+        self.say(&format!("errand {no} {errand:?}"));
+        self.summary.errands += 1;
+        let endpoint = |name: &EndpointName| setting.plan.endpoints.get(name);
+        let call = endpoint(&errand.through[0]).and_then(|it| errand::call(&it.way, &errand.task));
+        let failed = match &call {
+            None => Some(Answer::no_such_endpoint(&errand.through[0])),
+            Some(_) if self.network == Network::Down => {
+                Some(Answer::new(Outcome::Retry, "cannot connect to DingTalk"))
             }
-            Line::App(path, app) => {
-                // How a token is kept is the client's business, and not what is played here.
-                let credentials =
-                    json!({"appKey": format!("ding{app}"), "appSecret": format!("secret-{app}")});
-                let credentials = credentials.to_string();
-                let answer = post("/v1.0/oauth2/accessToken", "", None, credentials.as_bytes());
-                let answer: Value = serde_json::from_str(&answer.reply.body).unwrap_or_default();
-                post(path, "", answer["accessToken"].as_str(), body)
-            }
+            Some(_) => None,
+        };
+        if let Some(answer) = failed {
+            let finding = errand::finding(&errand, &answer, &[], &BTreeMap::new());
+            self.after(3, Event::Ran { life, no, finding });
+            return Ok(());
         }
+        let Some((app, call)) = call else { return Ok(()) };
+        let person = |name: &EndpointName| Some((name.clone(), endpoint(name)?.person()?.user.clone()));
+        let most = self.way_max();
+        let way = |direction: u64| noise(&[self.script.noise, no, self.now, direction]) % most + 1;
+        let away = Away {
+            life,
+            no,
+            app: app.name.to_string(),
+            call,
+            users: errand.through.iter().filter_map(person).collect(),
+            errand,
+            sent_at: self.now,
+            back: way(2),
+        };
+        self.after(way(1), Event::ErrandArrives(Box::new(away)));
+        Ok(())
+    }
+
+    /// Most milliseconds of one way.
+    fn way_max(&self) -> u64 {
+        match self.network {
+            Network::Slow(most) => most.clamp(1, 9_000),
+            Network::Well | Network::Down => 150,
+        }
+    }
+
+    /// An errand reaches DingTalk; who sent it may be gone by now.
+    fn errand_arrives(&mut self, away: &Away) -> Result<(), Violation> {
+        let body = away.call.body.as_deref();
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let reaction = self.request_of_app(method, &away.call.path, &away.app, body.unwrap_or_default());
+        let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
+        let body = reaction.reply.body.as_bytes();
+        self.say(&format!(
+            "errand {} arrived {status} {}",
+            away.no, reaction.reply.body
+        ));
+        self.judge.errand_arrived(&away.app, self.now)?;
+        let timeout = away.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
+        let wanted = errand::wanted(&away.errand.task);
+        let (answer, at) = match time_of(&reaction, self.now + away.back) {
+            (true, at) if at <= timeout => (apicode::classify(status, kind, body, wanted).answer, at),
+            (false, at) if at <= timeout => (unknown("the connection was lost"), at),
+            _ => (unknown("no answer in time"), timeout),
+        };
+        // What did not arrive as a whole says nothing.
+        let seen = if answer.outcome == Outcome::Unknown {
+            &[]
+        } else {
+            body
+        };
+        let finding = errand::finding(&away.errand, &answer, seen, &away.users);
+        let (life, no, at) = (away.life, away.no, at.max(self.now));
+        self.at(at, Event::Ran { life, no, finding });
+        Ok(())
+    }
+
+    fn ran(&mut self, no: u64, finding: Finding) -> Result<(), Violation> {
+        self.say(&format!("errand {no} found {finding:?}"));
+        let clocks = self.clocks();
+        self.judge.ran(no, &finding, self.now, clocks.time);
+        self.input(|steering, now| steering.ran(no, finding, now))
     }
 
     // ---- what happens -----------------------------------------------------------------------------------------
 
     fn step(&mut self, step: Step) -> Result<(), Violation> {
-        if !matches!(step, Step::Check | Step::Told { .. }) {
+        if !matches!(step, Step::Check | Step::Read { .. } | Step::Told { .. }) {
             self.disturbed_at = self.now;
         }
         match step {
@@ -863,6 +979,11 @@ impl<'a> World<'a> {
             }
             Step::Heal => return self.heal(),
             Step::Check => return self.check(),
+            Step::Read { person, receiver } => {
+                let group = receiver.as_deref();
+                let time = self.true_time();
+                self.dingtalk.read(&person, group, time);
+            }
             Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
         }
         Ok(())
@@ -963,6 +1084,7 @@ impl Summary {
             events: 0,
             posts: 0,
             messages: 0,
+            errands: 0,
             lives: 0,
             checks: 0,
             span: 0,
@@ -1026,7 +1148,7 @@ fn read(reaction: &Reaction, flying: &Flying) -> Vec<(MessageId, String, Answer)
     if let Line::Bot(_) = flying.to {
         return flying.all(&errcode::classify(status, kind, body));
     }
-    let answer = apicode::classify(status, kind, body, "processQueryKey").answer;
+    let answer = apicode::sent(status, kind, body).answer;
     let user = |(_, endpoint): &(MessageId, String)| endpoint.rsplit('/').next().map(str::to_owned);
     let of_each: Vec<String> = flying.messages.iter().filter_map(user).collect();
     let users: BTreeSet<&str> = of_each.iter().map(String::as_str).collect();
@@ -1040,11 +1162,7 @@ fn read(reaction: &Reaction, flying: &Flying) -> Vec<(MessageId, String, Answer)
 }
 
 fn unknown(detail: &str) -> Answer {
-    Answer {
-        outcome: Outcome::Unknown,
-        errcode: None,
-        detail: detail.to_owned(),
-    }
+    Answer::new(Outcome::Unknown, detail.to_owned())
 }
 
 fn hex(bytes: &[u8]) -> String {

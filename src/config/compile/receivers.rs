@@ -14,7 +14,7 @@ use crate::config::read::At;
 use crate::config::report::{Findings, Place};
 use crate::config::suggest;
 use crate::digest::compose::is_web_address;
-use crate::plan::{Channel, Mention, MentionOn, MessageKind, Plan, Receiver};
+use crate::plan::{Afterwards, Channel, Endpoint, Mention, MentionOn, MessageKind, Plan, Recall, Receiver};
 
 pub(super) fn receivers(
     written: &Written,
@@ -44,6 +44,8 @@ pub(super) fn receivers(
         check_message(raw, receiver.message, plan, findings);
         check_mention(raw, receiver.message, findings);
         check_picture(raw, receiver.message, findings);
+        check_afterwards(raw, findings);
+        let afterwards = afterwards(raw);
         if let Some(mention) = raw.mention.value() {
             receiver.mention = self::mention(mention, findings);
         }
@@ -56,11 +58,16 @@ pub(super) fn receivers(
         }
         receiver.fallback = raw.fallback.value().map(|name| name.as_str().into());
         for (name, channel) in endpoints::ways(raw, plan, senders, findings) {
-            let receiver = Receiver {
+            let mut receiver = Receiver {
                 name: name.clone(),
                 channel,
                 ..receiver.clone()
             };
+            let endpoint = |name| plan.endpoints.get(name);
+            let mut endpoints = receiver.endpoints().iter().filter_map(endpoint);
+            if endpoints.any(Endpoint::can_be_asked) {
+                receiver.afterwards = afterwards;
+            }
             receivers.insert(name, receiver);
         }
     }
@@ -180,6 +187,36 @@ fn check_picture(raw: &raw::Receiver, kind: MessageKind, findings: &mut Findings
         findings
             .error(picture.place, "`picture` is neither a web address nor a media id")
             .help("write `https://…`, or a media id as DingTalk gives it, `'@lAD…'`");
+    }
+}
+
+/// Whether anything can be done about a message afterwards.
+fn check_afterwards(raw: &raw::Receiver, findings: &mut Findings) {
+    if through_app(raw).is_some() {
+        return;
+    }
+    let asked = [
+        ("`recall`", "taken back", raw.recall.place()),
+        ("`read_status`", "asked about", raw.read_status.place()),
+    ];
+    for (key, what, place) in asked {
+        let Some(place) = place else { continue };
+        findings
+            .error(
+                place,
+                format!("{key} needs an app: a custom bot's messages cannot be {what}"),
+            )
+            .help("leave it out, or tell the receiver through an app: `group` or `direct`");
+    }
+}
+
+fn afterwards(raw: &raw::Receiver) -> Afterwards {
+    Afterwards {
+        recall: raw.recall.value().map(|when| match when {
+            raw::RecallWhen::Resolved => Recall::Resolved,
+            raw::RecallWhen::Superseded => Recall::Superseded,
+        }),
+        read_status: raw.read_status.or(false),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Client, Response};
 use crate::alert::Timestamp;
 use crate::dingtalk::client::Parts;
+use crate::dingtalk::errcode;
 use crate::dingtalk::message::work_notice;
 use crate::dingtalk::notice::{self, Lists, Reply};
 use crate::dingtalk::{NOTICE_OUTCOME_PATH, NOTICE_PROGRESS_PATH, NOTICE_SEND_PATH, oapicode};
@@ -74,11 +75,7 @@ impl Client {
         match fate {
             Ok(Some(lists)) => lists.for_all(),
             // It has gone out, to more people than DingTalk lists.
-            Ok(None) => Answer {
-                outcome: Outcome::Delivered,
-                errcode: Some(0),
-                detail: "ok".to_owned(),
-            },
+            Ok(None) => errcode::answer(Outcome::Delivered, Some(0), "ok"),
             Err(answer) => answer,
         }
     }
@@ -157,9 +154,5 @@ impl Response {
 }
 
 fn unknown(why: &str) -> Answer {
-    Answer {
-        outcome: Outcome::Unknown,
-        errcode: None,
-        detail: why.to_owned(),
-    }
+    Answer::new(Outcome::Unknown, why.to_owned())
 }

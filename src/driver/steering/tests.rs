@@ -113,6 +113,7 @@ impl Rig {
                 self.sends.append(&mut sends);
                 words.trim_end().to_owned()
             }
+            Action::Run { no, errand } => format!("run {no} {errand:?}"),
             Action::Answer { request, accepted } => match accepted {
                 Ok(_) => format!("answer {}", request.0),
                 Err(why) => format!("answer {} {why:?}", request.0),
@@ -174,11 +175,7 @@ impl Rig {
     /// The oldest message is answered.
     fn answered(&mut self, outcome: Outcome) -> Vec<String> {
         let send = self.sends.remove(0);
-        let answer = Answer {
-            outcome,
-            errcode: None,
-            detail: String::new(),
-        };
+        let answer = Answer::new(outcome, "");
         self.steering.sent(vec![(send.message, answer)], self.now);
         self.actions()
     }
@@ -218,6 +215,7 @@ fn saved(disk: &Changes) -> Saved {
             .map(|((receiver, no), row)| (receiver, no, row))
             .collect(),
         in_flight: rows(&disk.in_flight).collect(),
+        receipts: rows(&disk.receipts).collect(),
         endpoints: disk.endpoints.clone().into_iter().collect(),
         served: disk.served.clone().into_iter().collect(),
         people: Vec::new(),

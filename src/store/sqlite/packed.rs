@@ -120,6 +120,40 @@ impl FromSql for Times {
     }
 }
 
+/// A list of numbers of alerts: the column `receipt.announced`.
+pub(super) struct Numbers(pub(super) Vec<AlertNo>);
+
+impl Numbers {
+    /// The list as a blob of a byte or two for each, when they are in order.
+    pub(super) fn to_blob(numbers: &[AlertNo]) -> Vec<u8> {
+        let mut blob = Packer(Vec::with_capacity(numbers.len() * 2));
+        let mut last = 0_u64;
+        for number in numbers {
+            blob.signed(number.0.wrapping_sub(last).cast_signed());
+            last = number.0;
+        }
+        blob.0
+    }
+
+    fn from_blob(blob: &[u8]) -> Option<Vec<AlertNo>> {
+        let mut rest = Unpacker(blob);
+        let mut numbers = Vec::new();
+        let mut last = 0_u64;
+        while !rest.0.is_empty() {
+            last = last.wrapping_add(rest.signed()?.cast_unsigned());
+            numbers.push(AlertNo(last));
+        }
+        Some(numbers)
+    }
+}
+
+impl FromSql for Numbers {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let numbers = Self::from_blob(value.as_blob()?);
+        numbers.map(Self).ok_or_else(|| odd("not a list of alerts"))
+    }
+}
+
 /// What a message tells: the column `in_flight.covers`.
 pub(super) struct Covers(pub(super) Vec<Cover>);
 
@@ -178,6 +212,10 @@ pub(crate) fn check_blob(blob: &[u8]) {
             Some(covers),
             "what a message tells changed"
         );
+    }
+    if let Some(numbers) = Numbers::from_blob(blob) {
+        let again = Numbers::from_blob(&Numbers::to_blob(&numbers));
+        assert_eq!(again, Some(numbers), "a list of alerts changed");
     }
     if let Some(times) = Unpacker(blob).times(Timestamp(0)) {
         let again = Unpacker(&Times::to_blob(&times)).times(Timestamp(0));

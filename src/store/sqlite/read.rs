@@ -12,11 +12,11 @@ use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ModelNo, Receiver
 use crate::store::sqlite::columns::odd;
 use crate::store::sqlite::failure;
 use crate::store::sqlite::names::Names;
-use crate::store::sqlite::packed::{Covers, Facts, Times};
+use crate::store::sqlite::packed::{Covers, Facts, Numbers, Times};
 use crate::store::sqlite::write::{first_part, last_part};
 use crate::store::{
-    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow, RefusedBody, StoreError,
-    Told, ToldRow,
+    AlertRow, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow, ReceiptRow,
+    RefusedBody, StoreError, Told, ToldRow,
 };
 
 /// Where rows come from.
@@ -117,6 +117,22 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn receipts(&self) -> Result<Vec<(MessageId, ReceiptRow)>, StoreError> {
+        self.all("receipt", "SELECT * FROM receipt ORDER BY id", [], |row| {
+            let receipt = ReceiptRow {
+                receiver: self.name(row, 1)?,
+                endpoint: self.name(row, 2)?,
+                receipt: row.get::<_, String>(3)?.into(),
+                shared: row.get(4)?,
+                sent_at: row.get(5)?,
+                last: row.get(6)?,
+                announced: row.get::<_, Numbers>(7)?.0,
+                read: row.get(8)?,
+            };
+            Ok((row.get(0)?, receipt))
+        })
+    }
+
     pub(super) fn endpoints(&self) -> Result<Vec<(EndpointName, EndpointRow)>, StoreError> {
         let mut all = self.all("endpoint", "SELECT * FROM endpoint", [], |row| {
             let until: Option<Timestamp> = row.get(2)?;
@@ -187,6 +203,7 @@ impl Reader<'_> {
                     id,
                     digest,
                     messages: self.messages(id)?,
+                    later: self.later(id)?,
                 })
             })
             .collect()
@@ -210,6 +227,25 @@ impl Reader<'_> {
                 Ok((row.get::<_, MessageId>(0)?.part, message))
             },
         )
+    }
+
+    fn later(&self, digest: DigestId) -> Result<BTreeMap<u8, LaterRow>, StoreError> {
+        let sql = "SELECT id, recalled_at, asked_at, user, at FROM later LEFT JOIN reader ON message = id \
+                   WHERE id BETWEEN ?1 AND ?2";
+        let mut later: BTreeMap<u8, LaterRow> = BTreeMap::new();
+        let parts = params![first_part(digest), last_part(digest)];
+        self.each("later", sql, parts, |row| {
+            let part = row.get::<_, MessageId>(0)?.part;
+            let known = later.entry(part).or_default();
+            known.recalled_at = row.get(1)?;
+            known.asked_at = row.get(2)?;
+            let reader: Option<String> = row.get(3)?;
+            if let Some(user) = reader {
+                known.read_by.insert(user, row.get(4)?);
+            }
+            Ok(())
+        })?;
+        Ok(later)
     }
 
     /// The number of the source, if only its bodies are wanted.

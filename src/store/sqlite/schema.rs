@@ -67,6 +67,18 @@ CREATE TABLE in_flight (
     attempts INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE receipt (
+    id        INTEGER PRIMARY KEY,
+    receiver  INTEGER NOT NULL,
+    endpoint  INTEGER NOT NULL,
+    receipt   TEXT NOT NULL,
+    shared    INTEGER NOT NULL,
+    sent_at   INTEGER NOT NULL,
+    last      INTEGER NOT NULL,
+    announced BLOB NOT NULL,
+    read      INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE endpoint (
     name         INTEGER PRIMARY KEY,
     sent         BLOB NOT NULL,
@@ -111,6 +123,19 @@ CREATE TABLE message (
     title    TEXT NOT NULL,
     text     TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE later (
+    id          INTEGER PRIMARY KEY,
+    recalled_at INTEGER,
+    asked_at    INTEGER
+) STRICT;
+
+CREATE TABLE reader (
+    message INTEGER NOT NULL,
+    user    TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (message, user)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE refused (
     id     INTEGER PRIMARY KEY,

@@ -16,8 +16,8 @@ use super::*;
 use crate::alert::words::{Model, Texts, Words};
 use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, SourceName};
 use crate::store::{
-    AlertRow, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow, REFUSED_BODY_BYTES_MAX,
-    REFUSED_KEPT_MAX, Said, State, ToldRow,
+    AlertRow, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow,
+    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReceiptRow, Said, State, ToldRow,
 };
 
 fn directory() -> TempDir {
@@ -149,6 +149,9 @@ impl Naive {
         self.rows.told.retain(|_, row| row.is_some());
         self.rows.in_flight.retain(|_, row| row.is_some());
         self.rows.people.retain(|_, row| row.is_some());
+        self.rows.receipts.retain(|_, row| row.is_some());
+        let messages = &self.rows.messages;
+        self.rows.later.retain(|id, _| messages.contains_key(id));
     }
 
     fn saved(&self) -> Saved {
@@ -165,6 +168,7 @@ impl Naive {
                 .map(|((receiver, no), row)| (receiver, no, row))
                 .collect(),
             in_flight: living(&self.rows.in_flight).collect(),
+            receipts: living(&self.rows.receipts).collect(),
             endpoints: self.rows.endpoints.clone().into_iter().collect(),
             served: self.rows.served.clone().into_iter().collect(),
             people: living(&self.rows.people).collect(),
@@ -176,12 +180,17 @@ impl Naive {
             let all = (self.rows.messages).range(write::first_part(id)..=write::last_part(id));
             all.map(|(key, row)| (key.part, row.clone())).collect()
         };
+        let later = |id: DigestId| {
+            let all = (self.rows.later).range(write::first_part(id)..=write::last_part(id));
+            all.map(|(key, row)| (key.part, row.clone())).collect()
+        };
         let digests = self.rows.digests.iter().rev();
         digests
             .map(|(id, digest)| Told {
                 id: *id,
                 digest: digest.clone(),
                 messages: messages(*id),
+                later: later(*id),
             })
             .collect()
     }
@@ -284,6 +293,27 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn receipt_row()(
+        (receiver, endpoint, receipt) in (name(), name(), any::<String>()),
+        (shared, last, read) in any::<(u32, bool, bool)>(),
+        sent_at in time(),
+        announced in vec(any::<u64>().prop_map(AlertNo), 0..5),
+    ) -> ReceiptRow {
+        let receipt = receipt.into();
+        ReceiptRow { receiver, endpoint, receipt, shared, sent_at, last, announced, read }
+    }
+}
+
+prop_compose! {
+    fn later_row()(
+        (recalled_at, asked_at) in (option::of(time()), option::of(time())),
+        read_by in btree_map("ann|bob|王芳", time(), 0..3),
+    ) -> LaterRow {
+        LaterRow { recalled_at, asked_at, read_by }
+    }
+}
+
+prop_compose! {
     fn endpoint_row()(
         sent in vec(time(), 0..5),
         pause in option::of((option::of(time()), any::<String>())),
@@ -334,6 +364,8 @@ prop_compose! {
         alerts in btree_map(key().prop_map(AlertNo), option::of(alert_row()), 0..4),
         told in btree_map((name(), key().prop_map(AlertNo)), option::of(told_row()), 0..4),
         in_flight in btree_map(message_id(), option::of(in_flight_row()), 0..3),
+        receipts in btree_map(message_id(), option::of(receipt_row()), 0..3),
+        later in btree_map(message_id(), later_row(), 0..3),
         endpoints in btree_map(name(), endpoint_row(), 0..3),
         served in btree_map(name(), time(), 0..3),
         people in btree_map(person_key(), option::of(person_row()), 0..3),
@@ -343,11 +375,13 @@ prop_compose! {
         Changes {
             told,
             in_flight,
+            receipts,
             endpoints,
             served,
             people,
             digests,
             messages,
+            later,
             ..described(alerts)
         }
     }

@@ -10,10 +10,10 @@ use rusqlite::{Connection, params};
 use crate::alert::words::Model;
 use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, Timestamp};
 use crate::store::sqlite::names::Names;
-use crate::store::sqlite::packed::{Covers, Facts, Times};
+use crate::store::sqlite::packed::{Covers, Facts, Numbers, Times};
 use crate::store::{
-    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, MessageRow, PersonKey, PersonRow,
-    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, RefusedBody, ToldRow,
+    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey,
+    PersonRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReceiptRow, RefusedBody, ToldRow,
 };
 
 /// The first numbers no alert and no digest has had.
@@ -60,6 +60,7 @@ impl Writer<'_> {
         self.alerts(&changes.alerts)?;
         self.told(&changes.told)?;
         self.in_flight(&changes.in_flight)?;
+        self.receipts(&changes.receipts)?;
         self.endpoints(&changes.endpoints)?;
         self.served(&changes.served)?;
         self.people(&changes.people)?;
@@ -67,6 +68,7 @@ impl Writer<'_> {
         self.messages(&changes.messages)?;
         self.attempts(&changes.attempts)?;
         self.outcomes(&changes.outcomes)?;
+        self.later(&changes.later)?;
         Ok(after)
     }
 
@@ -158,6 +160,32 @@ impl Writer<'_> {
                     &*row.body,
                     Covers::to_blob(&row.covers),
                     row.attempts,
+                ])?,
+                None => delete.execute(params![id])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn receipts(&mut self, rows: &BTreeMap<MessageId, Option<ReceiptRow>>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection)
+            .prepare_cached("INSERT OR REPLACE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+        let mut delete = (self.connection).prepare_cached("DELETE FROM receipt WHERE id = ?1")?;
+        for (id, row) in rows {
+            match row {
+                Some(row) => put.execute(params![
+                    id,
+                    self.names.intern(self.connection, row.receiver.as_str())?,
+                    self.names.intern(self.connection, row.endpoint.as_str())?,
+                    row.receipt.as_str(),
+                    row.shared,
+                    row.sent_at,
+                    row.last,
+                    Numbers::to_blob(&row.announced),
+                    row.read,
                 ])?,
                 None => delete.execute(params![id])?,
             };
@@ -269,6 +297,28 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// What is not in the history has no later.
+    fn later(&mut self, rows: &BTreeMap<MessageId, LaterRow>) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut put = (self.connection).prepare_cached(
+            "INSERT INTO later SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM message WHERE id = ?1)
+             ON CONFLICT (id) DO UPDATE SET recalled_at = coalesce(excluded.recalled_at, recalled_at),
+                                            asked_at = coalesce(excluded.asked_at, asked_at)",
+        )?;
+        let mut read = (self.connection).prepare_cached(
+            "INSERT OR IGNORE INTO reader SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM message WHERE id = ?1)",
+        )?;
+        for (id, row) in rows {
+            put.execute(params![id, row.recalled_at, row.asked_at])?;
+            for (user, at) in &row.read_by {
+                read.execute(params![id, user, at])?;
+            }
+        }
+        Ok(())
+    }
+
     fn messages(&mut self, rows: &BTreeMap<MessageId, MessageRow>) -> rusqlite::Result<()> {
         if rows.is_empty() {
             return Ok(());
@@ -320,11 +370,16 @@ impl Writer<'_> {
             .prepare_cached("SELECT id FROM digest WHERE composed_at < ?1 ORDER BY composed_at LIMIT ?2")?;
         let mut messages =
             (self.connection).prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?;
+        let mut later = (self.connection).prepare_cached("DELETE FROM later WHERE id BETWEEN ?1 AND ?2")?;
+        let mut readers =
+            (self.connection).prepare_cached("DELETE FROM reader WHERE message BETWEEN ?1 AND ?2")?;
         let mut digest = (self.connection).prepare_cached("DELETE FROM digest WHERE id = ?1")?;
         let ids = oldest.query_map(params![before, limit], |row| row.get::<_, DigestId>(0))?;
         // Collected first: the digests found must not be deleted under the query that finds them.
         for id in ids.collect::<rusqlite::Result<Vec<_>>>()? {
-            messages.execute(params![first_part(id), last_part(id)])?;
+            for parts in [&mut messages, &mut later, &mut readers] {
+                parts.execute(params![first_part(id), last_part(id)])?;
+            }
             digest.execute(params![id])?;
         }
         Ok(())

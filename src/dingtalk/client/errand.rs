@@ -1,0 +1,52 @@
+//! Runs errands: the calls about messages that were delivered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Client;
+use crate::alert::{EndpointName, Timestamp};
+use crate::dingtalk::{apicode, errand};
+use crate::engine::{Answer, Errand, Finding, Task};
+use crate::plan::{Endpoint, Plan};
+
+impl Client {
+    /// Runs an errand by one call, and says what came of it.
+    pub async fn run(&self, plan: &Plan, errand: &Errand, now: Timestamp) -> Finding {
+        let through = errand.through.first().and_then(|name| plan.endpoints.get(name));
+        let Some((app, call)) = through.and_then(|endpoint| errand::call(&endpoint.way, &errand.task)) else {
+            let name = errand.through.first().cloned();
+            let answer = Answer::no_such_endpoint(&name.unwrap_or_else(|| EndpointName::from("")));
+            return errand::finding(errand, &answer, &[], &BTreeMap::new());
+        };
+        let users = match errand.task {
+            Task::Recall(_) => BTreeMap::new(),
+            Task::Read { .. } => self.users(plan, &errand.through, now).await,
+        };
+        let wanted = errand::wanted(&errand.task);
+        let read = |status, kind: Option<&str>, body: &[u8]| apicode::classify(status, kind, body, wanted);
+        let posted = self
+            .call_as(app, &call.path, call.body.map(Arc::from), read, now)
+            .await;
+        errand::finding(errand, &posted.reading.answer, &posted.body, &users)
+    }
+
+    /// Who is reached through each endpoint that is a person's.
+    async fn users(
+        &self,
+        plan: &Plan,
+        through: &[EndpointName],
+        now: Timestamp,
+    ) -> BTreeMap<EndpointName, String> {
+        let mut users = BTreeMap::new();
+        for name in through {
+            let Some(person) = plan.endpoints.get(name).and_then(Endpoint::person) else {
+                continue;
+            };
+            // They were known when the message was sent.
+            if let Ok(user) = self.user_of(person, now).await {
+                users.insert(name.clone(), user);
+            }
+        }
+        users
+    }
+}

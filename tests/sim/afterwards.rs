@@ -1,0 +1,230 @@
+//! What is done about messages after they were delivered, judged by what is on disk and by what the chats show.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dingest::alert::{MessageId, Receipt, Timestamp};
+use dingest::digest::Change;
+use dingest::engine::{Answer, Errand, Finding, Task};
+use dingest::store::{ReceiptRow, State};
+
+use crate::invariant::{Invariant, Violation, violation};
+use crate::judge::{Judge, Telling};
+use crate::model::{Truth, concerned};
+use crate::store::MemoryStore;
+
+/// How often it is tried to take a message back.
+const RECALL_TRIES_MAX: u64 = 10;
+/// Calls that ask who has read a message: five times, five pages each.
+const READ_CALLS_MAX: u64 = 25;
+/// Within this many milliseconds what an errand was decided by may have become another.
+const DECIDED_BEFORE: i64 = 60_000;
+
+/// What the judge remembers of it.
+#[derive(Debug, Default)]
+pub(crate) struct Afterwards {
+    /// The tellings of each call, as far as it was answered.
+    calls: BTreeMap<Receipt, BTreeSet<usize>>,
+    /// How often each was to be taken back, and asked about.
+    recalls: BTreeMap<Receipt, u64>,
+    reads: BTreeMap<Receipt, u64>,
+    /// The errands whose answer the process waits for.
+    awaited: BTreeMap<u64, Errand>,
+    /// How often everything could begin anew: starts, and loads of a configuration.
+    beginnings: u64,
+}
+
+impl Afterwards {
+    /// The process ended, or was put back.
+    pub(crate) fn forgotten(&mut self) {
+        self.awaited.clear();
+    }
+
+    /// A start, or a load of a configuration.
+    pub(crate) fn begins(&mut self) {
+        self.beginnings += 1;
+    }
+
+    /// A message was answered.
+    pub(crate) fn delivered(&mut self, telling: usize, answer: &Answer) {
+        if let Some(receipt) = &answer.receipt {
+            self.calls.entry(receipt.clone()).or_default().insert(telling);
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// An errand leaves.
+    pub(crate) fn errand(
+        &mut self,
+        no: u64,
+        errand: &Errand,
+        store: &MemoryStore,
+        writable: bool,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        self.check_errand_room(errand, now)?;
+        self.check_errand_pace(time, now)?;
+        self.afterwards.awaited.insert(no, errand.clone());
+        let beginnings = self.afterwards.beginnings;
+        match &errand.task {
+            Task::Recall(receipts) => {
+                for receipt in receipts {
+                    let tries = self.afterwards.recalls.entry(receipt.clone()).or_default();
+                    *tries += 1;
+                    bounded(receipt, *tries, RECALL_TRIES_MAX * beginnings, now)?;
+                    self.check_recall(receipt, store, writable, now, time)?;
+                }
+            }
+            Task::Read { receipt, .. } => {
+                let asked = self.afterwards.reads.entry(receipt.clone()).or_default();
+                *asked += 1;
+                bounded(receipt, *asked, READ_CALLS_MAX + beginnings, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An errand came back.
+    pub(crate) fn ran(&mut self, no: u64, finding: &Finding, now: u64, time: Timestamp) {
+        let arrived = match finding {
+            Finding::Recalled(answers) => answers
+                .iter()
+                .any(|(_, answer)| answer.outcome.may_have_arrived()),
+            Finding::Read(read_by) => read_by.answer.outcome.may_have_arrived(),
+        };
+        if self.afterwards.awaited.remove(&no).is_some() && arrived {
+            self.api_month.counted(time, now);
+        }
+    }
+
+    /// It waits while somebody has something to say, and takes no place that is reserved.
+    fn check_errand_room(&mut self, errand: &Errand, now: u64) -> Result<(), Violation> {
+        let app = errand.app.as_str();
+        let (most, window) = self.setting().text.rate_of(app);
+        let sent = self.sent_within(app, window, now);
+        let others = self
+            .afterwards
+            .awaited
+            .values()
+            .filter(|other| other.app == errand.app);
+        let others = others.count() as u64;
+        self.sends.entry(app.to_owned()).or_default().push(now);
+        if sent < Self::unreserved(most) && others <= 1 || now <= self.excused_until || !self.plan_is_old(now)
+        {
+            return Ok(());
+        }
+        let what =
+            format!("{app} has sent {sent} of {most}, {others} errands are out, and there goes {errand:?}");
+        Err(violation(Invariant::ReserveKept, now, what))
+    }
+
+    /// There are none while the month is made to last.
+    fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
+        let pace = self.api_month.pace(self.setting().text.api_quota, time, now);
+        if pace.is_none() {
+            return Ok(());
+        }
+        let what = "an errand leaves while the month is made to last";
+        Err(violation(Invariant::QuotaLasts, now, what))
+    }
+
+    /// Whether a message is to be taken back from everybody who got it.
+    fn check_recall(
+        &self,
+        receipt: &Receipt,
+        store: &MemoryStore,
+        writable: bool,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        let kept: Vec<(&MessageId, &ReceiptRow)> = store
+            .receipts
+            .iter()
+            .filter(|(_, row)| row.receipt == *receipt)
+            .collect();
+        for telling in self.afterwards.calls.get(receipt).into_iter().flatten() {
+            let telling = &self.tellings[*telling];
+            let row = kept.iter().find(|(message, _)| **message == telling.message);
+            let why_not = match self.recall_of(telling) {
+                None => Some("nobody asked for that"),
+                Some(_) if writable && row.is_none() => Some("it is not on disk"),
+                Some("superseded") => self.is_not_superseded(telling),
+                Some(_) => self
+                    .is_not_over(telling, now, time)
+                    .or_else(|| self.is_not_over_on_disk(telling, store).filter(|_| writable)),
+            };
+            if let Some(why_not) = why_not {
+                let (message, receiver) = (telling.message, &telling.receiver);
+                let what = format!("{message:?} is taken back from {receiver}: {why_not}");
+                return Err(violation(Invariant::RecallIsDue, now, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// When messages of a receiver are taken back.
+    fn recall_of(&self, telling: &Telling) -> Option<&str> {
+        self.setting().text.words_of(&telling.receiver)?.get("recall")
+    }
+
+    fn is_not_superseded(&self, telling: &Telling) -> Option<&'static str> {
+        let newer = |other: &&Telling| other.receiver == telling.receiver && other.seq > telling.seq;
+        let found = self
+            .tellings
+            .iter()
+            .filter(newer)
+            .any(|newer| newer.shown.is_some());
+        (!found).then_some("there is nothing newer in the chat")
+    }
+
+    fn is_not_over(&self, telling: &Telling, now: u64, time: Timestamp) -> Option<&'static str> {
+        let announces = |change: Change| match change {
+            Change::New | Change::Again | Change::Reminder | Change::Flapping => true,
+            Change::Resolved | Change::Passed | Change::Expired => false,
+        };
+        if !telling.covers.iter().all(|(_, _, change)| announces(*change)) {
+            return Some("it tells an end");
+        }
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let fires = telling.covers.iter().any(|(alert, _, _)| {
+            let news = self
+                .effective(alert)
+                .iter()
+                .any(|heard| heard.true_at + DECIDED_BEFORE > now);
+            let story = self.story(alert, time);
+            story.truth == Truth::Firing && story.open_until <= time.0 && !news
+        });
+        fires.then_some("some of it fires")
+    }
+
+    /// What is on disk must say so already: that it is over, and that this was told, or is not told.
+    fn is_not_over_on_disk(&self, telling: &Telling, store: &MemoryStore) -> Option<&'static str> {
+        let text = &self.setting().text;
+        for (name, no, _) in &telling.covers {
+            let Some(alert) = store.alerts.get(no) else {
+                continue;
+            };
+            if alert.state != State::Resolved {
+                return Some("by what is on disk some of it fires");
+            }
+            let told = store.told.get(&(telling.receiver.as_str().into(), *no));
+            let labels = self.effective(name).last().map(|heard| heard.labels.clone());
+            let routes = concerned(text, &labels.unwrap_or_default());
+            let route = routes.iter().find(|(receiver, _)| *receiver == telling.receiver);
+            let is_silent = route.is_some_and(|(_, route)| text.routes[*route].1.has("silent"));
+            if told.is_some_and(|told| told.said.owes_an_end()) && !is_silent {
+                return Some("by what is on disk it was not told that some of it is over");
+            }
+        }
+        None
+    }
+}
+
+fn bounded(receipt: &Receipt, calls: u64, most: u64, now: u64) -> Result<(), Violation> {
+    if calls <= most {
+        return Ok(());
+    }
+    let what = format!("{} is asked about for the {calls}. time", receipt.as_str());
+    Err(violation(Invariant::AfterwardsBounded, now, what))
+}
