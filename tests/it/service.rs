@@ -24,15 +24,21 @@ fn text(bytes: &[u8]) -> String {
 async fn secrets_are_found_among_the_credentials_of_the_service() {
     let home = Home::new();
     home.configure(
-        "bots: [{ name: ops, url_file: secrets/ops.url }]
+        "include: [sources/*.yaml]
+bots: [{ name: ops, url_file: secrets/ops.url }]
 receivers: [{ name: ops, bots: [ops] }]
 ",
     );
+    let included =
+        "sources: [{ name: am, type: alertmanager, auth: { bearer_token_file: ../secrets/am.token } }]";
+    std::fs::create_dir(home.path("sources")).expect("a directory");
+    std::fs::write(home.path("sources/am.yaml"), included).expect("an included file");
     let credentials = home.path("credentials");
     std::fs::create_dir(&credentials).expect("a directory");
     // As `LoadCredential=secrets:DIRECTORY` names what lies in the directory.
     let url = "https://oapi.dingtalk.com/robot/send?access_token=0123456789";
     std::fs::write(credentials.join("secrets_ops.url"), url).expect("a credential");
+    std::fs::write(credentials.join("secrets_am.token"), "token").expect("a credential");
     let check = |credentials: &Path| {
         let mut command = home.command("check");
         command.env("CREDENTIALS_DIRECTORY", credentials);
@@ -43,7 +49,10 @@ receivers: [{ name: ops, bots: [ops] }]
     let output = check(&home.path("elsewhere"));
     let report = text(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{report}");
-    assert!(report.contains("secrets/ops.url"), "{report}");
+    assert!(
+        report.contains("secrets/ops.url") && report.contains("secrets/am.token"),
+        "{report}"
+    );
 }
 
 #[tokio::test]

@@ -67,7 +67,9 @@ fn credential(name: &str) -> Option<PathBuf> {
     if !Path::new(name).is_relative() {
         return None;
     }
-    Some(Path::new(&directory).join(name.replace('/', "_"))).filter(|path| path.is_file())
+    // A file that is included from a directory of its own climbs out of it first.
+    let name = name.trim_start_matches("../").replace('/', "_");
+    Some(Path::new(&directory).join(name)).filter(|path| path.is_file())
 }
 
 /// Says once who else may read the file of a secret.
