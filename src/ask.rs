@@ -11,6 +11,7 @@ mod command;
 mod reply;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -22,7 +23,8 @@ use crate::dingtalk::callback::{self, Forged, Heard, Hearing, Message};
 use crate::dingtalk::client::TOTAL_TIMEOUT;
 use crate::dingtalk::message::{At, Content};
 use crate::dingtalk::{Client, GROUP_PARAM_BYTES_MAX, message};
-use crate::driver::Handle;
+use crate::driver::{Handle, Unavailable};
+use crate::engine::answering::NoAnswer;
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
 use crate::plan::{App, Endpoint, Group, Person, Plan, Way};
@@ -31,6 +33,11 @@ use crate::telemetry::Metrics;
 
 /// Answers that may be made at one time; one more message is turned away, to be asked again.
 const ANSWERS_MAX: u32 = 8;
+
+/// How often a place in the budget of an app is asked for while it is busy, and the pause between: as long as who asks
+/// does not look elsewhere.
+const PLACE_TRIES_MAX: u32 = 12;
+const PLACE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Answers questions. Cheap to share.
 #[derive(Debug)]
@@ -147,7 +154,7 @@ impl Answerer {
 
     async fn answer(&self, app: &Arc<App>, message: &Message) {
         let Prepared { plan, renderer } = self.prepared.borrow().clone();
-        let answer = if may_ask(app, message) {
+        let sent = if may_ask(app, message) {
             let reply = match Command::parse(&message.text) {
                 Ok(command) => {
                     let facts = reply::Facts {
@@ -164,31 +171,29 @@ impl Answerer {
             // In the name of the app it would count against a quota, and anybody could use that up.
             let text = words(&renderer, Reply::not_allowed(message, &plan));
             let answer = self.send_to_session(message, &text).await;
-            answer.unwrap_or_else(|| {
-                Answer::new(
-                    Outcome::Refused(Refused::Person),
-                    "who may not ask is answered in the session only, and there is none",
-                )
-            })
+            answer.map_or_else(
+                || Sent {
+                    outcome: Outcome::Refused(Refused::Person).as_str(),
+                    detail: "who may not ask is answered in the session only, and there is none".to_owned(),
+                },
+                Sent::from,
+            )
         };
-        self.metrics.question(&app.name, answer.outcome.as_str());
-        if answer.outcome != Outcome::Delivered {
-            tracing::warn!(
-                app = app.name.as_str(),
-                outcome = answer.outcome.as_str(),
-                detail = answer.detail,
-                "a question could not be answered"
-            );
+        let Sent { outcome, detail } = sent;
+        self.metrics.question(&app.name, outcome);
+        if outcome != Outcome::Delivered.as_str() {
+            let app = app.name.as_str();
+            tracing::warn!(app, outcome, detail, "a question could not be answered");
         }
     }
 
     /// To the session, or else to the chat it came from in the name of the app.
-    async fn send(&self, app: &Arc<App>, asked: &Message, plan: &Plan, text: &str) -> Answer {
+    async fn send(&self, app: &Arc<App>, asked: &Message, plan: &Plan, text: &str) -> Sent {
         let in_session = self.send_to_session(asked, text).await;
         // Whatever may have arrived is not said twice.
-        let arrived = |answer: &Answer| matches!(answer.outcome, Outcome::Delivered | Outcome::Unknown);
+        let arrived = |answer: &Answer| answer.outcome.may_have_arrived();
         if let Some(answer) = in_session.filter(arrived) {
-            return answer;
+            return answer.into();
         }
         let way = match &asked.person {
             _ if asked.in_group => Way::Group(Group {
@@ -199,7 +204,7 @@ impl Answerer {
                 app: Arc::clone(app),
                 user: person.clone(),
             }),
-            None => return Answer::no_such_endpoint(&"a stranger's chat".into()),
+            None => return Answer::no_such_endpoint(&"a stranger's chat".into()).into(),
         };
         let (body, _) = match &way {
             Way::Group(group) => message::group(&content(text), &app.robot_code, &group.conversation),
@@ -208,12 +213,47 @@ impl Answerer {
             }
         };
         let endpoint = Endpoint {
-            name: "ask".into(),
+            name: App::answers_name(&app.name),
             way,
         };
-        self.client
+        let counted = match self.place(app).await {
+            Ok(()) => true,
+            // At a stop nobody counts any more, and what was asked before is answered.
+            Err(Denied::Unavailable) => false,
+            Err(Denied::OverBudget(why)) => {
+                return Sent {
+                    outcome: "over_budget",
+                    detail: why.to_string(),
+                };
+            }
+        };
+        let answer = self
+            .client
             .send(&plan.dingtalk, &endpoint, body.into(), now())
-            .await
+            .await;
+        if counted {
+            self.driver.end_answer(app.name.clone(), answer.clone()).await;
+        }
+        answer.into()
+    }
+
+    /// A place for a call in the name of an app: at once, or within a few moments.
+    async fn place(&self, app: &App) -> Result<(), Denied> {
+        let mut tries = 1..PLACE_TRIES_MAX;
+        loop {
+            let why = match self.driver.begin_answer(app.name.clone()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(why)) => why,
+                Err(Unavailable::ShuttingDown) => return Err(Denied::Unavailable),
+                Err(Unavailable::InboxFull | Unavailable::SourceBusy | Unavailable::StoreFailed) => {
+                    NoAnswer::Busy
+                }
+            };
+            if why != NoAnswer::Busy || tries.next().is_none() {
+                return Err(Denied::OverBudget(why));
+            }
+            tokio::time::sleep(PLACE_PAUSE).await;
+        }
     }
 
     /// To the session, if there is one that has not ended.
@@ -223,6 +263,28 @@ impl Answerer {
         let body = message::webhook(&content(text), &At::default(), &asked.id);
         Some(self.client.reply(&session.url, body.into()).await)
     }
+}
+
+/// What became of an answer.
+struct Sent {
+    /// The stable name in metrics and log.
+    outcome: &'static str,
+    detail: String,
+}
+
+impl From<Answer> for Sent {
+    fn from(answer: Answer) -> Self {
+        Self {
+            outcome: answer.outcome.as_str(),
+            detail: answer.detail,
+        }
+    }
+}
+
+/// Why there is no place for a call.
+enum Denied {
+    OverBudget(NoAnswer),
+    Unavailable,
 }
 
 /// The words of a reply, which names fewer alerts if it would not fit one message otherwise, whichever way it goes.

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::{Alert, DigestId, MessageId, ReceiverName, RequestId, SourceName, Timestamp};
+use crate::alert::{Alert, AppName, DigestId, MessageId, ReceiverName, RequestId, SourceName, Timestamp};
 use crate::clock::Clock;
 use crate::digest::Rendered;
 use crate::dingtalk::client::{Client, NOTICE_TIMEOUT, TOTAL_TIMEOUT};
@@ -30,6 +30,7 @@ use crate::driver::drafts::Drafts;
 use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
+use crate::engine::answering::NoAnswer;
 use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
 use crate::engine::{Answer, Errand, Event, Fate, Finding, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Plan};
@@ -102,6 +103,15 @@ pub enum Ask {
         /// How many changes there are.
         reply: oneshot::Sender<u64>,
     },
+    /// Let an answer be sent in the name of an app to who asked its bot.
+    BeginAnswer {
+        /// Which.
+        app: AppName,
+        /// Whether it may.
+        reply: oneshot::Sender<Result<(), NoAnswer>>,
+    },
+    /// Count it: what came of it.
+    EndAnswer(AppName, Answer),
     /// Say how everything is.
     Health {
         /// The snapshot.
@@ -128,6 +138,8 @@ impl Ask {
             Self::Alerts { .. }
             | Self::Digests { .. }
             | Self::Hasten { .. }
+            | Self::BeginAnswer { .. }
+            | Self::EndAnswer(..)
             | Self::Health { .. }
             | Self::KeepRefused(..)
             | Self::Refused { .. } => 0,
@@ -255,6 +267,17 @@ impl Handle {
     /// Lets changes of these receivers be told now; answers how many there are.
     pub async fn hasten(&self, receivers: Vec<ReceiverName>) -> Result<u64, Unavailable> {
         self.ask(|reply| Ask::Hasten { receivers, reply }).await
+    }
+
+    /// Takes a place for an answer in the name of an app; [`Handle::end_answer`] is next when there is one.
+    pub async fn begin_answer(&self, app: AppName) -> Result<Result<(), NoAnswer>, Unavailable> {
+        self.ask(|reply| Ask::BeginAnswer { app, reply }).await
+    }
+
+    /// Says what came of it.
+    pub async fn end_answer(&self, app: AppName, answer: Answer) {
+        // A driver that is gone counts nothing any more.
+        let _gone = self.inbox.send(Ask::EndAnswer(app, answer)).await;
     }
 
     /// How everything is.
@@ -594,6 +617,10 @@ impl Driver {
                 let changes = self.steering.hasten(receivers, self.clock.now());
                 let _gone = reply.send(changes);
             }
+            Ask::BeginAnswer { app, reply } => {
+                let _gone = reply.send(self.steering.begin_answer(&app, self.clock.now()));
+            }
+            Ask::EndAnswer(app, answer) => self.steering.end_answer(app, answer, self.clock.now()),
             Ask::Health { reply } => {
                 self.steering.wake(self.clock.now());
                 let _gone = reply.send(self.health());

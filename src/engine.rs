@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod afterwards;
+pub mod answering;
 mod budget;
 mod delivery;
 mod desk;
@@ -34,7 +35,7 @@ use crate::engine::afterwards::Afterwards;
 use crate::engine::budget::Budget;
 use crate::engine::desk::{Agenda, Desk};
 use crate::engine::truth::{Ageing, Concern, Concerns, Heard, Record, Truth};
-use crate::plan::{Plan, Quota, RouteId, SharedRate, Source, SourceKind};
+use crate::plan::{Api, App, Plan, Quota, RouteId, SharedRate, Source, SourceKind};
 use crate::store::{AlertRow, Changes, InFlightRow, Said, Saved, State, ToldRow};
 
 pub use outcome::{Answer, Fate, Finding, Outcome, ReadBy, Reader};
@@ -64,6 +65,10 @@ pub enum Input {
     Errand(Errand, Finding),
     /// The configuration changed.
     Plan(Arc<Plan>),
+    /// An answer to who asks is about to be sent in the name of an app.
+    AnswerBegins(AppName),
+    /// It was sent: what came of it.
+    AnswerEnds(AppName, Answer),
     /// Somebody wants to hear now what these receivers were to be told after a wait.
     Hasten(Vec<ReceiverName>),
     /// The deadline has come.
@@ -463,6 +468,8 @@ impl Engine {
                 self.dirty.endpoints.extend(self.budgets.keys().cloned());
                 self.enact_plan();
             }
+            Input::AnswerBegins(app) => self.answer_begins(&app),
+            Input::AnswerEnds(app, answer) => self.answer_ends(&app, &answer),
             Input::Hasten(receivers) => self.hasten(receivers),
             Input::Timer => {}
             Input::Drain => self.draining = true,
@@ -905,6 +912,12 @@ impl Engine {
             if let Some(rate) = endpoint.shared_rate() {
                 self.sharing.entry(rate).or_default().push(name.clone());
             }
+        }
+        for app in plan.apps.values().filter(|app| app.ask.is_some()) {
+            let name = App::answers_name(&app.name);
+            self.budgets.entry(name.clone()).or_default();
+            let rate = (app.name.clone(), Api::Robot);
+            self.sharing.entry(rate).or_default().push(name);
         }
     }
 

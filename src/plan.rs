@@ -256,9 +256,14 @@ impl Quota {
 
     /// What the messages of an endpoint of this name count against, configured or not.
     pub fn of(endpoint: &EndpointName) -> Self {
-        if [Group::PREFIX, Person::PREFIX, WorkNotice::PREFIX]
-            .iter()
-            .any(|prefix| endpoint.as_str().starts_with(prefix))
+        if [
+            Group::PREFIX,
+            Person::PREFIX,
+            WorkNotice::PREFIX,
+            App::ANSWERS_PREFIX,
+        ]
+        .iter()
+        .any(|prefix| endpoint.as_str().starts_with(prefix))
         {
             Self::Api
         } else {
@@ -490,8 +495,16 @@ impl App {
         }
     }
 
+    /// How the names begin under which answers to who asks are counted, and those of no endpoint.
+    const ANSWERS_PREFIX: &str = "ask/";
+
+    /// The name under which the answers of an app to who asks its bot are counted.
+    pub fn answers_name(app: &AppName) -> EndpointName {
+        EndpointName::from(format!("{}{app}", Self::ANSWERS_PREFIX))
+    }
+
     /// How fast it may call one API.
-    const fn rate(&self) -> Rate {
+    pub const fn rate(&self) -> Rate {
         Rate {
             messages: self.per_second,
             window: Span::seconds(1),
@@ -1000,6 +1013,12 @@ impl Routes {
 }
 
 impl Plan {
+    /// The app whose answers are counted under this name.
+    pub fn answerer(&self, name: &EndpointName) -> Option<&AppName> {
+        let app = name.as_str().strip_prefix(App::ANSWERS_PREFIX)?;
+        self.apps.get(app).map(|app| &app.name)
+    }
+
     /// Every secret there is.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let of_sources = self.sources.values().filter_map(|source| match &source.auth {

@@ -16,6 +16,7 @@ pub mod limits;
 pub(crate) mod link;
 mod mention;
 mod templates;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

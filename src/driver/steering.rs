@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use super::Unavailable;
 use super::gate::Gate;
-use crate::alert::{Alert, DigestId, MessageId, Now, ReceiverName, RequestId, SourceName, Span, Tick};
+use crate::alert::{
+    Alert, AppName, DigestId, MessageId, Now, ReceiverName, RequestId, SourceName, Span, Tick,
+};
 use crate::digest::{Draft, Rendered};
+use crate::engine::answering::NoAnswer;
 use crate::engine::{Answer, Effect, Engine, Errand, Event, Finding, Input, Restored, Send, Verdict};
 use crate::plan::Plan;
 use crate::store::{Changes, Saved, StoreError};
@@ -314,6 +317,19 @@ impl Steering {
         let changes = receivers.iter().map(|name| self.engine.changes_for(name)).sum();
         self.engine.handle(Input::Hasten(receivers), now);
         changes
+    }
+
+    /// An answer to who asks is about to be sent in the name of an app, unless there is something against it.
+    pub fn begin_answer(&mut self, app: &AppName, now: Now) -> Result<(), NoAnswer> {
+        self.engine.handle(Input::Timer, now);
+        self.engine.may_answer(app)?;
+        self.engine.handle(Input::AnswerBegins(app.clone()), now);
+        Ok(())
+    }
+
+    /// It was sent: what came of it.
+    pub fn end_answer(&mut self, app: AppName, answer: Answer, now: Now) {
+        self.engine.handle(Input::AnswerEnds(app, answer), now);
     }
 
     /// The deadline has come, or somebody asks and wants to know how it is at this moment.

@@ -141,7 +141,8 @@ impl Engine {
         if let Some(draft) = self.draft_to_join(receiver, desk, due.urgent) {
             return Appointment::Joins { draft };
         }
-        if let Some(until) = (self.paced_until(receiver)).filter(|until| !due.urgent && *until > now) {
+        if let Some(until) = (self.paced_until(receiver.quota())).filter(|until| !due.urgent && *until > now)
+        {
             return Appointment::Waits {
                 until: Some(until),
                 waits_for: WaitsFor::Quota,
@@ -217,7 +218,7 @@ impl Engine {
         };
         // Nothing is composed in its place by who shuts down, or must spare the month's quota.
         let may_compose = |receiver: &&Receiver| {
-            let paced = self.paced_until(receiver);
+            let paced = self.paced_until(receiver.quota());
             !self.draining && (urgent || paced.is_none_or(|until| until <= self.now.tick))
         };
         let receiver = self.plan.receivers.get(name).filter(may_compose);
@@ -228,9 +229,8 @@ impl Engine {
         }
     }
 
-    /// Until when a receiver's changes that are not urgent must wait so that the month's quota lasts.
-    fn paced_until(&self, receiver: &Receiver) -> Option<Tick> {
-        let quota = receiver.quota();
+    /// Until when what is not urgent must wait so that the month's quota lasts.
+    pub(super) fn paced_until(&self, quota: Quota) -> Option<Tick> {
         let allowed = self.plan.dingtalk.quota(quota)?;
         let (month, ends_at) = Month::of(self.now.time, &self.plan.timezone);
         let pace = pace(self.used(quota, month), allowed, ends_at.since(self.now.time))?;
@@ -364,7 +364,7 @@ impl Engine {
             return;
         };
         let messages_max = u32::from(receiver.max_messages.get()).min(carrier.places);
-        let messages_max = if self.paced_until(receiver).is_some() && !urgent {
+        let messages_max = if self.paced_until(receiver.quota()).is_some() && !urgent {
             1
         } else {
             messages_max
@@ -802,16 +802,9 @@ impl Engine {
     }
 
     /// Silences endpoints as the answer demands.
-    fn pause_after(&mut self, endpoint: &EndpointName, answer: &Answer) {
-        let (reason, span) = match answer.outcome {
-            Outcome::Limited(span) => (PauseReason::Limited, Some(span)),
-            Outcome::Throttled(span) => (PauseReason::Throttled, Some(span)),
-            Outcome::Blocked(span) => (PauseReason::Blocked, Some(span)),
-            Outcome::Quota => (PauseReason::Quota, Some(QUOTA_PAUSE)),
-            Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), Some(CLOCK_PAUSE)),
-            Outcome::Refused(Refused::Person) => (PauseReason::Refused(Refused::Person), None),
-            Outcome::Refused(what) => (PauseReason::Refused(what), Some(REFUSED_PAUSE)),
-            Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return,
+    pub(super) fn pause_after(&mut self, endpoint: &EndpointName, answer: &Answer) {
+        let Some((reason, span)) = pause_for(answer) else {
+            return;
         };
         let now = self.now.tick;
         let until = span.map(|span| now.plus(span));
@@ -820,7 +813,9 @@ impl Engine {
             // The answer to another message of the same call has said so.
             return;
         }
-        let app_of = |name| self.plan.endpoints.get(name).and_then(Endpoint::app);
+        let plan = &self.plan;
+        let app_of =
+            |name| (plan.endpoints.get(name).and_then(Endpoint::app)).or_else(|| plan.answerer(name));
         let app = app_of(endpoint);
         for (name, budget) in &mut self.budgets {
             let reached = match reason.reaches() {
@@ -1042,6 +1037,20 @@ impl Engine {
             self.under_way.insert(digest, name);
         }
     }
+}
+
+/// Why and for how long there must be silence after an answer; without a time until the configuration is loaded again.
+pub(super) fn pause_for(answer: &Answer) -> Option<(PauseReason, Option<Span>)> {
+    Some(match answer.outcome {
+        Outcome::Limited(span) => (PauseReason::Limited, Some(span)),
+        Outcome::Throttled(span) => (PauseReason::Throttled, Some(span)),
+        Outcome::Blocked(span) => (PauseReason::Blocked, Some(span)),
+        Outcome::Quota => (PauseReason::Quota, Some(QUOTA_PAUSE)),
+        Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), Some(CLOCK_PAUSE)),
+        Outcome::Refused(Refused::Person) => (PauseReason::Refused(Refused::Person), None),
+        Outcome::Refused(what) => (PauseReason::Refused(what), Some(REFUSED_PAUSE)),
+        Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return None,
+    })
 }
 
 /// A wait moved by up to a fifth either way, so that receivers that failed together do not return together.

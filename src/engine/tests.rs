@@ -22,6 +22,7 @@ use crate::digest::{Entry, Message};
 use crate::plan::{Route, Routes};
 
 mod afterwards;
+mod answers;
 mod people;
 
 /// 2026-03-02 00:00:00 UTC, a Monday.
@@ -561,6 +562,8 @@ impl Stage {
             }
             ["drain"] => self.handle(Input::Drain),
             ["hasten", receiver] => self.handle(Input::Hasten(vec![(*receiver).into()])),
+            ["asked", app] => self.asked(app),
+            ["answered", app, outcome] => self.was_answered(app, outcome),
             ["alerts"] => {
                 let list = self.engine.alerts(&view::AlertQuery {
                     limit: 100,

@@ -104,6 +104,21 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::GroupWait,
+        Self::GroupInterval,
+        Self::Answer,
+        Self::Backoff,
+        Self::Minute,
+        Self::Day,
+        Self::Pause,
+        Self::Quota,
+        Self::Muted,
+        Self::Composing,
+        Self::Shutdown,
+    ];
+
     /// For room in a window of this length.
     pub(super) fn room_in(window: Span) -> Self {
         if window > Span::minutes(1) {

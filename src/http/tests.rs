@@ -272,6 +272,10 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
         Ask::Digests { reply, .. } => {
             let _gone = reply.send(Ok(digest_list()));
         }
+        Ask::BeginAnswer { reply, .. } => {
+            let _gone = reply.send(Ok(()));
+        }
+        Ask::EndAnswer(..) => {}
         Ask::Hasten { receivers, reply } => {
             let _gone = reply.send(receivers.len() as u64);
         }

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::limits::OUTPUT_BYTES_MAX;
-use super::{escape, headline, link};
+use super::{escape, headline, link, words};
 use crate::digest::shorten;
 use crate::plan::Locale;
 
@@ -105,6 +105,13 @@ pub const ALL: &[Function] = &[
         "{{severity 'critical'}}",
         "critical",
         severity,
+    ),
+    text(
+        "word",
+        "a word of the API in the reader's language: a change, a state, what a receiver waits for, a reason",
+        "{{word 'group_interval'}}",
+        "group interval",
+        word_of,
     ),
     text("mark", "the mark of a severity", "{{mark 'warning'}}", "🟠", mark),
     markup(
@@ -315,6 +322,10 @@ impl HelperDef for Registered {
 fn too_long(function: &str) -> RenderError {
     let message = format!("`{function}` makes a text of more than {OUTPUT_BYTES_MAX} bytes");
     RenderErrorReason::Other(message).into()
+}
+
+fn word_of(call: &Call<'_>) -> Value {
+    words::word(&call.text(0), call.locale).into()
 }
 
 fn duration(call: &Call<'_>) -> Value {

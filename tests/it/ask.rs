@@ -342,3 +342,30 @@ async fn who_is_listed_may_ask_anywhere() {
     let help = asked(&chat, "zhangsan", "others", "help").await;
     assert!(help.contains("why"), "{help}");
 }
+
+#[tokio::test]
+async fn an_answer_the_budget_has_no_place_for_is_dropped_and_counted() {
+    let chat = chat().await;
+    let (home, daemon) = daemon(&chat).await;
+    let text = std::fs::read_to_string(home.config()).expect("a configuration");
+    home.configure(&text.replace("monthly_quota: 0", "monthly_quota: 0, monthly_api_quota: 1"));
+    let reloaded = daemon.http().post(daemon.url("/-/reload")).send().await;
+    assert!(reloaded.expect("an answer").status().is_success());
+    // Without a session.
+    for (id, outcome) in [("m1", "delivered"), ("m2", "over_budget")] {
+        assert_eq!(post(&daemon, &message(id, "help"), "app-s3cret", 0).await, 200);
+        let sample = format!("dingest_questions_total{{app=\"oncall\",outcome=\"{outcome}\"}} 1");
+        eventually("what became of it", async || {
+            daemon.text("/metrics").await.contains(&sample).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(chat.messages().len(), 1);
+    let metrics = daemon.text("/metrics").await;
+    assert!(
+        metrics.contains("dingest_quota_used_this_month{quota=\"api\"} 1"),
+        "{metrics}"
+    );
+    // In its session an answer costs nothing.
+    assert!(answer(&chat, "help").await.contains("why"));
+}

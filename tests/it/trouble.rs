@@ -323,9 +323,8 @@ route:
         let shown = chat.messages();
         assert_eq!(shown.len(), 1, "{reason}: {}", gist(&chat.ledger()));
         assert_eq!(shown[0].bot, "lobby", "{reason}");
-        // As people read it: without the marks that keep an underscore from being markdown.
-        let text = shown[0].content.text.replace('\\', "");
-        let said = format!("bot ops is paused ({reason})");
+        let text = &shown[0].content.text;
+        let said = format!("bot ops is paused ({})", reason.replace('_', " "));
         assert!(text.contains("node-1") && text.contains(&said), "{text}");
         chat.clear_faults();
     }

@@ -58,7 +58,12 @@ async fn a_query_reaches_the_engine_as_it_was_asked() {
             to.send(format!("{source:?} {limit}")).unwrap();
             reply.send(Ok(Vec::new())).unwrap();
         }
-        Ask::Accept { .. } | Ask::Hasten { .. } | Ask::Health { .. } | Ask::KeepRefused(..) => {}
+        Ask::Accept { .. }
+        | Ask::Hasten { .. }
+        | Ask::BeginAnswer { .. }
+        | Ask::EndAnswer(..)
+        | Ask::Health { .. }
+        | Ask::KeepRefused(..) => {}
     });
     let server = run(plan(), Limits::default(), driver).await;
     let cases = [
