@@ -1,8 +1,8 @@
 //! Answers to who asks the bot of an app, as far as they cost something.
 //!
-//! An answer in the name of an app is a call like any other of its: it takes a place of the app's second, counts against
-//! the month, and what silences the app silences it. It is nothing urgent, so it leaves the reserved places alone and
-//! keeps the month's pace. What is asked and answered is not the engine's business.
+//! An answer in the name of an app is a call like any other of its: it takes a place of the app's second, counts
+//! against the month, and what silences the app silences it. It is nothing urgent, so it leaves the reserved places
+//! alone and keeps the month's pace. What is asked and answered is not the engine's business.
 
 use super::budget::{Budget, Reach, left};
 use super::delivery::pause_for;
