@@ -5,7 +5,7 @@
 
 error_reporting(E_ERROR);
 
-const FRONTEND = 'target/peers/zabbix/usr/share/zabbix/include/';
+const FRONTEND = 'target/peers/zabbix/';
 
 require '/usr/share/php/Symfony/Component/Yaml/autoload.php';
 
