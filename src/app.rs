@@ -23,6 +23,7 @@ use crate::driver::{self, Driver};
 use crate::http::limits::{CONNECTIONS_MAX, Limits, connections_max};
 use crate::http::{self, Listener, PlanStatus, ReloadHandle, ReloadOutcome, Site};
 use crate::plan::Plan;
+use crate::record::Recorder;
 use crate::render::Prepared;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
@@ -87,6 +88,7 @@ pub async fn run(
     let client = Client::new();
     let driver = start_driver(loaded.prepared(), client.clone(), Arc::clone(&metrics)).await?;
     let listener = listen(&loaded.plan).await?;
+    let (recorder, recording) = Recorder::start(Arc::clone(&metrics))?;
     let address = listener.address();
 
     let (inbox, asks) = mpsc::channel(INBOX_MAX);
@@ -104,6 +106,7 @@ pub async fn run(
         driver: handle,
         reload: ReloadHandle::new(reloads),
         metrics: Arc::clone(&metrics),
+        recorder,
         started_at,
         limits: limits(),
     });
@@ -132,6 +135,7 @@ pub async fn run(
     }
     drained.cancel();
     answerer.finish().await;
+    recording.ended().await;
     let ended = all_ended([driver, reloader, watchdog]).await;
     tracing::info!("stopped");
     ended

@@ -7,10 +7,12 @@ mod check;
 mod demo;
 mod manual;
 mod render;
+mod replay;
 mod run;
 mod send;
 mod simulate;
 mod status;
+mod test;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -54,6 +56,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the messages a webhook body would become.
     Render(render::RenderArgs),
+    /// Play cases of routing and templates written in YAML, and say what is not as they expect.
+    Test(test::TestArgs),
+    /// Play a recording of what came in, and show the messages each chat would have got.
+    Replay(replay::ReplayArgs),
     /// Send a test message through every bot of a receiver.
     Send(send::SendArgs),
     /// Ask a running daemon on this machine how it is; fails when it takes no alerts.
@@ -98,6 +104,11 @@ impl ConfigArgs {
     fn load(self) -> Result<Loaded, Failure> {
         let setup = self.setup();
         Ok(config::load(setup.config.as_deref(), &setup.state_dir).map_err(AppError::Config)?)
+    }
+
+    /// Without its secrets.
+    fn load_to_rehearse(self) -> Result<Loaded, Failure> {
+        Ok(config::load_to_rehearse(self.config.as_deref()).map_err(AppError::Config)?)
     }
 }
 
@@ -155,6 +166,8 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
             Command::Check(args) => check::run(args),
             Command::Manual(args) => manual::run(args),
             Command::Render(args) => render::run(args),
+            Command::Replay(args) => replay::run(args),
+            Command::Test(args) => Ok(test::run(&args)),
             Command::Send(args) => send::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::SimulateDingtalk(args) => simulate::run(args).await,

@@ -9,14 +9,14 @@
 
 mod compile;
 mod exposure;
-mod files;
+pub(crate) mod files;
 mod glob;
 mod raw;
-mod read;
-mod report;
-mod suggest;
+pub(crate) mod read;
+pub(crate) mod report;
+pub(crate) mod suggest;
 pub mod watch;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use crate::plan::Plan;
 use crate::render::{Prepared, Renderer, TemplateProblem};
 use compile::Written;
 use read::{At, Given, Read};
-use report::{FileNo, Findings, Place};
+use report::{FileNo, Findings, Place, Secrets};
 
 pub use report::{Problem, Report, Severity};
 
@@ -64,7 +64,16 @@ impl Loaded {
 ///
 /// Relative paths in a file are relative to the file; `store.path` is relative to `state_dir`.
 pub fn load(path: Option<&Path>, state_dir: &Path) -> Result<Loaded, Report> {
-    let mut findings = Findings::default();
+    load_with(path, state_dir, Findings::default())
+}
+
+/// Loads a configuration to rehearse it: secrets in files and in the environment are not fetched, so they need not
+/// exist. Nothing can be sent with what this gives.
+pub fn load_to_rehearse(path: Option<&Path>) -> Result<Loaded, Report> {
+    load_with(path, Path::new(""), Findings::with(Secrets::Invented))
+}
+
+fn load_with(path: Option<&Path>, state_dir: &Path, mut findings: Findings) -> Result<Loaded, Report> {
     let Some(path) = path else {
         let plan = Arc::new(Plan::builtin(state_dir));
         let renderer = renderer(&plan, &BTreeMap::new(), &mut findings);
@@ -94,7 +103,11 @@ fn finish(plan: Arc<Plan>, renderer: Option<Renderer>, findings: Findings) -> Re
 }
 
 /// Reads a file into a tree and the tree into a mapping.
-fn read_file<T: Read>(path: &Path, named_at: Option<Place>, findings: &mut Findings) -> Option<(T, Place)> {
+pub(crate) fn read_file<T: Read>(
+    path: &Path,
+    named_at: Option<Place>,
+    findings: &mut Findings,
+) -> Option<(T, Place)> {
     findings.watch(path.to_owned());
     let text = match files::read(path, yaml::FILE_BYTES_MAX) {
         Ok(text) => text,
@@ -102,7 +115,7 @@ fn read_file<T: Read>(path: &Path, named_at: Option<Place>, findings: &mut Findi
             let message = format!("cannot read `{}`: {problem}", path.display());
             match named_at {
                 Some(place) => findings.error(place, message),
-                None => findings.file_error(path, format!("cannot read the configuration: {problem}")),
+                None => findings.file_error(path, format!("cannot read the file: {problem}")),
             };
             return None;
         }

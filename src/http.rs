@@ -41,6 +41,7 @@ use crate::http::limits::Limits;
 use crate::http::reply::Fault;
 use crate::http::room::Room;
 use crate::plan::Plan;
+use crate::record::Recorder;
 use crate::render::Prepared;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -61,6 +62,8 @@ pub struct Site {
     pub reload: ReloadHandle,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Keeps what comes in.
+    pub recorder: Recorder,
     /// When the process started.
     pub started_at: Timestamp,
     /// Answers who asks.

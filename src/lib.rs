@@ -11,8 +11,10 @@
 //! 6. [`dingtalk`] signs and sends them, and plays DingTalk for tests and demonstrations.
 //! 7. [`store`] keeps it all on disk.
 //! 8. [`driver`] is the loop around the engine: inputs in, rows to the store, then effects out.
-//! 9. [`http`] takes webhooks and answers questions; [`telemetry`] logs and counts.
-//! 10. [`app`] starts and ends the whole in the right order; [`cli`] is the command line.
+//! 9. [`http`] takes webhooks and answers questions, [`record`] keeps webhooks to be replayed; [`telemetry`] logs and
+//!    counts.
+//! 10. [`rehearse`] plays a configuration in virtual time.
+//! 11. [`app`] starts and ends the whole in the right order; [`cli`] is the command line.
 
 pub mod alert;
 pub mod app;
@@ -28,6 +30,8 @@ pub mod engine;
 pub mod fuzzing;
 pub mod http;
 pub mod plan;
+pub mod record;
+pub mod rehearse;
 pub mod render;
 pub mod secret;
 mod shares;

@@ -26,6 +26,8 @@ pub struct Plan {
     pub server: Server,
     /// Where state is kept.
     pub store: Store,
+    /// Where what comes in is kept to be replayed; `None` is nowhere.
+    pub record: Option<Record>,
     /// Language of the built-in templates.
     pub locale: Locale,
     /// Zone of the times people read, of the quota's month, and of intervals without a `location`.
@@ -86,6 +88,29 @@ pub struct Store {
     pub path: PathBuf,
     /// How long digests are kept to be looked up.
     pub history: Span,
+}
+
+/// `record:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The file that is being written.
+    pub path: PathBuf,
+    /// Most bytes of it and the older one together.
+    pub bytes_max: u64,
+}
+
+impl Record {
+    /// Most bytes of one file.
+    pub const fn file_bytes_max(&self) -> u64 {
+        self.bytes_max / 2
+    }
+
+    /// What was written before the file, which goes when that is full.
+    pub fn older(&self) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".1");
+        name.into()
+    }
 }
 
 /// `locale:`.
@@ -1056,6 +1081,7 @@ impl Plan {
                 path: state_dir.join("dingest.db"),
                 history: Span::days(30),
             },
+            record: None,
             locale,
             templates: BTreeMap::new(),
             sources: Self::builtin_sources(&timezone),

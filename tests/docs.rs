@@ -11,7 +11,7 @@ use dingest::render::helpers;
 use serde_json::Value;
 
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "README.zh-CN.md",
     "ARCHITECTURE.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 9] = [
     "packaging/README.md",
     "packaging/monitoring/README.md",
     "examples/senders/README.md",
+    "docs/rehearse.md",
     "docs/templates.md",
 ];
 

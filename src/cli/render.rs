@@ -7,18 +7,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{ConfigArgs, Exit, Failure, say};
-use crate::alert::{Now, RequestId, SourceName, Span, Tick, Timestamp};
 use crate::clock::now;
-use crate::config::Loaded;
-use crate::digest::{Draft, Rendered};
 use crate::dingtalk::simulator::content::{self, Content};
-use crate::engine::{Answer, Effect, Engine, Input, Outcome};
+use crate::rehearse::{Composed, Form, LOOK_AHEAD, Post, Rehearsal};
 use crate::render::link;
-use crate::source::{self, Decoded};
-use crate::store::Saved;
-
-/// How far the virtual clock runs: the longest `group_wait` or mute interval anybody would set.
-const LOOK_AHEAD: Span = Span::days(7);
 
 #[derive(Debug, Args)]
 pub(super) struct RenderArgs {
@@ -35,23 +27,27 @@ pub(super) struct RenderArgs {
 }
 
 pub(super) fn run(args: RenderArgs) -> Result<Exit, Failure> {
-    let loaded = args.config.load()?;
-    let source = loaded.plan.sources.get(args.source.as_str()).ok_or_else(|| {
-        let known: Vec<&str> = loaded.plan.sources.keys().map(SourceName::as_str).collect();
-        format!(
-            "there is no source `{}`; there are `{}`",
-            args.source,
-            known.join("`, `")
-        )
+    let loaded = args.config.load_to_rehearse()?;
+    let mut rehearsal = Rehearsal::new(loaded.prepared(), now());
+    let taken = rehearsal.post(Post {
+        source: &args.source,
+        form: Form::OfSource,
+        content_type: args.content_type.as_deref(),
+        body: &read(&args.payload)?,
     })?;
-    let time = now();
-    let decoded = source::decode(source, args.content_type.as_deref(), &read(&args.payload)?, time)?;
-    for problem in &decoded.problems {
+    for problem in &taken.problems {
         say(format!("problem: {}", problem.text));
     }
-    let mut preview = Preview::new(&loaded, time);
-    preview.post(source.name.clone(), decoded);
-    if preview.run() == 0 {
+    rehearsal.rest(LOOK_AHEAD);
+    // What several people read is one digest.
+    let mut shown: Vec<&Arc<Composed>> = Vec::new();
+    for message in rehearsal.messages() {
+        if !shown.iter().any(|digest| Arc::ptr_eq(digest, &message.composed)) {
+            show(&message.composed);
+            shown.push(&message.composed);
+        }
+    }
+    if shown.is_empty() {
         say("nothing would be sent");
     }
     Ok(Exit::Done)
@@ -85,86 +81,7 @@ fn pressed(body: &[u8]) -> Vec<String> {
     links.iter().flatten().map(shown).collect()
 }
 
-/// The engine on a virtual clock, with a DingTalk that takes everything.
-struct Preview<'a> {
-    loaded: &'a Loaded,
-    engine: Engine,
-    begun: Timestamp,
-    now: Now,
-    digests: usize,
-}
-
-impl<'a> Preview<'a> {
-    fn new(loaded: &'a Loaded, time: Timestamp) -> Self {
-        let now = Now { tick: Tick(0), time };
-        let engine = Engine::new(Arc::clone(&loaded.plan), Saved::default(), now);
-        Self {
-            loaded,
-            engine,
-            begun: time,
-            now,
-            digests: 0,
-        }
-    }
-
-    fn post(&mut self, source: SourceName, decoded: Decoded) {
-        let alerts = Input::Alerts {
-            request: RequestId(0),
-            source,
-            alerts: decoded.alerts,
-        };
-        self.engine.handle(alerts, self.now);
-        self.settle();
-    }
-
-    /// Lets time pass until everything was told once. Answers how many digests that took.
-    fn run(mut self) -> usize {
-        while self.engine.counts().changes > 0 {
-            let Some((at, _)) = self
-                .engine
-                .deadline()
-                .filter(|(at, _)| *at <= Tick(0).plus(LOOK_AHEAD))
-            else {
-                break;
-            };
-            let tick = at.max(self.now.tick);
-            self.now = Now {
-                tick,
-                time: self.begun.plus(tick.since(Tick(0))),
-            };
-            self.engine.handle(Input::Timer, self.now);
-            self.settle();
-        }
-        self.digests
-    }
-
-    fn settle(&mut self) {
-        while let Some(effect) = self.engine.poll() {
-            match effect {
-                Effect::Digest(draft) => {
-                    self.digests += 1;
-                    let rendered = self.loaded.renderer.render(&draft);
-                    show(&draft, &rendered);
-                    self.engine.handle(
-                        Input::Rendered {
-                            digest: draft.id,
-                            rendered,
-                        },
-                        self.now,
-                    );
-                }
-                Effect::Send(send) => {
-                    let answer = Answer::new(Outcome::Delivered, "");
-                    let answers = vec![(send.message, answer)];
-                    self.engine.handle(Input::Outcome(answers), self.now);
-                }
-                Effect::Reply { .. } | Effect::Errand(_) | Effect::Event(_) => {}
-            }
-        }
-    }
-}
-
-fn show(draft: &Draft, rendered: &Rendered) {
+fn show(Composed { draft, rendered }: &Composed) {
     for message in &rendered.messages {
         let (detail, bytes) = (rendered.detail.as_str(), message.body.len());
         let others = draft.others.iter().map(|(_, name)| name.as_str());

@@ -55,6 +55,8 @@ pub(crate) fn compile(written: &Written, state_dir: &Path, findings: &mut Findin
     if let Some(section) = root.store.value() {
         server::store(section, state_dir, &mut plan.store, findings);
     }
+    plan.record =
+        (root.record.get()).map(|section| server::record(section, state_dir, &plan.store, findings));
     if let Some(section) = root.dingtalk.value() {
         server::dingtalk(section, &mut plan.dingtalk, findings);
     }

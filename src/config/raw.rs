@@ -75,6 +75,8 @@ mapping! {
         [optional] server: Server,
         /// Where state is kept.
         [optional] store: Store,
+        /// Keep what comes in, to be replayed. Absent: it is not kept.
+        [optional] record: Record,
         /// Language of the built-in templates. Default: zh-CN.
         [optional] locale: LocaleTag,
         /// Zone of the times people read, of the month of the quota, and of time intervals without a location.
@@ -135,6 +137,15 @@ mapping! {
         [optional] path: String,
         /// How long digests are kept to be looked up. Default: 30d.
         [optional] history: Span,
+    }
+
+    /// Keep what comes in, to be replayed.
+    "`record`" Record {
+        /// The file, relative to the state directory; what is older is in the same with .1 at its end. Default:
+        /// recording.jsonl.
+        [optional] path: String,
+        /// Most bytes of both files together; then the oldest goes. Default: 64MiB.
+        [optional] max_size: Size,
     }
 
     /// A way in.

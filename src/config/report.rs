@@ -216,6 +216,18 @@ pub(crate) struct Findings {
     sources: Vec<Source>,
     list: Vec<Finding>,
     files: Vec<PathBuf>,
+    /// How who finds a secret named comes by it.
+    secrets: Secrets,
+}
+
+/// Where secrets come from that are not in the files themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Secrets {
+    /// From where the configuration says.
+    #[default]
+    Fetched,
+    /// From nowhere: something stands for each, because nothing will be sent.
+    Invented,
 }
 
 /// A file that was read.
@@ -267,6 +279,19 @@ impl Finding {
 }
 
 impl Findings {
+    /// Nothing yet; secrets are come by like this.
+    pub(crate) fn with(secrets: Secrets) -> Self {
+        Self {
+            secrets,
+            ..Self::default()
+        }
+    }
+
+    /// How secrets are come by.
+    pub(crate) const fn secrets(&self) -> Secrets {
+        self.secrets
+    }
+
     /// Keeps the text of a file for pictures.
     pub(crate) fn add_source(&mut self, path: &Path, text: String) -> FileNo {
         self.sources.push(Source {
@@ -306,6 +331,11 @@ impl Findings {
     pub(crate) fn resolve(&self, file: FileNo, path: &str) -> PathBuf {
         let directory = self.sources[file.0].path.parent().unwrap_or(Path::new(""));
         directory.join(path)
+    }
+
+    /// The line of a place, counted from 1.
+    pub(crate) fn line(&self, place: Place) -> usize {
+        line_and_column(self.text(place.file), place.start).0
     }
 
     /// A place so many bytes inside a text that may be quoted or a block: exact when the text stands in the file

@@ -116,7 +116,7 @@ fn a_file_that_is_not_there_is_named() {
     let report = load(Some(Path::new("nowhere/dingest.yaml")), Path::new("state")).unwrap_err();
     assert_eq!(
         report.problems()[0].summary(),
-        "nowhere/dingest.yaml: cannot read the configuration: there is no such file"
+        "nowhere/dingest.yaml: cannot read the file: there is no such file"
     );
     assert_eq!(report.files(), [PathBuf::from("nowhere/dingest.yaml")]);
 }
@@ -224,7 +224,7 @@ fn a_hostile_text_is_refused_quickly() {
         ),
         (
             "a: b\n".repeat(1_000_000),
-            "cannot read the configuration: it has more than ",
+            "cannot read the file: it has more than ",
         ),
     ];
     for (text, expected) in cases {
@@ -338,6 +338,9 @@ fn outline(loaded: &Loaded) -> String {
         span(plan.store.history)
     )
     .unwrap();
+    if let Some(record) = &plan.record {
+        writeln!(text, "record {} {}", record.path.display(), record.bytes_max).unwrap();
+    }
     writeln!(text, "{} {}", plan.locale.tag(), zone_name(&plan.timezone)).unwrap();
     writeln!(
         text,

@@ -5,6 +5,7 @@
 //! body is durable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -148,7 +149,7 @@ where
 async fn take<S, B, E>(
     target: &Target,
     call: &Call,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     source: &Source,
     body: &mut Body<S>,
 ) -> Result<Taken, Fault>
@@ -180,7 +181,7 @@ where
     let content_type = head.text("content-type");
     let decoded = open(call, source, coding, content_type, received, limit_bytes, now).await?;
     let stopped = match &decoded {
-        Ok(decoded) => decoded.stopped,
+        Ok((decoded, _)) => decoded.stopped,
         Err(Unusable {
             fault: Fault::Refused(Refusal::MappingLimit { stopped, .. }),
             ..
@@ -198,7 +199,15 @@ where
             });
         unusable.fault
     })?;
-    keep(call, source, decoded).await
+    let (decoded, body) = decoded;
+    // Held while its alerts become durable only if it is needed then.
+    let to_record = plan.record.is_some().then_some(body);
+    let taken = keep(call, source, decoded).await?;
+    if let Some(body) = to_record {
+        let recorder = &call.site.recorder;
+        recorder.keep(plan, &source.name, now, content_type, body);
+    }
+    Ok(taken)
 }
 
 /// The length a request declares, unless that is too much already.
@@ -240,7 +249,7 @@ fn takes_a_while(source: &Source, coding: Coding, received: &Bytes) -> bool {
     mapped || coding != Coding::Plain || received.len() > DECODE_IN_PLACE_BYTES_MAX
 }
 
-/// Inflates and decodes; on another thread when that takes a while.
+/// Inflates and decodes, and gives the inflated body back; on another thread when that takes a while.
 async fn open(
     call: &Call,
     source: &Source,
@@ -249,7 +258,7 @@ async fn open(
     received: Bytes,
     limit_bytes: usize,
     now: Timestamp,
-) -> Result<Result<Decoded, Unusable>, Fault> {
+) -> Result<Result<(Decoded, Bytes), Unusable>, Fault> {
     if !takes_a_while(source, coding, &received) {
         return Ok(decode(source, content_type, received, now));
     }
@@ -280,11 +289,14 @@ fn decode(
     content_type: Option<&str>,
     body: Bytes,
     now: Timestamp,
-) -> Result<Decoded, Unusable> {
-    source::decode(source, content_type, &body, now).map_err(|refusal| Unusable {
-        fault: refusal.into(),
-        body,
-    })
+) -> Result<(Decoded, Bytes), Unusable> {
+    match source::decode(source, content_type, &body, now) {
+        Ok(decoded) => Ok((decoded, body)),
+        Err(refusal) => Err(Unusable {
+            fault: refusal.into(),
+            body,
+        }),
+    }
 }
 
 /// Hands the alerts over and waits until they are durable.

@@ -33,6 +33,7 @@ use crate::engine::view::{
 use crate::plan::{
     Auth, DingTalk, GroupBy, Listen, Locale, Route, Routes, Server as ServerPlan, Source, SourceKind, Store,
 };
+use crate::record::Recorder;
 use crate::render::Renderer;
 use crate::source::json::{Mapping, MappingText};
 use crate::store::{DigestRow, LaterRow, MessageRow, RefusedBody, Said, State, Told};
@@ -83,6 +84,7 @@ fn plan() -> Plan {
             path: "dingest.db".into(),
             history: Span::days(30),
         },
+        record: None,
         locale: Locale::English,
         timezone: jiff::tz::TimeZone::UTC,
         templates: BTreeMap::new(),
@@ -328,6 +330,7 @@ async fn run(plan: Plan, limits: Limits, driver: Handle) -> Running {
         driver,
         reload: ReloadHandle::new(reload),
         metrics: Arc::clone(&metrics),
+        recorder: Recorder::start(Arc::clone(&metrics)).unwrap().0,
         started_at: Timestamp(1_775_030_000_000),
         limits,
     };

@@ -71,6 +71,7 @@ fn plan(locale: Locale) -> Plan {
             path: "none".into(),
             history: Span(0),
         },
+        record: None,
         locale,
         timezone: TimeZone::get("Asia/Shanghai").expect("a bundled zone"),
         templates: BTreeMap::new(),

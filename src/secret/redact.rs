@@ -10,6 +10,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::bytes::Regex;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::secret::Secret;
 
@@ -31,25 +33,98 @@ static USUAL_PLACES: LazyLock<[Regex; 3]> = LazyLock::new(|| {
 
 /// `text` with our own `secrets`, and what looks like anybody's, blanked.
 pub fn redact<'s>(text: &[u8], secrets: impl Iterator<Item = &'s Secret>) -> Vec<u8> {
-    let mut forms: Vec<String> = secrets
-        .flat_map(|secret| forms(secret.expose()))
-        .map(|form| escaped(&form))
-        .collect();
-    // Of two that begin at one place the longer one counts.
-    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    forms.dedup();
-    let mut text = text.to_vec();
-    if !forms.is_empty() {
-        // So many secrets that no automaton holds them all: then nothing is shown.
-        let Ok(ours) = Regex::new(&format!("(?-u){}", forms.join("|"))) else {
-            return BLANK.to_vec();
+    Redactor::new(secrets).text(text)
+}
+
+/// Blanks credentials in many texts.
+#[derive(Debug)]
+pub struct Redactor(Ours);
+
+/// How our own secrets are found.
+#[derive(Debug)]
+enum Ours {
+    /// There are none.
+    None,
+    By(Regex),
+    /// There are so many that no automaton holds them all: then nothing is shown.
+    TooMany,
+}
+
+impl Redactor {
+    /// Knows these secrets of ours.
+    pub fn new<'s>(secrets: impl Iterator<Item = &'s Secret>) -> Self {
+        let mut forms: Vec<String> = secrets
+            .flat_map(|secret| forms(secret.expose()))
+            .map(|form| escaped(&form))
+            .collect();
+        // Of two that begin at one place the longer one counts.
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        Self(if forms.is_empty() {
+            Ours::None
+        } else {
+            Regex::new(&format!("(?-u){}", forms.join("|"))).map_or(Ours::TooMany, Ours::By)
+        })
+    }
+
+    /// A text with credentials blanked.
+    pub fn text(&self, text: &[u8]) -> Vec<u8> {
+        let mut text = match &self.0 {
+            Ours::None => text.to_vec(),
+            Ours::By(ours) => ours.replace_all(text, BLANK).into_owned(),
+            Ours::TooMany => return BLANK.to_vec(),
         };
-        text = ours.replace_all(&text, BLANK).into_owned();
+        for place in USUAL_PLACES.iter() {
+            text = place.replace_all(&text, b"${1}***".as_slice()).into_owned();
+        }
+        text
     }
-    for place in USUAL_PLACES.iter() {
-        text = place.replace_all(&text, b"${1}***".as_slice()).into_owned();
+
+    /// A body with credentials blanked, which is JSON if it was.
+    pub fn body(&self, body: &[u8]) -> Vec<u8> {
+        let blanked = self.text(body);
+        let is_json = |text: &[u8]| serde_json::from_slice::<IgnoredAny>(text).is_ok();
+        if blanked == body || is_json(&blanked) {
+            return blanked;
+        }
+        match serde_json::from_slice(body) {
+            Ok(value) => self.json(value).to_string().into_bytes(),
+            Err(_) => blanked,
+        }
     }
-    text
+
+    /// The same value by value, so that what is around them stays.
+    fn json(&self, value: Value) -> Value {
+        match value {
+            Value::Null | Value::Bool(_) => value,
+            Value::Number(ref number) => {
+                let written = number.to_string();
+                let blanked = self.word(&written);
+                if blanked == written { value } else { blanked.into() }
+            }
+            Value::String(text) => self.word(&text).into(),
+            Value::Array(items) => items.into_iter().map(|item| self.json(item)).collect(),
+            Value::Object(entries) => {
+                let blanked = entries.into_iter().map(|(name, value)| {
+                    let hides = !(value.is_object() || value.is_array()) && names_credential(&name);
+                    let value = if hides { "***".into() } else { self.json(value) };
+                    (self.word(&name), value)
+                });
+                blanked.collect()
+            }
+        }
+    }
+
+    fn word(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.text(text.as_bytes())).into_owned()
+    }
+}
+
+/// Whether a field of this name holds a credential.
+fn names_credential(name: &str) -> bool {
+    USUAL_PLACES
+        .iter()
+        .any(|place| place.is_match(format!("{name}=x").as_bytes()))
 }
 
 /// A secret as it is, in UTF-16, in JSON, in an address and a form, and in base64 at any place of a longer text.
@@ -173,6 +248,35 @@ mod tests {
             r#"{"body":"{\"token\":\"abc\",\"n\":1}"}"#,
             r#"{"body":"{\"token\":***,\"n\":1}"}"#,
         );
+    }
+
+    #[test]
+    fn a_body_that_was_json_is_json_afterwards_and_holds_no_credential() {
+        let redactor = Redactor::new([Secret::new("t0ken-of-ops")].iter());
+        for (body, expected) in [
+            (r#"{"password":"a\"b","n":1}"#, r#"{"n":1,"password":"***"}"#),
+            (
+                r#"{"apiKey": 12, "secret": null}"#,
+                r#"{"apiKey":"***","secret":"***"}"#,
+            ),
+            (
+                r#"{"alerts":[{"labels":{"a":"bad token:","b":"t0ken-of-ops"}}]}"#,
+                r#"{"alerts":[{"labels":{"a":"bad token:","b":"***"}}]}"#,
+            ),
+            (
+                r#"{"t0ken-of-ops": "Bearer abcdefgh", "token": "x"}"#,
+                r#"{"***":"Bearer ***","token":"***"}"#,
+            ),
+            (
+                r#"{"a": "see https://me:pw@x/", "n": 1.50}"#,
+                r#"{"a": "see https://***x/", "n": 1.50}"#,
+            ),
+            ("token=abc&n=1", "token=***&n=1"),
+            (r#"{"token": "abc""#, r#"{"token": ***"#),
+        ] {
+            let blanked = redactor.body(body.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&blanked), expected, "{body}");
+        }
     }
 
     #[test]

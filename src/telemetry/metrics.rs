@@ -26,6 +26,7 @@ use crate::driver::Health;
 use crate::engine::view::WaitsFor;
 use crate::engine::{Fate, Finding, Outcome, Verdict};
 use crate::plan::Quota;
+use crate::record::Unrecorded;
 
 /// The name every metric of ours starts with.
 const PREFIX: &str = "dingest";
@@ -42,6 +43,7 @@ pub struct Metrics {
     requests: Family<SourceStatus, Counter>,
     refusals: Family<SourceReason, Counter>,
     refused_dropped: Family<OfSource, Counter>,
+    unrecorded: Family<SourceReason, Counter>,
     unrouted: Counter,
     questions: Family<AppOutcome, Counter>,
     received: Family<OfSource, Counter>,
@@ -217,6 +219,7 @@ impl Metrics {
             requests: Family::default(),
             refusals: Family::default(),
             refused_dropped: Family::default(),
+            unrecorded: Family::default(),
             unrouted: Counter::default(),
             questions: Family::default(),
             received: Family::default(),
@@ -252,6 +255,7 @@ impl Metrics {
         to.register("webhook_requests", "Requests to a source by HTTP status", self.requests.clone());
         to.register("webhook_refusals", "Requests to a source that were not taken, by reason", self.refusals.clone());
         to.register("refused_bodies_dropped", "Refused bodies that were not kept to be looked at", self.refused_dropped.clone());
+        to.register("bodies_unrecorded", "Bodies that are missing from the recording, by reason", self.unrecorded.clone());
         to.register("questions", "Messages to the bots of apps, and answers to them, by what came of each", self.questions.clone());
         to.register("webhook_unrouted", "Requests to a path or source that does not exist", self.unrouted.clone());
         to.register("alerts_received", "Alerts decoded from requests, repeats included", self.received.clone());
@@ -315,6 +319,16 @@ impl Metrics {
         self.refused_dropped
             .get_or_create(&OfSource {
                 source: source.clone(),
+            })
+            .inc();
+    }
+
+    /// A body that was taken is missing from the recording.
+    pub fn unrecorded(&self, source: &SourceName, reason: Unrecorded) {
+        self.unrecorded
+            .get_or_create(&SourceReason {
+                source: source.clone(),
+                reason: reason.as_str(),
             })
             .inc();
     }
@@ -686,6 +700,7 @@ mod tests {
         metrics.request(&source, 200);
         metrics.refused(&source, "not_json");
         metrics.refused_body_dropped(&source);
+        metrics.unrecorded(&source, Unrecorded::Busy);
         metrics.left_out(&source, 1, 2);
         metrics.mapping_limits(&source, 1);
         metrics.unrouted();

@@ -20,6 +20,7 @@ mod message_types;
 mod patience;
 mod people;
 mod refusals;
+mod rehearse;
 mod reload;
 mod secrets;
 mod service;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::exposure::readers;
 use crate::config::read::{At, Given, SecretText};
-use crate::config::report::{Findings, Place};
+use crate::config::report::{Findings, Place, Secrets};
 use crate::secret::Secret;
 
 /// Most bytes of a secret.
@@ -33,6 +33,9 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
     let place = *place;
     let fetched = match value {
         SecretText::Inline(text) => Ok(text.clone()),
+        SecretText::Env(_) | SecretText::File(_) if findings.secrets() == Secrets::Invented => {
+            Ok(invented(key).to_owned())
+        }
         SecretText::Env(name) => std::env::var(name).map_err(|problem| match problem {
             std::env::VarError::NotPresent => format!("the environment variable `{name}` is not set"),
             std::env::VarError::NotUnicode(_) => format!("the environment variable `{name}` is not UTF-8"),
@@ -57,6 +60,14 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
             findings.error(place, problem);
             None
         }
+    }
+}
+
+/// What stands for a secret that is not needed.
+fn invented(key: &str) -> &'static str {
+    match key {
+        "url" => "https://oapi.dingtalk.com/robot/send?access_token=rehearsal",
+        _ => "rehearsal",
     }
 }
 

@@ -8,10 +8,15 @@ use reqwest::Url;
 use crate::config::raw;
 use crate::config::read::At;
 use crate::config::report::Findings;
-use crate::plan::{DingTalk, Listen, Server, Store};
+use crate::plan::{DingTalk, Listen, Record, Server, Store};
 
 /// Largest `body_limit`: a body is held in memory while it is read.
 const BODY_LIMIT_BYTES_MAX: u64 = 256 << 20;
+/// The file of a recording, and how large it becomes, unless told otherwise.
+const RECORDING: &str = "recording.jsonl";
+const RECORDING_BYTES: u64 = 64 << 20;
+/// Smallest `max_size`.
+const RECORDING_BYTES_MIN: u64 = 1 << 20;
 
 pub(super) fn server(section: &raw::Server, server: &mut Server, findings: &mut Findings) {
     if let Some(at) = section.listen.get()
@@ -95,6 +100,31 @@ pub(super) fn store(section: &raw::Store, state_dir: &Path, store: &mut Store, f
                 .help("write how long, such as `30d`");
         }
     }
+}
+
+pub(super) fn record(
+    section: &At<raw::Record>,
+    state_dir: &Path,
+    store: &Store,
+    findings: &mut Findings,
+) -> Record {
+    let At { value: raw, place } = section;
+    let record = Record {
+        path: state_dir.join(raw.path.value().map_or(RECORDING, String::as_str)),
+        bytes_max: raw.max_size.value().map_or(RECORDING_BYTES, |size| size.0),
+    };
+    if record.path == store.path || record.older() == store.path {
+        findings
+            .error(
+                raw.path.place().unwrap_or(*place),
+                "what comes in cannot be recorded in the database",
+            )
+            .help("give `record.path` a name of its own, such as `recording.jsonl`");
+    }
+    if let Some(at) = raw.max_size.get().filter(|at| at.value.0 < RECORDING_BYTES_MIN) {
+        findings.error(at.place, "`max_size` must be 1MiB or more");
+    }
+    record
 }
 
 pub(super) fn dingtalk(section: &raw::DingTalk, dingtalk: &mut DingTalk, findings: &mut Findings) {
