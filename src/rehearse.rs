@@ -26,7 +26,7 @@ use crate::render::Prepared;
 use crate::source::{self, Problem, Refusal};
 use crate::store::Saved;
 
-/// How far to let the clock run until a few alerts have been told: the longest `group_wait` or mute interval anybody would
+/// How far the clock runs until a few alerts have been told: the longest `group_wait` or mute interval anybody would
 /// set.
 pub const LOOK_AHEAD: Span = Span::days(7);
 
