@@ -14,6 +14,7 @@ mod auth;
 mod body;
 mod intake;
 pub mod limits;
+mod page;
 mod places;
 mod reply;
 mod room;
@@ -220,21 +221,16 @@ fn routes(
             .and(warp::body::stream())
             .then(ask::post))
         .unify();
-    let probes = warp::path!("healthz")
-        .and(call.clone())
-        .then(api::healthz)
-        .or(warp::path!("readyz").and(call.clone()).then(api::readyz))
-        .unify()
-        .or(warp::path!("metrics").and(call.clone()).then(api::metrics))
-        .unify()
-        .or(warp::path!("api" / "v1" / "openapi.json")
-            .and(call.clone())
-            .then(api::description))
-        .unify();
-    let read = warp::path!("api" / "v1" / "alerts")
+    let probes = probes(call.clone());
+    let read = warp::path!("alerts")
         .and(call.clone())
         .and(query)
-        .then(api::alerts)
+        .then(page::alerts)
+        .or(warp::path!("api" / "v1" / "alerts")
+            .and(call.clone())
+            .and(query)
+            .then(api::alerts))
+        .unify()
         .or(warp::path!("api" / "v1" / "digests")
             .and(call.clone())
             .and(query)
@@ -269,6 +265,23 @@ fn routes(
         .or(reload)
         .unify()
         .or(nothing)
+        .unify()
+}
+
+/// The paths that are open to whoever reaches the port.
+fn probes(
+    call: impl Filter<Extract = (Call,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
+    warp::path!("healthz")
+        .and(call.clone())
+        .then(api::healthz)
+        .or(warp::path!("readyz").and(call.clone()).then(api::readyz))
+        .unify()
+        .or(warp::path!("metrics").and(call.clone()).then(api::metrics))
+        .unify()
+        .or(warp::path!("api" / "v1" / "openapi.json")
+            .and(call)
+            .then(api::description))
         .unify()
 }
 

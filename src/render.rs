@@ -15,6 +15,7 @@ pub mod helpers;
 pub mod limits;
 pub(crate) mod link;
 mod mention;
+mod page;
 mod templates;
 mod words;
 
@@ -28,6 +29,7 @@ use crate::digest::value::NoticeValue;
 use crate::digest::{Draft, Rendered, shorten};
 use crate::plan::Plan;
 
+pub(crate) use page::policy as page_policy;
 pub use templates::template_exists;
 
 /// Something wrong with a template file.
@@ -57,13 +59,23 @@ pub struct Prepared {
 pub struct Renderer {
     plan: Arc<Plan>,
     templates: templates::Templates,
+    page: page::Page,
     settings: Settings,
 }
 
 impl Renderer {
     /// Compiles the templates of a plan, or says everything that is wrong with them.
     pub fn new(plan: &Arc<Plan>) -> Result<Self, Vec<TemplateProblem>> {
+        let page = page::Page::new(plan.locale, &plan.timezone).map_err(|message| {
+            vec![TemplateProblem {
+                name: "alerts".to_owned(),
+                line: None,
+                column: None,
+                message,
+            }]
+        })?;
         Ok(Self {
+            page,
             templates: templates::Templates::new(&plan.templates, plan.locale, &plan.timezone)?,
             settings: Settings {
                 timezone: plan.timezone.clone(),
@@ -78,6 +90,14 @@ impl Renderer {
         self.templates.answer(reply).unwrap_or_else(|error| {
             tracing::error!(error, "an answer could not be written");
             "⚠️".to_owned()
+        })
+    }
+
+    /// The page of all alerts.
+    pub(crate) fn page(&self, shown: &impl Serialize) -> String {
+        self.page.render(shown).unwrap_or_else(|error| {
+            tracing::error!(error, "the page of alerts could not be written");
+            String::new()
         })
     }
 

@@ -910,6 +910,20 @@ fn links<'a>(pairs: impl Iterator<Item = Pair<'a>>) -> Links {
     links
 }
 
+/// The pages among them that help somebody on call, the most helpful first, by kind.
+pub(crate) fn known_links(all: &Labels) -> Vec<(&'static str, String)> {
+    let links = links(all.iter());
+    let kinds = [
+        ("runbook", links.runbook),
+        ("dashboard", links.dashboard),
+        ("panel", links.panel),
+        ("graph", links.generator),
+        ("silence", links.silence),
+    ];
+    let there = |(kind, target): (_, Option<String>)| Some((kind, target?));
+    kinds.into_iter().filter_map(there).collect()
+}
+
 /// Whether a text is an `http` or `https` address with a host.
 pub(crate) fn is_web_address(text: &str) -> bool {
     let Some((scheme, rest)) = text.trim().split_once("://") else {
@@ -1038,7 +1052,7 @@ fn notice_value(notice: &Notice, timezone: &TimeZone) -> NoticeValue {
 /// Where all alerts of a receiver can be looked up.
 pub(crate) fn alerts_url(base: &str, receiver: &str) -> String {
     format!(
-        "{base}/api/v1/alerts?receiver={}",
+        "{base}/alerts?receiver={}",
         percent_encoding::utf8_percent_encode(receiver, percent_encoding::NON_ALPHANUMERIC)
     )
 }

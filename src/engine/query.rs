@@ -43,6 +43,7 @@ impl Engine {
             state: record.state,
             labels: texts.labels,
             annotations: texts.annotations,
+            links: texts.links,
             starts_at: record.starts_at,
             ends_at: record.ends_at,
             first_seen: record.first_seen,

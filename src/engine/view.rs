@@ -49,6 +49,8 @@ pub struct AlertView {
     pub labels: Labels,
     /// Annotations.
     pub annotations: Labels,
+    /// Addresses by kind.
+    pub links: Labels,
     /// Begin of the episode.
     pub starts_at: Timestamp,
     /// Its end, when over.

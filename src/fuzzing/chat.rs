@@ -208,7 +208,7 @@ fn check_content(content: &Content, draft: &Draft) {
 
 /// What can be pressed leads to an address of the alert's or of ours, and shows no other picture.
 fn check_link(link: &Link, draft: &Draft) {
-    let ours = format!("{EXTERNAL_URL}/api/v1/alerts?receiver=ops");
+    let ours = format!("{EXTERNAL_URL}/alerts?receiver=ops");
     let address = unwrapped(&link.url);
     assert!(
         address == ours || is_linked(&address, draft),

@@ -130,7 +130,7 @@ async fn list_alerts(call: &Call, query: &str) -> Result<Response, Fault> {
     ))
 }
 
-fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
+pub(crate) fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
     let mut parameters = Parameters::read(query, &["source", "status", "receiver", "limit"], &["filter"])?;
     let state = match parameters.once.remove("status").as_deref() {
         None => None,
@@ -270,7 +270,7 @@ async fn health(call: &Call) -> Result<Health, Fault> {
 }
 
 /// An answer of the driver, or the fault of not getting one in time.
-async fn within<T>(answer: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Fault> {
+pub(crate) async fn within<T>(answer: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Fault> {
     timeout(Duration::from_millis(ANSWER_MILLIS_MAX), answer)
         .await
         .map_err(|_| Fault::SlowAnswer)?

@@ -236,7 +236,7 @@ fn groups(address: &Address, alerts: &[AlertView], plan: &Plan) -> Vec<Group> {
         by_name.entry(name.unwrap_or_default()).or_default().push(alert);
     }
     let mut groups: Vec<(&str, Vec<&AlertView>)> = by_name.into_iter().collect();
-    let rank = |alert: &&AlertView| (Reverse(Severity::of(&alert.labels)), Reverse(alert.starts_at));
+    let rank = |alert: &&AlertView| (Severity::of(&alert.labels), Reverse(alert.starts_at));
     for (_, alerts) in &mut groups {
         alerts.sort_by_key(rank);
     }

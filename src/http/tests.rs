@@ -191,6 +191,10 @@ fn alert_list() -> AlertList {
             state: State::Firing,
             labels,
             annotations: Labels::default(),
+            links: Labels::from_pairs([
+                ("runbook", "https://runbooks.example.com/disk"),
+                ("silence", "javascript:alert(1)"),
+            ]),
             starts_at: Timestamp(1_775_030_400_000),
             ends_at: None,
             first_seen: Timestamp(1_775_030_400_120),

@@ -1,7 +1,8 @@
 //! The words of the API in the language of who reads them.
 //!
-//! States, changes, what a receiver waits for, why an endpoint is silent, quotas: each is an enum with a stable name
-//! elsewhere, and what stands for that name in a chat or on a page is here. A name that is not here stands for itself.
+//! States, changes, what a receiver waits for, why an endpoint is silent, pages, quotas: each is an enum with a stable
+//! name elsewhere, and what stands for that name in a chat or on a page is here. A name that is not here stands for
+//! itself.
 
 use std::borrow::Cow;
 
@@ -20,7 +21,7 @@ pub(super) fn word(name: &str, locale: Locale) -> Cow<'_, str> {
 }
 
 /// In Chinese.
-const CHINESE: [(&str, &str); 33] = [
+const CHINESE: [(&str, &str); 38] = [
     // Where an alert stands, and as what it was told.
     ("firing", "正在告警"),
     ("resolved", "已恢复"),
@@ -56,6 +57,12 @@ const CHINESE: [(&str, &str); 33] = [
     ("refused_keyword", "缺少关键词"),
     ("refused_address", "地址不在白名单"),
     ("refused_other", "被拒绝"),
+    // Pages about an alert.
+    ("runbook", "处理手册"),
+    ("dashboard", "仪表盘"),
+    ("panel", "面板"),
+    ("graph", "图表"),
+    ("silence", "静默"),
     // Quotas.
     ("webhook", "机器人"),
     ("api", "应用接口"),

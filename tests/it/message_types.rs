@@ -134,7 +134,7 @@ async fn a_test_message_and_a_preview_are_of_the_receivers_type() {
     let shown = shown.await.expect("a task").expect("it runs");
     let text = String::from_utf8(shown.stdout).expect("UTF-8");
     assert_eq!(text.matches("--- to ").count(), TYPES.len(), "{text}");
-    let pressed = "[All alerts] https://alerts.example.com/api/v1/alerts?receiver=action%5Fcard\n";
+    let pressed = "[All alerts] https://alerts.example.com/alerts?receiver=action%5Fcard\n";
     assert!(text.contains(pressed), "{text}");
     assert!(
         text.contains(", picture https://static.example.com/a.png\n"),

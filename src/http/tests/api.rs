@@ -122,3 +122,30 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
     .await;
     check("filter", &reply, 400, Some("bad_query"));
 }
+
+#[tokio::test]
+async fn the_page_of_alerts_is_for_people_and_shows_what_senders_said_as_text() {
+    let (server, seen) = running().await;
+    let reply = talk(server.address, &request("GET /alerts?receiver=ops", &[], b"")).await;
+    let head = |name: &str| reply.header(name).unwrap_or_default().to_owned();
+    assert_eq!(reply.status(), 200);
+    assert_eq!(head("content-type"), "text/html; charset=utf-8");
+    let policy = head("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"));
+    assert!(reply.0.contains("7 firing") && reply.0.contains("DiskFull") && reply.0.contains("db-1"));
+    assert!(reply.0.contains("https://runbooks.example.com/disk") && !reply.0.contains("javascript:"));
+    assert!(reply.0.contains("6 more"), "what is not listed is counted");
+    drop(seen);
+    // What is typed into the field is said to be wrong, as text.
+    let reply = talk(
+        server.address,
+        &request("GET /alerts?filter=%3Cscript%3E&filter=", &[], b""),
+    )
+    .await;
+    assert_eq!(reply.status(), 400);
+    assert!(
+        reply.0.contains("&lt;script&gt;") && !reply.0.contains("<script"),
+        "{}",
+        reply.0
+    );
+}

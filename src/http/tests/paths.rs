@@ -127,6 +127,7 @@ async fn the_machine_itself_is_told_apart_from_the_network() {
     let (server, _seen) = running().await;
     let far = ["X-Forwarded-For: 192.0.2.1"];
     for line in [
+        "GET /alerts",
         "GET /api/v1/alerts",
         "GET /api/v1/status",
         "GET /api/v1/receivers",
