@@ -50,7 +50,7 @@ pub mod content;
 mod directory;
 pub mod fault;
 mod http;
-mod notices;
+pub(crate) mod notices;
 mod oapi;
 pub mod people;
 mod postman;

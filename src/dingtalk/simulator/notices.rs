@@ -4,7 +4,7 @@
 //! has had the same within a day, or too many notices, gets nothing, and the call succeeds all the same. Departments
 //! are not played, but for the root, which is everybody; neither are messages of pictures, voices and files.
 
-mod content;
+pub(crate) mod content;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -30,7 +30,7 @@ pub(super) fn read(message: &Map<String, Value>, users: usize) -> Result<Content
 }
 
 /// The members of the message, type by type.
-fn members(message: &Map<String, Value>) -> Result<Content, Malformed> {
+pub(crate) fn members(message: &Map<String, Value>) -> Result<Content, Malformed> {
     let msgtype = text(message, "msgtype", "msgtype")?;
     known(message, "msg", &["msgtype", msgtype.as_str()])?;
     let inner = message.get(&msgtype).and_then(Value::as_object);
