@@ -640,6 +640,16 @@ pub enum Audience {
     Everybody(Arc<App>),
 }
 
+impl Audience {
+    /// Whether it is more than a person.
+    pub const fn is_many(&self) -> bool {
+        match self {
+            Self::Person(_) => false,
+            Self::Departments(..) | Self::Everybody(_) => true,
+        }
+    }
+}
+
 impl WorkNotice {
     /// How the names of these endpoints begin, and those of no bot.
     pub const PREFIX: &'static str = "work_notice/";

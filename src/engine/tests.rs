@@ -24,6 +24,7 @@ use crate::plan::{Route, Routes};
 mod afterwards;
 mod answers;
 mod people;
+mod work_notices;
 
 /// 2026-03-02 00:00:00 UTC, a Monday.
 const EPOCH: i64 = 1_772_409_600_000;
@@ -278,7 +279,8 @@ impl Stage {
             for effect in effects {
                 match effect {
                     Effect::Send(send) if self.is_to_a_person(&send) => {
-                        let fits = |call: &&mut Vec<Send>| call[0].body == send.body && call.len() < 20;
+                        let most = self.plan.endpoints[send.endpoint.as_ref().unwrap()].per_call_max();
+                        let fits = |call: &&mut Vec<Send>| call[0].body == send.body && call.len() < most;
                         match calls.iter_mut().find(fits) {
                             Some(call) => call.push(send),
                             None => calls.push(vec![send]),

@@ -26,9 +26,6 @@ pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(14);
 /// How long it is left alone before it is asked for; twice as long before the next time, and so on.
 const FIRST_QUESTION: Duration = Duration::from_secs(1);
 
-/// What became of a notice.
-type Fate = Result<Option<Lists>, Answer>;
-
 impl Client {
     /// Sends a notice to these users of an app, by one call unless it is refused because of one of them, and says what
     /// came of it for each.
@@ -52,15 +49,11 @@ impl Client {
         }
         // All of them are waited for together.
         let fates = sent.into_iter().map(async |(part, task)| {
-            let answer = match task {
-                Ok(task) => match self.fate(notice, task, until, now).await {
-                    Ok(Some(lists)) => return lists.for_each(part),
-                    Ok(None) => unknown("DingTalk lists nobody who got it"),
-                    Err(answer) => answer,
-                },
-                Err(answer) => answer,
+            let fate = match task {
+                Ok(task) => self.fate(notice, task, until, now).await,
+                Err(answer) => Err(answer),
             };
-            vec![answer; part.len()]
+            fate.map_or_else(|answer| vec![answer; part.len()], |lists| lists.for_each(part))
         });
         join_all(fates).await.concat()
     }
@@ -70,14 +63,9 @@ impl Client {
         let until = Instant::now() + NOTICE_TIMEOUT;
         let fate = match self.send_notice(notice.app(), body, now).await {
             Ok(task) => self.fate(notice, task, until, now).await,
-            Err(answer) => return answer,
+            Err(answer) => Err(answer),
         };
-        match fate {
-            Ok(Some(lists)) => lists.for_all(),
-            // It has gone out, to more people than DingTalk lists.
-            Ok(None) => errcode::answer(Outcome::Delivered, Some(0), "ok"),
-            Err(answer) => answer,
-        }
+        fate.map_or_else(|answer| answer, |lists| lists.for_all())
     }
 
     /// The number of a notice that was taken.
@@ -87,17 +75,26 @@ impl Client {
     }
 
     /// What became of a notice that was taken: asked for sparingly, for every call counts.
-    async fn fate(&self, notice: &WorkNotice, task: i64, until: Instant, now: Timestamp) -> Fate {
+    async fn fate(
+        &self,
+        notice: &WorkNotice,
+        task: i64,
+        until: Instant,
+        now: Timestamp,
+    ) -> Result<Lists, Answer> {
         let mut last = String::new();
         let asking = async {
-            let mut wait = FIRST_QUESTION;
-            let mut done = false;
+            let (mut wait, mut is_done) = (FIRST_QUESTION, false);
             loop {
                 sleep(wait).await;
                 wait *= 2;
-                match self.ask_for_fate(notice, task, &mut done, now).await {
+                match self.ask_for_fate(notice, task, &mut is_done, now).await {
                     Ok(Some(lists)) => return Ok(lists),
                     Ok(None) => {}
+                    // It has gone out, to more people than DingTalk lists.
+                    Err(answer) if is_done && notice.to.is_many() && notice::are_too_many(&answer) => {
+                        return Ok(Lists::default());
+                    }
                     // Whatever is to be done about it, asking again is not.
                     Err(answer) if matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota) => {
                         return Err(answer);
@@ -108,36 +105,38 @@ impl Client {
         };
         let asked = timeout_at(until, asking).await;
         asked.unwrap_or_else(|_| {
-            let why = format!("DingTalk took it, but did not say in time what became of it{last}");
-            Err(unknown(&why))
+            Err(Answer {
+                outcome: Outcome::Unknown,
+                errcode: None,
+                detail: format!("DingTalk took it, but did not say in time what became of it{last}"),
+            })
         })
     }
 
-    /// What became of a notice, once it has gone out; `done` remembers that it has.
+    /// What became of a notice, once it has gone out; `is_done` remembers that it has.
     async fn ask_for_fate(
         &self,
         notice: &WorkNotice,
         task: i64,
-        done: &mut bool,
+        is_done: &mut bool,
         now: Timestamp,
-    ) -> Result<Option<Option<Lists>>, Answer> {
+    ) -> Result<Option<Lists>, Answer> {
         let asked = json!({"agent_id": notice.agent_id, "task_id": task}).to_string();
         let asked: Arc<[u8]> = Arc::from(asked.into_bytes());
-        if !*done {
+        if !*is_done {
             let read = |response: &Response| response.read_older(notice::is_done);
             let body = Arc::clone(&asked);
-            *done = self
+            *is_done = self
                 .post_older(notice.app(), NOTICE_PROGRESS_PATH, body, now, read)
                 .await?;
         }
-        if !*done {
+        if !*is_done {
             return Ok(None);
         }
         let read = |response: &Response| response.read_older(notice::lists);
-        let lists = self
-            .post_older(notice.app(), NOTICE_OUTCOME_PATH, asked, now, read)
-            .await?;
-        Ok(Some(lists))
+        self.post_older(notice.app(), NOTICE_OUTCOME_PATH, asked, now, read)
+            .await
+            .map(Some)
     }
 }
 
@@ -153,6 +152,125 @@ impl Response {
     }
 }
 
-fn unknown(why: &str) -> Answer {
-    Answer::new(Outcome::Unknown, why.to_owned())
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::clock::now;
+    use crate::dingtalk::message::Content;
+    use crate::dingtalk::simulator::fault::{Fault, Injection};
+    use crate::dingtalk::simulator::{Simulator, SimulatorSettings};
+    use crate::engine::outcome::Refused;
+    use crate::plan::{Audience, Endpoint, Person, Plan, Way};
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// A stand-in with an app whose agent is 7, and somebody.
+    async fn rig() -> (Simulator, Client, Arc<App>) {
+        let settings = SimulatorSettings {
+            apps: vec!["ops:ding1:app-s3cret:ding1:7".parse().unwrap()],
+            people: vec!["Ann:ann".parse().unwrap()],
+            accept_any_token: false,
+            ..SimulatorSettings::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let simulator = Simulator::start(settings, listener).unwrap();
+        let app = Arc::new(App::of_tests("ding1", "app-s3cret", simulator.url()));
+        (simulator, Client::with_timeouts(LONG, LONG), app)
+    }
+
+    async fn send(client: &Client, to: Audience, text: &str) -> Answer {
+        let notice = WorkNotice { agent_id: 7, to };
+        let (body, _) = work_notice::body(&Content::Text { text }, &notice);
+        let endpoint = Endpoint {
+            name: "work_notice/ops".into(),
+            way: Way::WorkNotice(notice),
+        };
+        let dingtalk = Plan::builtin(Path::new("")).dingtalk;
+        client.send(&dingtalk, &endpoint, body.into(), now()).await
+    }
+
+    fn ann(app: &Arc<App>) -> Audience {
+        Audience::Person(Person {
+            app: Arc::clone(app),
+            user: "ann".to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_notice_holds_no_credential_whichever_call_is_refused() {
+        let (simulator, client, app) = rig().await;
+        let token = client.token(&app, None, now()).await.unwrap();
+        let token = token.text().expose();
+        for (path, errcode, outcome, text) in [
+            (NOTICE_SEND_PATH, 60020, Refused::Address, "1"),
+            (NOTICE_PROGRESS_PATH, 60011, Refused::Permission, "2"),
+            (NOTICE_OUTCOME_PATH, 40056, Refused::Other, "3"),
+        ] {
+            let fault = Fault::Errcode {
+                errcode,
+                errmsg: Some(format!("bad {token} app-s3cret")),
+                sub_code: None,
+            };
+            simulator.inject(Injection {
+                path: Some(path.to_owned()),
+                ..Injection::next(fault)
+            });
+            let answer = send(&client, ann(&app), text).await;
+            assert_eq!(answer.outcome, Outcome::Refused(outcome), "{path}");
+            let detail = &answer.detail;
+            assert!(
+                !detail.contains(token) && !detail.contains("app-s3cret"),
+                "{detail}"
+            );
+            assert!(detail.contains("bad *** ***"), "{detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_notice_that_has_gone_out_to_more_than_are_listed_was_delivered_and_of_a_person_more_is_asked()
+    {
+        let (simulator, client, app) = rig().await;
+        simulator.inject(Injection {
+            path: Some(NOTICE_OUTCOME_PATH.to_owned()),
+            ..Injection::times(
+                2,
+                Fault::Errcode {
+                    errcode: oapicode::TIMED_OUT,
+                    errmsg: None,
+                    sub_code: None,
+                },
+            )
+        });
+        let answer = send(
+            &client,
+            Audience::Departments(Arc::clone(&app), BTreeSet::from([1])),
+            "1",
+        )
+        .await;
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        let answer = send(&client, ann(&app), "2").await;
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        // Once for the departments, twice for the person.
+        assert_eq!(simulator.stats().apps[0].calls[NOTICE_OUTCOME_PATH], 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_for_another_app_or_audience_is_not_sent() {
+        let (simulator, client, app) = rig().await;
+        let notice = |agent_id, to| WorkNotice { agent_id, to };
+        let written = notice(8, ann(&app));
+        let (body, _) = work_notice::body(&Content::Text { text: "x" }, &written);
+        let endpoint = Endpoint {
+            name: "work_notice/ops/ann".into(),
+            way: Way::WorkNotice(notice(7, ann(&app))),
+        };
+        let answers = client.send_together(&[&endpoint], &body, now()).await;
+        assert_eq!(answers[0].outcome, Outcome::Retry);
+        assert_eq!(simulator.ledger(), []);
+    }
 }

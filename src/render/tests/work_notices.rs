@@ -151,7 +151,11 @@ fn a_form_has_the_colour_of_the_worst_that_fires() {
     };
     assert_eq!(colour(one_critical()), "FFD93026");
     let warning = entry(Change::Again, 1, &[("alertname", "A"), ("severity", "warning")]);
-    let over = entry(Change::Resolved, 1, &[("alertname", "B"), ("severity", "critical")]);
+    let over = entry(
+        Change::Resolved,
+        1,
+        &[("alertname", "B"), ("severity", "critical")],
+    );
     assert_eq!(colour(draft(vec![over, warning], [0, 1, 0])), "FFF2994A");
     assert_eq!(colour(all_clear()), "FF34A853");
     let unknown = Draft {

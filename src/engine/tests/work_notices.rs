@@ -1,0 +1,154 @@
+//! Work notices: a hundred people by one call, what may have arrived said again in the same words, departments as one,
+//! and everybody three times a day.
+
+use super::*;
+
+/// `ops` is a group of an app, and two people and departments who are told by its notices; `all` is everybody.
+const PLAN: &str = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0, monthly_api_quota: 0 }
+apps:
+  - { name: app, app_key: k, app_secret: s, per_second: 1, agent_id: 7 }
+receivers:
+  - name: ops
+    group: { app: app, conversation: cidA }
+    work_notice: { app: app, users: [ann, bob], departments: [42] }
+  - { name: all, work_notice: { app: app, everybody: true } }
+  - { name: others, work_notice: { app: app, everybody: true } }
+route:
+  receiver: ops
+  routes:
+    - matchers: ['team=all']
+      receiver: all
+      routes: [{ matchers: ['severity=critical'], urgent: true }]
+    - { matchers: ['team=others'], receiver: others }
+";
+
+#[track_caller]
+fn check(script: &str, expected: &str) -> Stage {
+    check_by(compiled(PLAN), script, expected)
+}
+
+#[test]
+fn people_and_departments_are_told_by_themselves_and_a_notice_takes_three_calls() {
+    check(
+        "0s fire disk
+         20s end disk
+         300s used",
+        "0s reply new=1
+         10s ops/group <-group/ops- new disk
+         10s ops/work_notice <-work_notice/ops- new disk
+         11s ops/work_notice/ann, ops/work_notice/bob <-work_notice/ops/ann- new disk
+         11s   call ann, bob
+         20s reply resolved=1
+         70s ops/group <-group/ops- resolved disk
+         70s ops/work_notice <-work_notice/ops- resolved disk
+         71s ops/work_notice/ann, ops/work_notice/bob <-work_notice/ops/ann- resolved disk
+         71s   call ann, bob
+         300s used [(Webhook, 0), (Api, 14)]",
+    );
+}
+
+#[test]
+fn a_hundred_people_share_a_call() {
+    let people: Vec<String> = (100..230).map(|number| format!("p{number}")).collect();
+    let text = PLAN.replace("users: [ann, bob]", &format!("users: [{}]", people.join(", ")));
+    let text = text.replace(", departments: [42]", "");
+    let mut stage = Stage::new(compiled(&text));
+    stage.command(&["fire", "disk"]);
+    stage.run_to(100);
+    let calls: Vec<usize> = stage
+        .transcript
+        .lines()
+        .filter_map(|line| Some(line.split_once("  call ")?.1.split(", ").count()))
+        .collect();
+    assert_eq!(calls, [100, 30]);
+}
+
+#[test]
+fn a_notice_that_nobody_knows_of_is_sent_again_in_the_same_words_until_somebody_does() {
+    check(
+        "0s answer work_notice/ops/bob unknown
+         0s fire disk
+         14s answer work_notice/ops/bob retry
+         15s answer work_notice/ops/bob throttled
+         20s answer work_notice/ops/bob delivered
+         100s used",
+        "0s reply new=1
+         10s ops/group <-group/ops- new disk
+         10s ops/work_notice <-work_notice/ops- new disk
+         11s ops/work_notice/ann, ops/work_notice/bob <-work_notice/ops/ann- new disk
+         11s   call ann, bob unknown
+         12s   call bob unknown
+         14s   call bob retry
+         18s   call bob throttled
+         78s   call bob
+         100s used [(Webhook, 0), (Api, 13)]",
+    );
+}
+
+#[test]
+fn a_group_does_not_wait_for_notices_that_are_under_way() {
+    check(
+        "0s silence work_notice/ops
+         0s fire disk
+         20s fire load
+         80s waits ops/work_notice/ann",
+        "0s reply new=1
+         10s ops/group <-group/ops- new disk
+         10s ops/work_notice <-work_notice/ops- new disk
+         10s   work_notice/ops: 1-1 no answer
+         20s reply new=1
+         70s ops/group <-group/ops- new load
+         80s ops/work_notice/ann waits for minute until 81s, 2 changes",
+    );
+}
+
+#[test]
+fn everybody_hears_three_notices_of_an_app_a_day_and_one_of_what_can_wait() {
+    check(
+        "0s fire disk team=all
+         100s fire load team=all
+         100s fire swap team=others
+         200s waits all/work_notice
+         200s waits others/work_notice
+         300s fire down team=all severity=critical
+         400s fire fire team=all severity=critical
+         500s fire flood team=all severity=critical
+         600s waits all/work_notice
+         86500s used",
+        "0s reply new=1
+         10s all/work_notice <-work_notice/all- new disk
+         100s reply new=1
+         100s reply new=1
+         200s all/work_notice waits for day until 86410s, 1 changes
+         200s others/work_notice waits for day until 86410s, 1 changes
+         300s reply new=1
+         300s all/work_notice <-work_notice/all- urgent new load, new down
+         400s reply new=1
+         400s all/work_notice <-work_notice/all- urgent new fire
+         500s reply new=1
+         600s all/work_notice waits for day until 86410s, 1 changes
+         86410s all/work_notice <-work_notice/all- urgent reminder disk, reminder load, reminder down, reminder fire, new flood
+         86500s used [(Webhook, 0), (Api, 12)]",
+    );
+}
+
+#[test]
+fn a_notice_that_is_too_long_all_the_same_becomes_numbers_at_once() {
+    let stage = check(
+        "0s answer work_notice/ops size
+         0s fire disk
+         10s answer work_notice/ops delivered
+         100s run",
+        "0s reply new=1
+         10s ops/group <-group/ops- new disk
+         10s ops/work_notice <-work_notice/ops- new disk
+         10s   work_notice/ops: 1-1 rejected_size
+         11s ops/work_notice/ann, ops/work_notice/bob <-work_notice/ops/ann- new disk
+         11s   call ann, bob
+         12s ops/work_notice <-work_notice/ops- stub new disk [ContentRefused { errcode: None }]",
+    );
+    assert_eq!(stage.engine.counts().changes, 0);
+}
