@@ -24,13 +24,18 @@ use crate::rest;
 use crate::script::{Saying, Script};
 use crate::store::MemoryStore;
 use crate::timing::Timing;
-use crate::ways::{APP_WINDOW, configured};
+use crate::ways::{
+    APP_WINDOW, configured, folds_repeats, is_notice, notice_timeout, notices_of, told_through,
+};
 use crate::world::labels;
 
 /// DingTalk's minute.
 const MINUTE: u64 = 60_000;
 /// Messages of a bot's minute that only urgent changes may use.
 const RESERVE: u64 = 3;
+
+/// Most bytes that a notice has around what is measured.
+const NOTICE_FRAME: usize = 64;
 
 /// How often an app may say the same thing again when nobody knows whether it arrived.
 const UNFOLDED_ATTEMPTS_MAX: u32 = 2;
@@ -115,6 +120,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) plans: Vec<(u64, &'a Setting)>,
     /// People who were not there, and up to which step; to this day, as long as nobody has looked into it.
     gone: BTreeMap<String, Option<u64>>,
+    /// By bot or app, which has a name of its own for its notices.
     arrivals: BTreeMap<String, Vec<u64>>,
     pub(crate) sends: BTreeMap<String, Vec<u64>>,
     /// Until when a bot's minute is not counted: what was sent while the disk could not be written was forgotten.
@@ -500,7 +506,9 @@ impl<'a> Judge<'a> {
             return Err(violation(Invariant::TextTellsAll, now, what));
         }
         for message in &rendered.messages {
-            if message.body.len() > draft.fit.message_bytes_max {
+            let notice = draft.endpoint.as_ref().is_some_and(|it| is_notice(it.as_str()));
+            let around = if notice { NOTICE_FRAME } else { 0 };
+            if message.body.len() > draft.fit.message_bytes_max + around {
                 let what = format!(
                     "a message of digest {} has {} bytes",
                     draft.id,
@@ -593,15 +601,18 @@ impl<'a> Judge<'a> {
             return Ok(());
         };
         let app = text.app_of(&first);
+        let is_person = |endpoint: &str| endpoint.split('/').count() == 3;
         let fits = |send: &Send| {
-            endpoint(send).is_some_and(|it| it.starts_with("direct/") && text.app_of(&it) == app)
-                && send.body == sends[0].body
+            let same_call =
+                |it: String| is_person(&it) && is_notice(&it) == is_notice(&first) && text.app_of(&it) == app;
+            endpoint(send).is_some_and(same_call) && send.body == sends[0].body
         };
-        if sends.len() > 1 && (sends.len() > 20 || !sends.iter().all(fits)) {
+        let most = if is_notice(&first) { 100 } else { 20 };
+        if sends.len() > 1 && (sends.len() > most || !sends.iter().all(fits)) {
             let what = format!("{sends:?} cannot go in one call");
             return Err(violation(Invariant::Acceptable, now, what));
         }
-        let sender = text.sender_of(&first).to_owned();
+        let sender = text.sender_of(&first);
         self.sends.entry(sender).or_default().push(now);
         Ok(())
     }
@@ -630,7 +641,7 @@ impl<'a> Judge<'a> {
             let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));
             let taken_over = other.is_some_and(|other| self.timing.may_be_silent(other, doubt.at));
             // DingTalk does not fold what an app says twice: what is said after that is what is true then.
-            let unfolded = doubt.bot.as_ref().is_some_and(|bot| bot.contains('/'));
+            let unfolded = doubt.bot.as_ref().is_some_and(|bot| !folds_repeats(bot));
             if !(taken_over || unfolded && doubt.attempts >= UNFOLDED_ATTEMPTS_MAX) {
                 let what = format!(
                     "`{}` to {receiver} may have arrived, and `{uuid}` is sent instead",
@@ -691,8 +702,8 @@ impl<'a> Judge<'a> {
         };
         let text = &self.setting().text;
         let sender = text.sender_of(bot.as_str());
-        let (most, window) = text.rate_of(sender);
-        let sent = self.sent_within(sender, window, now);
+        let (most, window) = text.rate_of(&sender);
+        let sent = self.sent_within(&sender, window, now);
         let left = Self::unreserved(most).saturating_sub(sent);
         let may = if draft.urgent { left.max(1) } else { left };
         let takes = if draft.urgent {
@@ -743,7 +754,12 @@ impl<'a> Judge<'a> {
         } else {
             (CALLS_PER_WINDOW_MAX, MINUTE)
         };
-        self.count_arrival(&call.bot, most, window, now)?;
+        let sender = if is_notice(endpoint) {
+            notices_of(&call.bot)
+        } else {
+            call.bot.clone()
+        };
+        self.count_arrival(&sender, most, window, now)?;
         if is_app {
             return self.arrived_from_an_app(call, messages, now);
         }
@@ -789,17 +805,19 @@ impl<'a> Judge<'a> {
         messages: &[(MessageId, String)],
         now: u64,
     ) -> Result<(), Violation> {
-        if let (None, Some(code)) = (call.fault, &call.code) {
-            let what = format!("{messages:?} is answered {code} {}", call.errmsg);
+        let refused = call.code.is_some() || call.errcode.is_some_and(|code| code != 0);
+        if call.fault.is_none() && refused {
+            let what = format!(
+                "{messages:?} is answered {:?} {:?} {}",
+                call.code, call.errcode, call.errmsg
+            );
             return Err(violation(Invariant::Acceptable, now, what));
         }
         for (message, endpoint) in messages.iter().filter(|_| call.shown) {
-            let user = endpoint.rsplit('/').next();
-            let mut people = call
-                .people
-                .iter()
-                .filter(|person| Some(person.user_id.as_str()) == user);
-            let reached = call.people.is_empty() || people.any(|person| person.fate == PersonFate::Told);
+            let user = endpoint.splitn(3, '/').nth(2);
+            // A group, and departments, are reached when the message is shown at all.
+            let mut of_user = (call.people.iter()).filter(|person| Some(person.user_id.as_str()) == user);
+            let reached = user.is_none() || of_user.any(|person| person.fate == PersonFate::Told);
             if let Some(telling) = self.by_message.get(message).copied().filter(|_| reached) {
                 self.shown(telling, now)?;
             }
@@ -970,13 +988,19 @@ impl<'a> Judge<'a> {
         let mut bots = text.endpoints_of(&telling.receiver);
         let half_used = |endpoint: &String| {
             let sender = text.sender_of(endpoint);
-            let (most, window) = text.rate_of(sender);
+            let (most, window) = text.rate_of(&sender);
             let most = if words.has("urgent") {
                 most
             } else {
                 most.saturating_sub(RESERVE)
             };
-            self.sent_within(sender, 3 * window, now) * 2 > most
+            // A notice keeps its place until it is known who got it.
+            let span = if is_notice(endpoint) {
+                notice_timeout() + 2 * window
+            } else {
+                3 * window
+            };
+            self.sent_within(&sender, span, now) * 2 > most
         };
         let held_by = self.timing.held_by(&telling.receiver, alert, heard.seq);
         if held_by.is_some_and(half_used) {
@@ -1032,7 +1056,10 @@ impl<'a> Judge<'a> {
             } else {
                 &mut self.month
             };
-            month.counted(time, now);
+            let calls = if is_notice(endpoint) { 3 } else { 1 };
+            for _ in 0..calls {
+                month.counted(time, now);
+            }
         }
         for (message, endpoint, answer) in answers {
             self.outcome(*message, endpoint, answer, took, now, time);
@@ -1052,10 +1079,8 @@ impl<'a> Judge<'a> {
             return;
         };
         let receiver = self.tellings[index].receiver.clone();
-        if let (Outcome::Refused(Refused::Person), Some((name, user))) =
-            (answer.outcome, bot.trim_start_matches("direct/").split_once('/'))
-        {
-            self.gone.insert(format!("{name}/direct/{user}"), None);
+        if answer.outcome == Outcome::Refused(Refused::Person) {
+            self.gone.insert(told_through(bot), None);
         }
         let reached = self.reached(bot, answer.outcome);
         self.timing

@@ -140,6 +140,20 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::UrgentInTime,
     },
     Mutation {
+        name: "whom a notice was held back from was told",
+        file: "src/dingtalk/notice.rs",
+        text: "            self::held_back(user, *code)\n",
+        replacement: "            answer(Outcome::Delivered, *code, \"ok\")\n",
+        caught_by: Invariant::NothingLost,
+    },
+    Mutation {
+        name: "a notice that may have arrived is said in other words",
+        file: "src/plan.rs",
+        text: "            Way::Bot(_) | Way::WorkNotice(_) => true,\n            Way::Group(_) | Way::Direct(_) => false,\n",
+        replacement: "            Way::Bot(_) => true,\n            Way::Group(_) | Way::Direct(_) | Way::WorkNotice(_) => false,\n",
+        caught_by: Invariant::DoubtKeepsItsMessage,
+    },
+    Mutation {
         name: "a call of an app takes no place",
         file: "src/engine/delivery.rs",
         text: "        budget.answered(window, self.now.tick);\n",

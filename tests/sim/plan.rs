@@ -108,7 +108,9 @@ fn yaml(text: &PlanText, script: &Script) -> String {
     for (name, words) in &text.apps {
         let per_second = words.number("per_second").unwrap_or(18);
         line(format!(
-            "  - {{ name: {name}, app_key: ding{name}, app_secret: secret-{name}, per_second: {per_second} }}"
+            "  - {{ name: {name}, app_key: ding{name}, app_secret: secret-{name}, per_second: {per_second}, \
+             agent_id: {} }}",
+            agent_of(name)
         ));
     }
     line("receivers:".to_owned());
@@ -165,7 +167,25 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
             ways.push_str(", read_status: true");
         }
     }
+    let noticed = text.noticed_of(words);
+    // Both are told by one app.
+    let departments = text
+        .departments_of(words)
+        .filter(|app| noticed.as_ref().is_none_or(|(other, _)| app == other));
+    if let Some(app) = noticed.as_ref().map(|(app, _)| *app).or(departments) {
+        let users = noticed.map_or(String::new(), |(_, people)| {
+            format!(", users: [{}]", people.join(", "))
+        });
+        let departments = departments.map_or("", |_| ", departments: [1]");
+        write!(ways, ", work_notice: {{ app: {app}{users}{departments} }}").expect("texts take everything");
+    }
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
+}
+
+/// The number of an app in the organisation.
+fn agent_of(app: &str) -> u64 {
+    app.bytes()
+        .fold(1, |agent, byte| agent * 31 % 1_000_003 + u64::from(byte))
 }
 
 /// The group that a receiver is told in through an app.
@@ -228,7 +248,7 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
     let (mut apps, mut groups, mut people) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for plan in script.plans.values() {
         for name in plan.apps.keys() {
-            let app = format!("{name}:ding{name}:secret-{name}");
+            let app = format!("{name}:ding{name}:secret-{name}:ding{name}:{}", agent_of(name));
             apps.insert(name, app.parse().expect("an app"));
         }
         for (receiver, words) in &plan.receivers {
@@ -236,7 +256,8 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
                 let group = format!("{app}@{receiver}:{}", conversation(receiver));
                 groups.insert((app, receiver), group.parse().expect("a group"));
             }
-            for user in plan.people_of(words).map_or(Vec::new(), |(_, people)| people) {
+            let of_both = [plan.people_of(words), plan.noticed_of(words)];
+            for user in of_both.into_iter().flatten().flat_map(|(_, people)| people) {
                 people.insert(user, format!("{user}:{user}").parse().expect("a person"));
             }
         }

@@ -23,6 +23,7 @@ pub(crate) fn script(seed: u64) -> String {
         later_dice: Dice::new(seed.rotate_left(32)),
         groups: Vec::new(),
         people: 0,
+        notice_dice: Dice::new(seed.rotate_left(16)),
         apps: 0,
         text: String::new(),
         steps: Vec::new(),
@@ -51,6 +52,7 @@ struct Scenario {
     dice: Dice,
     /// For what came later, so that the rest of a seed stays what it was.
     app_dice: Dice,
+    notice_dice: Dice,
     apps: u64,
     /// The same for what is done about messages afterwards.
     later_dice: Dice,
@@ -166,6 +168,7 @@ impl Scenario {
             }
             if self.apps > 0 {
                 line = self.other_ways(line, receiver);
+                self.notices(&mut line);
             }
             self.line(&line);
         }
@@ -209,6 +212,20 @@ impl Scenario {
             });
         }
         line
+    }
+
+    /// And by work notices, people and all of the organisation.
+    fn notices(&mut self, line: &mut String) {
+        let app = self.notice_dice.range(0, self.apps);
+        if self.notice_dice.percent(30) {
+            // Some are more than one call can name.
+            let people = *self.notice_dice.pick(&[1, 2, 3, 3, 7, 110]);
+            let people: Vec<String> = (0..people).map(|person| format!("u{person}")).collect();
+            write!(line, " notices=ap{app}:{}", people.join(",")).expect("texts take everything");
+        }
+        if self.notice_dice.percent(20) {
+            write!(line, " departments=ap{app}").expect("texts take everything");
+        }
     }
 
     fn routes(&mut self, plan: u64) {
@@ -589,6 +606,31 @@ impl Scenario {
         };
         let times = self.app_dice.range(1, 6);
         self.at(at, format!("fault ap{app} {fault} times={times}"));
+        self.fault_of_notices(at);
+    }
+
+    fn fault_of_notices(&mut self, at: u64) {
+        let app = self.notice_dice.range(0, self.apps);
+        let fault = *self.notice_dice.pick(&[
+            "busy",
+            "errcode=15",
+            "errcode=45009",
+            "errcode=90018",
+            "errcode=41047",
+            "errcode=90020",
+            "errcode=60011",
+            "errcode=45002",
+            "errcode=1430002",
+            "errcode=987654",
+            "accept_drop",
+            "accept_hang=60000",
+            "slow=60000",
+            "drop",
+        ]);
+        let times = self.notice_dice.range(1, 6);
+        if self.notice_dice.percent(50) {
+            self.at(at, format!("fault ap{app} {fault} times={times}"));
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! plan p0 app ap0 per_second=18              an app of the organisation
 //! plan p0 receiver r3 bots=b0 group=ap0 people=ap0:u1,u2    told in three ways, and two people
 //! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
+//! plan p0 receiver r5 notices=ap0:u1,u2 departments=ap0    told by work notices: two people, and all of them together
 //! plan p0 quota 300                          messages a month through bots, `apiquota` through apps
 //! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
 //! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use dingest::engine::Outcome;
 use dingest::engine::outcome::Refused;
 
+use crate::ways::folds_repeats;
+
 /// How long a receiver may wait after a failure: the longest backoff, and its jitter.
 const BACKOFF: u64 = 6 * 60_000 + 5_000;
 /// The same for what is urgent, and for what may have arrived.
@@ -123,7 +125,7 @@ impl Timing {
         let (urgent, other) = match outcome {
             Outcome::Delivered if took < 1000 => return,
             // What an app sent is not repeated for ever: then its changes wait like those of any other failure.
-            Outcome::Unknown if !bot.contains('/') => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
+            Outcome::Unknown if folds_repeats(bot) => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
             Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => (now + BACKOFF_URGENT, now + BACKOFF),
             // Another bot takes over at once, if there is one.
             Outcome::Delivered

@@ -1,10 +1,43 @@
-//! Who a receiver of a script is: one for its bots or the console, one for its group, one for each person; and what
-//! each is told through.
+//! Who a receiver of a script is: one for its bots or the console, one for its group, one for each person, one for its
+//! departments; and what each is told through.
+
+use dingest::dingtalk::client::NOTICE_TIMEOUT;
 
 use crate::script::{PlanText, Words};
 
 /// How long an app's calls are counted together, in milliseconds.
 pub(crate) const APP_WINDOW: u64 = 1000;
+
+/// How long it may take until it is known who got a notice, in milliseconds.
+pub(crate) fn notice_timeout() -> u64 {
+    u64::try_from(NOTICE_TIMEOUT.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How the sender of an app's notices ends.
+const NOTICES: &str = "/notices";
+
+/// What an app is called as the sender of its notices, which have a rate of their own.
+pub(crate) fn notices_of(app: &str) -> String {
+    format!("{app}{NOTICES}")
+}
+
+/// Whether an endpoint's messages are work notices.
+pub(crate) fn is_notice(endpoint: &str) -> bool {
+    endpoint.starts_with("work_notice/")
+}
+
+/// Whether a message through an endpoint that is sent again with the same bytes is shown once.
+pub(crate) fn folds_repeats(endpoint: &str) -> bool {
+    !endpoint.contains('/') || is_notice(endpoint)
+}
+
+/// The receiver that is told through an endpoint of its own.
+pub(crate) fn told_through(endpoint: &str) -> String {
+    let mut parts = endpoint.splitn(3, '/');
+    let (kind, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let user = parts.next().map_or(String::new(), |user| format!("/{user}"));
+    format!("{name}/{kind}{user}")
+}
 
 /// The receiver that a script names.
 pub(crate) fn configured(receiver: &str) -> &str {
@@ -26,6 +59,15 @@ impl PlanText {
         }
         let people = self.people_of(words).map_or(Vec::new(), |(_, people)| people);
         members.extend(people.iter().map(|user| format!("{configured}/direct/{user}")));
+        if self.departments_of(words).is_some() {
+            members.push(format!("{configured}/work_notice"));
+        }
+        let people = self.noticed_of(words).map_or(Vec::new(), |(_, people)| people);
+        members.extend(
+            people
+                .iter()
+                .map(|user| format!("{configured}/work_notice/{user}")),
+        );
         members
     }
 
@@ -54,13 +96,11 @@ impl PlanText {
         let Some(words) = self.words_of(receiver) else {
             return Vec::new();
         };
-        match receiver.split_once('/') {
-            None => self.bots_of(words).collect(),
-            Some((name, "group")) => vec![format!("group/{name}")],
-            Some((name, person)) => {
-                let user = person.trim_start_matches("direct/");
-                vec![format!("direct/{name}/{user}")]
-            }
+        let mut parts = receiver.splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(name), Some(kind), None) => vec![format!("{kind}/{name}")],
+            (Some(name), Some(kind), Some(user)) => vec![format!("{kind}/{name}/{user}")],
+            _ => self.bots_of(words).collect(),
         }
     }
 
@@ -71,18 +111,24 @@ impl PlanText {
         match kind {
             "group" => self.group_of(words),
             "direct" => self.people_of(words).map(|(app, _)| app),
+            "work_notice" if rest.contains('/') => self.noticed_of(words).map(|(app, _)| app),
+            "work_notice" => self.departments_of(words),
             _ => None,
         }
     }
 
-    /// Whose rate a message through an endpoint counts against: the bot's, or the app's.
-    pub(crate) fn sender_of<'a>(&'a self, endpoint: &'a str) -> &'a str {
-        self.app_of(endpoint).unwrap_or(endpoint)
+    /// Whose rate a message through an endpoint counts against: the bot's, the app's, or that of its notices.
+    pub(crate) fn sender_of(&self, endpoint: &str) -> String {
+        match self.app_of(endpoint) {
+            Some(app) if is_notice(endpoint) => notices_of(app),
+            app => app.unwrap_or(endpoint).to_owned(),
+        }
     }
 
     /// How many messages a sender may send, in how many milliseconds.
     pub(crate) fn rate_of(&self, sender: &str) -> (u64, u64) {
-        match (self.bots.get(sender), self.apps.get(sender)) {
+        let app = sender.strip_suffix(NOTICES).unwrap_or(sender);
+        match (self.bots.get(sender), self.apps.get(app)) {
             (_, Some(app)) => (app.number("per_second").unwrap_or(18), APP_WINDOW),
             (bot, None) => (
                 bot.and_then(|words| words.number("per_minute")).unwrap_or(18),
@@ -104,7 +150,23 @@ impl PlanText {
 
     /// The app that writes to the receiver's people, and who they are.
     pub(crate) fn people_of<'a>(&'a self, words: &'a Words) -> Option<(&'a str, Vec<&'a str>)> {
-        let (app, people) = words.get("people")?.split_once(':')?;
+        self.app_and_people(words.get("people")?)
+    }
+
+    /// The app whose notices tell the receiver's people, and who they are.
+    pub(crate) fn noticed_of<'a>(&'a self, words: &'a Words) -> Option<(&'a str, Vec<&'a str>)> {
+        self.app_and_people(words.get("notices")?)
+    }
+
+    /// The app whose notices tell the receiver's departments, which are the whole organisation.
+    pub(crate) fn departments_of<'a>(&'a self, words: &'a Words) -> Option<&'a str> {
+        words
+            .get("departments")
+            .filter(|app| self.apps.contains_key(*app))
+    }
+
+    fn app_and_people<'a>(&'a self, text: &'a str) -> Option<(&'a str, Vec<&'a str>)> {
+        let (app, people) = text.split_once(':')?;
         let people: Vec<&str> = people.split(',').filter(|user| !user.is_empty()).collect();
         (self.apps.contains_key(app) && !people.is_empty()).then_some((app, people))
     }

@@ -11,6 +11,7 @@ use dingest::alert::{
 use dingest::digest::Rendered;
 use dingest::dingtalk::client::TOTAL_TIMEOUT;
 use dingest::dingtalk::message::work_notice;
+use dingest::dingtalk::notice::{self, Lists, Reply};
 use dingest::dingtalk::simulator::fault::Injection;
 use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
 use dingest::dingtalk::{apicode, errand, errcode, message, sign};
@@ -28,6 +29,7 @@ use crate::noise::noise;
 use crate::plan::{Setting, simulated};
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
+use crate::ways::notice_timeout;
 
 /// 2026-03-01 00:00:00 UTC.
 const EPOCH: i64 = 1_772_323_200_000;
@@ -41,6 +43,12 @@ const POST_AGAIN: u64 = 10_000;
 const ROWS_A_MS: u64 = 20;
 /// Inputs at one moment that no healthy process needs.
 const INPUTS_AT_ONCE_MAX: u32 = 50_000;
+/// How long a notice is left alone before it is asked for.
+const FIRST_QUESTION: u64 = 1000;
+/// The calls of a notice.
+const NOTICE: &str = "/topapi/message/corpconversation/asyncsend_v2";
+const PROGRESS: &str = "/topapi/message/corpconversation/getsendprogress";
+const RESULT: &str = "/topapi/message/corpconversation/getsendresult";
 /// How much later than its own limit an orderly end may be noticed.
 const STOP_SLACK: u64 = 100;
 
@@ -81,6 +89,8 @@ enum Event {
         no: u64,
         finding: Finding,
     },
+    /// Somebody asks what became of a notice that was taken.
+    Asks(Box<Asking>),
     Answered {
         life: u64,
         answers: Vec<(MessageId, String, Answer)>,
@@ -115,12 +125,25 @@ struct Away {
     back: u64,
 }
 
+/// A notice that was taken, and what became of it is to be asked for.
+struct Asking {
+    flying: Flying,
+    /// The number DingTalk gave it.
+    task: i64,
+    /// Is it known to have gone out?
+    is_done: bool,
+    /// How long it was left alone before this question.
+    waited: u64,
+}
+
 /// Where a request goes, and in whose name.
 enum Line {
     /// The webhook of a bot, signed.
     Bot(String),
     /// This path of the API, by the app of this name.
     App(&'static str, String),
+    /// This path of the older API, by the app of this name.
+    Older(&'static str, String),
 }
 
 /// A running daemon.
@@ -328,8 +351,12 @@ impl<'a> World<'a> {
             }
             Event::Answered { life, answers, took } if self.lives_still(life) => self.answered(answers, took),
             Event::Ran { life, no, finding } if self.lives_still(life) => self.ran(no, finding),
-            Event::Arrives(flying) => self.arrives(&flying),
+            Event::Arrives(flying) => self.arrives(*flying),
             Event::ErrandArrives(away) => self.errand_arrives(&away),
+            Event::Asks(asking) => {
+                self.asks(*asking);
+                Ok(())
+            }
             Event::End => self.end(),
             Event::Committed { .. }
             | Event::Loaded { .. }
@@ -776,9 +803,15 @@ impl<'a> World<'a> {
                 (line, message::addressed(&sends[0].body, &users).into())
             }
             Way::WorkNotice(notice) => {
-                let path = "/topapi/message/corpconversation/asyncsend_v2";
-                let line = Line::App(path, notice.app().name.to_string());
-                (line, Arc::clone(&sends[0].body))
+                let line = Line::Older(NOTICE, notice.app().name.to_string());
+                let people = sends.iter().filter_map(|send| endpoint(send).person());
+                let users: BTreeSet<&str> = people.map(|person| person.user.as_str()).collect();
+                let users: Vec<&str> = users.into_iter().collect();
+                let body = Arc::clone(&sends[0].body);
+                if users.is_empty() {
+                    return (line, body);
+                }
+                (line, work_notice::addressed(&body, &users).into())
             }
         }
     }
@@ -803,7 +836,7 @@ impl<'a> World<'a> {
     }
 
     /// A request reaches DingTalk; who sent it may be gone by now.
-    fn arrives(&mut self, flying: &Flying) -> Result<(), Violation> {
+    fn arrives(&mut self, flying: Flying) -> Result<(), Violation> {
         let reaction = self.receive(&flying.to, &flying.body);
         let call = self.dingtalk.calls(0).last().cloned();
         self.dingtalk.clear();
@@ -816,7 +849,19 @@ impl<'a> World<'a> {
             .arrived(&call, &flying.messages, flying.clock_was_off, self.now)?;
         let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
         let (answers, at) = match time_of(&reaction, self.now + flying.back) {
-            (true, at) if at <= timeout => (read(&reaction, flying), at),
+            (true, at) if at <= timeout => match read(&reaction, &flying) {
+                Ok(answers) => (answers, at),
+                Err(task) => {
+                    let asking = Asking {
+                        flying,
+                        task,
+                        is_done: false,
+                        waited: FIRST_QUESTION,
+                    };
+                    self.at(at.max(self.now) + FIRST_QUESTION, Event::Asks(Box::new(asking)));
+                    return Ok(());
+                }
+            },
             (false, at) if at <= timeout => (flying.all(&unknown("the connection was lost")), at),
             _ => (flying.all(&unknown("no answer in time")), timeout),
         };
@@ -826,20 +871,95 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// A question about a notice: it is answered at once, or lost.
+    fn asks(&mut self, mut asking: Asking) {
+        let (life, sent_at) = (asking.flying.life, asking.flying.sent_at);
+        if !self.lives_still(life) {
+            return;
+        }
+        let known = self.fate(&mut asking);
+        let timeout = sent_at + notice_timeout();
+        let next = self.now + 2 * asking.waited;
+        let (answers, at) = match known {
+            Some(answers) => (answers, self.now),
+            None if next <= timeout => {
+                asking.waited *= 2;
+                return self.at(next, Event::Asks(Box::new(asking)));
+            }
+            None => (
+                asking.flying.all(&unknown("nothing was said in time")),
+                timeout.max(self.now),
+            ),
+        };
+        let took = at - sent_at;
+        self.at(at, Event::Answered { life, answers, took });
+    }
+
+    /// What is said of a notice, if that settles it.
+    fn fate(&mut self, asking: &mut Asking) -> Option<Vec<(MessageId, String, Answer)>> {
+        let settled = |flying: &Flying, answer: &Answer| {
+            matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota).then(|| flying.all(answer))
+        };
+        if !asking.is_done {
+            let reaction = self.question(asking, PROGRESS)?;
+            match notice::is_done(reply_of(&reaction)) {
+                Ok(is_done) => asking.is_done = is_done,
+                Err(answer) => return settled(&asking.flying, &answer),
+            }
+        }
+        if !asking.is_done {
+            return None;
+        }
+        let reaction = self.question(asking, RESULT)?;
+        match notice::lists(reply_of(&reaction)) {
+            Ok(lists) => Some(asking.flying.by(&lists)),
+            // It went to more people than are listed.
+            Err(answer) if asking.flying.is_to_many() && notice::are_too_many(&answer) => {
+                Some(asking.flying.by(&Lists::default()))
+            }
+            Err(answer) => settled(&asking.flying, &answer),
+        }
+    }
+
+    fn question(&mut self, asking: &Asking, path: &'static str) -> Option<Reaction> {
+        let Line::Older(_, app) = &asking.flying.to else {
+            return None;
+        };
+        if self.network == Network::Down {
+            return None;
+        }
+        let agent: Value = serde_json::from_slice(&asking.flying.body).unwrap_or_default();
+        let question = json!({"agent_id": agent["agent_id"], "task_id": asking.task});
+        let line = Line::Older(path, app.clone());
+        let reaction = self.receive(&line, question.to_string().as_bytes());
+        let (is_answered, at) = time_of(&reaction, 0);
+        (is_answered && at < 1000).then_some(reaction)
+    }
+
     fn receive(&mut self, line: &Line, body: &[u8]) -> Reaction {
         match line {
             Line::Bot(url) => self.request_of("POST", url, None, body),
             Line::App(path, app) => self.request_of_app("POST", path, app, body),
+            Line::Older(path, app) => {
+                let token = self.token(app);
+                let url = format!("{path}?access_token={token}");
+                self.request_of("POST", &url, None, body)
+            }
         }
     }
 
     fn request_of_app(&mut self, method: &str, url: &str, app: &str, body: &[u8]) -> Reaction {
-        // How a token is kept is the client's business, and not what is played here.
+        let token = self.token(app);
+        self.request_of(method, url, Some(&token), body)
+    }
+
+    /// How a token is kept is the client's business, and not what is played here.
+    fn token(&mut self, app: &str) -> String {
         let credentials = json!({"appKey": format!("ding{app}"), "appSecret": format!("secret-{app}")});
         let credentials = credentials.to_string();
         let answer = self.request_of("POST", "/v1.0/oauth2/accessToken", None, credentials.as_bytes());
         let answer: Value = serde_json::from_str(&answer.reply.body).unwrap_or_default();
-        self.request_of(method, url, answer["accessToken"].as_str(), body)
+        answer["accessToken"].as_str().unwrap_or_default().to_owned()
     }
 
     fn request_of(&mut self, method: &str, url: &str, token: Option<&str>, body: &[u8]) -> Reaction {
@@ -1104,6 +1224,28 @@ pub(crate) fn labels(
 }
 
 impl Flying {
+    /// Whether it is a notice to departments.
+    fn is_to_many(&self) -> bool {
+        self.messages
+            .iter()
+            .all(|(_, endpoint)| endpoint.split('/').count() == 2)
+    }
+
+    /// What became of a notice for each.
+    fn by(&self, lists: &Lists) -> Vec<(MessageId, String, Answer)> {
+        let messages = self.messages.iter().cloned();
+        let answer = |endpoint: &str| match endpoint.splitn(3, '/').nth(2) {
+            Some(user) => lists.for_each(&[user]).remove(0),
+            None => lists.for_all(),
+        };
+        messages
+            .map(|(message, endpoint)| {
+                let answer = answer(&endpoint);
+                (message, endpoint, answer)
+            })
+            .collect()
+    }
+
     /// The same answer to every message.
     fn all(&self, answer: &Answer) -> Vec<(MessageId, String, Answer)> {
         let messages = self.messages.iter().cloned();
@@ -1141,12 +1283,28 @@ fn time_of(reaction: &Reaction, back: u64) -> (bool, u64) {
     }
 }
 
-/// What the product reads in an answer.
-fn read(reaction: &Reaction, flying: &Flying) -> Vec<(MessageId, String, Answer)> {
+/// An answer of the older API.
+fn reply_of(reaction: &Reaction) -> Reply<'_> {
+    Reply {
+        http_status: reaction.reply.http_status,
+        content_type: Some(reaction.reply.content_type),
+        body: reaction.reply.body.as_bytes(),
+    }
+}
+
+/// What the product reads in an answer, or the number of a notice that says nothing yet.
+fn read(reaction: &Reaction, flying: &Flying) -> Result<Vec<(MessageId, String, Answer)>, i64> {
     let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
     let body = reaction.reply.body.as_bytes();
-    if let Line::Bot(_) = flying.to {
-        return flying.all(&errcode::classify(status, kind, body));
+    match flying.to {
+        Line::Bot(_) => return Ok(flying.all(&errcode::classify(status, kind, body))),
+        Line::Older(..) => {
+            return match notice::task(reply_of(reaction)) {
+                Ok(task) => Err(task),
+                Err(answer) => Ok(flying.all(&answer)),
+            };
+        }
+        Line::App(..) => {}
     }
     let answer = apicode::sent(status, kind, body).answer;
     let user = |(_, endpoint): &(MessageId, String)| endpoint.rsplit('/').next().map(str::to_owned);
@@ -1156,9 +1314,9 @@ fn read(reaction: &Reaction, flying: &Flying) -> Vec<(MessageId, String, Answer)
     let answers = apicode::for_each(&answer, body, &users);
     let answers: BTreeMap<&str, Answer> = users.into_iter().zip(answers).collect();
     let messages = flying.messages.iter().cloned().zip(&of_each);
-    messages
-        .map(|((message, endpoint), user)| (message, endpoint, answers[user.as_str()].clone()))
-        .collect()
+    let answers =
+        messages.map(|((message, endpoint), user)| (message, endpoint, answers[user.as_str()].clone()));
+    Ok(answers.collect())
 }
 
 fn unknown(detail: &str) -> Answer {

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Client, Response};
 use crate::alert::Timestamp;
 use crate::dingtalk::client::Parts;
-use crate::dingtalk::errcode;
 use crate::dingtalk::message::work_notice;
 use crate::dingtalk::notice::{self, Lists, Reply};
 use crate::dingtalk::{NOTICE_OUTCOME_PATH, NOTICE_PROGRESS_PATH, NOTICE_SEND_PATH, oapicode};
@@ -105,11 +104,8 @@ impl Client {
         };
         let asked = timeout_at(until, asking).await;
         asked.unwrap_or_else(|_| {
-            Err(Answer {
-                outcome: Outcome::Unknown,
-                errcode: None,
-                detail: format!("DingTalk took it, but did not say in time what became of it{last}"),
-            })
+            let detail = format!("DingTalk took it, but did not say in time what became of it{last}");
+            Err(Answer::new(Outcome::Unknown, detail))
         })
     }
 

@@ -18,6 +18,7 @@ receivers:
   - { name: others, work_notice: { app: app, everybody: true } }
 route:
   receiver: ops
+  repeat_interval: 48h
   routes:
     - matchers: ['team=all']
       receiver: all
@@ -130,7 +131,7 @@ fn everybody_hears_three_notices_of_an_app_a_day_and_one_of_what_can_wait() {
          400s all/work_notice <-work_notice/all- urgent new fire
          500s reply new=1
          600s all/work_notice waits for day until 86410s, 1 changes
-         86410s all/work_notice <-work_notice/all- urgent reminder disk, reminder load, reminder down, reminder fire, new flood
+         86410s all/work_notice <-work_notice/all- urgent new flood
          86500s used [(Webhook, 0), (Api, 12)]",
     );
 }
