@@ -353,7 +353,7 @@ impl Restored {
     /// Takes over an alert.
     pub fn take(&mut self, no: AlertNo, row: AlertRow) {
         let labels = row.words.labels();
-        let concerns = self.concerns.of(&self.plan, &labels);
+        let concerns = self.concerns.of(&self.plan, row.words.source(), &labels);
         self.truth.restore(no, row, &labels, concerns);
     }
 
@@ -617,7 +617,7 @@ impl Engine {
         let Some(record) = self.truth.get(no) else { return };
         let before = Arc::clone(&record.concerns);
         let (fires, severity) = (record.fires(), record.severity);
-        let mut concerns = self.concerns.of(&self.plan, labels);
+        let mut concerns = self.concerns.of(&self.plan, record.words.source(), labels);
         let former: Vec<Concern> = before
             .iter()
             .filter(|old| !concerns.iter().any(|concern| concern.receiver == old.receiver))
@@ -894,7 +894,7 @@ impl Engine {
         self.reminders.clear();
         let waited = self.clear_desks();
         for (_, record) in self.truth.iter_mut() {
-            record.concerns = self.concerns.of(&self.plan, &record.words.labels());
+            record.concerns = (self.concerns).of(&self.plan, record.words.source(), &record.words.labels());
         }
         self.count_all();
         self.compare_all(&waited);

@@ -437,12 +437,20 @@ impl Endpoint {
         }
     }
 
-    /// A word DingTalk demands in every message.
-    pub fn keyword(&self) -> Option<&str> {
+    /// The custom bot it is, if it is one.
+    pub fn bot(&self) -> Option<&Bot> {
         match &self.way {
-            Way::Bot(bot) => bot.keyword.as_deref().filter(|keyword| !keyword.is_empty()),
+            Way::Bot(bot) => Some(bot),
             Way::Group(_) | Way::Direct(_) | Way::WorkNotice(_) => None,
         }
+    }
+
+    /// A word DingTalk demands in every message.
+    pub fn keyword(&self) -> Option<&str> {
+        self.bot()?
+            .keyword
+            .as_deref()
+            .filter(|keyword| !keyword.is_empty())
     }
 
     /// Scheme and host it is reached at, without a trailing slash.
@@ -871,6 +879,8 @@ pub struct Routes(Vec<Route>);
 pub struct Route {
     /// The configured receiver that is told.
     pub receiver: ReceiverName,
+    /// Alerts of these sources only; empty is all.
+    pub sources: Vec<SourceName>,
     /// All must match; the root has none.
     pub matchers: Vec<Matcher>,
     /// Go on with the next sibling after a match.
@@ -974,10 +984,17 @@ impl Receiver {
 }
 
 impl Route {
+    /// Whether an alert passes it.
+    fn matches(&self, source: &SourceName, labels: &Labels) -> bool {
+        (self.sources.is_empty() || self.sources.contains(source))
+            && self.matchers.iter().all(|matcher| matcher.matches(labels))
+    }
+
     /// A root with every setting at its default: everything goes to `receiver`, sections by `alertname`.
     pub fn root(receiver: ReceiverName) -> Self {
         Self {
             receiver,
+            sources: Vec::new(),
             matchers: Vec::new(),
             continue_matching: false,
             group_by: GroupBy::Labels(Arc::from([Arc::from("alertname")])),
@@ -1024,18 +1041,18 @@ impl Routes {
     }
 
     /// The nodes an alert ends in: depth first, the first match of siblings wins unless it says `continue`.
-    pub fn matching(&self, labels: &Labels) -> Vec<RouteId> {
+    pub fn matching(&self, source: &SourceName, labels: &Labels) -> Vec<RouteId> {
         let mut found = Vec::new();
-        self.descend(RouteId(0), labels, &mut found);
+        self.descend(RouteId(0), source, labels, &mut found);
         found
     }
 
-    fn descend(&self, id: RouteId, labels: &Labels, found: &mut Vec<RouteId>) {
+    fn descend(&self, id: RouteId, source: &SourceName, labels: &Labels, found: &mut Vec<RouteId>) {
         let before = found.len();
         for child in &self.get(id).children {
             let route = self.get(*child);
-            if route.matchers.iter().all(|matcher| matcher.matches(labels)) {
-                self.descend(*child, labels, found);
+            if route.matches(source, labels) {
+                self.descend(*child, source, labels, found);
                 if !route.continue_matching {
                     break;
                 }

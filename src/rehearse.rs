@@ -136,7 +136,7 @@ impl Message {
     pub fn routes(&self, plan: &Plan) -> Vec<String> {
         let mut routes: Vec<String> = Vec::new();
         for entry in &self.composed.draft.entries {
-            let taken = plan.routes.matching(&entry.labels).into_iter();
+            let taken = plan.routes.matching(&entry.source, &entry.labels).into_iter();
             let taken = taken.map(|id| plan.routes.get(id));
             let here = taken
                 .filter(|route| self.receiver.is_of(route.receiver.as_str()))

@@ -93,7 +93,13 @@ pub(crate) fn compile(written: &Written, state_dir: &Path, findings: &mut Findin
             .help("add `bots` and `receivers`");
     } else {
         receivers::receivers(written, &mut plan, &mut senders, &mut receiver_names, findings);
-        plan.routes = routes::routes(written, &mut receiver_names, &mut interval_names, findings);
+        plan.routes = routes::routes(
+            written,
+            &plan.sources,
+            &mut receiver_names,
+            &mut interval_names,
+            findings,
+        );
     }
     // What is misspelt elsewhere would seem unused here.
     if !findings.failed() {

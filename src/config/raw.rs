@@ -344,6 +344,8 @@ mapping! {
     "a route" Route {
         /// Who is told. Inherited.
         [optional] receiver: String,
+        /// Alerts of these sources only. Not on the root.
+        [optional] sources: Vec<At<String>>,
         /// Conditions in Alertmanager's syntax; all must hold. Not on the root.
         [optional] matchers: Vec<At<String>>,
         /// Go on with the next sibling after a match. Default: false.

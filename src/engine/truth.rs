@@ -33,9 +33,9 @@ pub(super) struct Concern {
 pub(super) struct Concerns(BTreeMap<Vec<RouteId>, Arc<[Concern]>>);
 
 impl Concerns {
-    /// Whom an alert with these labels concerns; of two routes to one receiver the first counts.
-    pub(super) fn of(&mut self, plan: &Plan, labels: &Labels) -> Arc<[Concern]> {
-        let routes = plan.routes.matching(labels);
+    /// Whom an alert of a source with these labels concerns; of two routes to one receiver the first counts.
+    pub(super) fn of(&mut self, plan: &Plan, source: &SourceName, labels: &Labels) -> Arc<[Concern]> {
+        let routes = plan.routes.matching(source, labels);
         if let Some(known) = self.0.get(&routes) {
             return Arc::clone(known);
         }

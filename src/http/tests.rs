@@ -124,6 +124,7 @@ fn plan() -> Plan {
 fn catch_all() -> Route {
     Route {
         receiver: ReceiverName::from("ops"),
+        sources: Vec::new(),
         matchers: Vec::new(),
         continue_matching: false,
         group_by: GroupBy::All,

@@ -51,6 +51,7 @@ fn plan(locale: Locale) -> Plan {
     };
     let route = Route {
         receiver: "ops".into(),
+        sources: Vec::new(),
         matchers: Vec::new(),
         continue_matching: false,
         group_by: GroupBy::All,

@@ -1,14 +1,16 @@
 //! The routing tree: settings handed down, matchers compiled, names resolved.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Names, Written};
-use crate::alert::{IntervalName, ReceiverName, Span};
+use crate::alert::{IntervalName, ReceiverName, SourceName, Span};
 use crate::config::raw;
 use crate::config::read::{At, Given};
 use crate::config::report::{Findings, Place};
+use crate::config::suggest;
 use crate::plan::matcher::Matcher;
-use crate::plan::{GroupBy, Route, RouteId, Routes};
+use crate::plan::{GroupBy, Route, RouteId, Routes, Source};
 
 /// Most nodes of the tree.
 const ROUTES_MAX: usize = 10_000;
@@ -16,6 +18,7 @@ const ROUTES_MAX: usize = 10_000;
 /// Builds the tree.
 pub(super) fn routes(
     written: &Written,
+    sources: &BTreeMap<SourceName, Source>,
     receivers: &mut Names,
     intervals: &mut Names,
     findings: &mut Findings,
@@ -23,6 +26,7 @@ pub(super) fn routes(
     let raw = written.root.route.value();
     let receiver = root_receiver(written, receivers, findings);
     let mut builder = Builder {
+        sources,
         receivers,
         intervals,
         findings,
@@ -80,6 +84,7 @@ fn root_receiver(written: &Written, receivers: &mut Names, findings: &mut Findin
 }
 
 struct Builder<'a> {
+    sources: &'a BTreeMap<SourceName, Source>,
     receivers: &'a mut Names,
     intervals: &'a mut Names,
     findings: &'a mut Findings,
@@ -89,6 +94,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn check_root(&mut self, raw: &raw::Route) {
         let not_here = [
+            ("sources", raw.sources.place()),
             (
                 "matchers",
                 raw.matchers
@@ -126,6 +132,7 @@ impl Builder<'_> {
         let above = &mut self.nodes[parent.0 as usize];
         above.children.push(id);
         let mut route = Route {
+            sources: Vec::new(),
             matchers: Vec::new(),
             continue_matching: raw.r#continue.or(false),
             mute: Vec::new(),
@@ -138,6 +145,7 @@ impl Builder<'_> {
             route.receiver = receiver.value.as_str().into();
         }
         self.settings(raw, &mut route);
+        route.sources = self.source_names(&raw.sources);
         route.matchers = self.matchers(&raw.matchers);
         route.mute = self.interval_names(&raw.mute_time_intervals);
         route.active = self.interval_names(&raw.active_time_intervals);
@@ -194,6 +202,22 @@ impl Builder<'_> {
             labels.push(label.value.as_str().into());
         }
         GroupBy::Labels(labels.into())
+    }
+
+    fn source_names(&mut self, given: &Given<Vec<At<String>>>) -> Vec<SourceName> {
+        let mut names = Vec::new();
+        for name in given.items() {
+            if let Some((known, _)) = self.sources.get_key_value(name.value.as_str()) {
+                names.push(known.clone());
+                continue;
+            }
+            let known = self.sources.keys().map(SourceName::as_str);
+            let help = suggest::did_you_mean_or_list(&name.value, known);
+            self.findings
+                .error(name.place, format!("there is no source `{}`", name.value))
+                .help(help.unwrap_or_else(|| "no source is defined".to_owned()));
+        }
+        names
     }
 
     fn matchers(&mut self, given: &Given<Vec<At<String>>>) -> Vec<Matcher> {
