@@ -132,6 +132,9 @@ pub(crate) struct Outline<'a> {
     groups: Vec<Group<'a>>,
     counts: Counts,
     begun: BySeverity,
+    /// The keys that all groups share.
+    keys: Vec<Pair<'a>>,
+    shared: Shared<'a>,
 }
 
 impl<'a> Outline<'a> {
@@ -173,9 +176,12 @@ impl<'a> Outline<'a> {
                 begun[entry.severity as usize] += 1;
             }
         }
+        let order: Vec<&Entry> = keyed.into_iter().map(|(_, entry)| entry).collect();
         Self {
             draft,
-            order: keyed.into_iter().map(|(_, entry)| entry).collect(),
+            keys: shared_keys(&groups),
+            shared: Shared::of(&order),
+            order,
             groups,
             counts,
             begun: by_severity(begun),
@@ -236,6 +242,8 @@ impl<'a> Outline<'a> {
             place,
             first: if stub { None } else { self.first(view, settings) },
             groups: self.groups.len(),
+            labels: map(self.keys.iter().copied(), view.texts.annotation),
+            common: self.shared.value(view),
             sections,
             rest: rest(
                 (0..self.groups.len())
@@ -251,13 +259,16 @@ impl<'a> Outline<'a> {
                 .iter()
                 .map(|notice| notice_value(notice, &settings.timezone))
                 .collect(),
-            longest: self
-                .groups
-                .iter()
-                .filter(|group| group.state == State::Reminder)
-                .map(|group| draft.composed_at.since(group.oldest.0).0 / 1000)
-                .max(),
+            longest: self.longest(),
         }
+    }
+
+    /// The longest span among the reminders, in seconds.
+    fn longest(&self) -> Option<u64> {
+        let reminders = (self.groups.iter()).filter(|group| group.state == State::Reminder);
+        reminders
+            .map(|group| self.draft.composed_at.since(group.oldest.0).0 / 1000)
+            .max()
     }
 
     /// The groups a view has sections for, in telling order.
@@ -328,10 +339,7 @@ impl<'a> Outline<'a> {
             name: shorten(head.name.unwrap_or(""), view.texts.name).into_owned(),
             place: head.place.clone(),
             labels: map(group.keys.iter().copied(), view.texts.annotation),
-            common: Common {
-                labels: map(shared.labels.iter().copied(), view.texts.annotation),
-                annotations: map(shared.annotations.iter().copied(), view.texts.annotation),
-            },
+            common: shared.value(view),
             summary: summary.map(|text| shorten(text, view.texts.summary).into_owned()),
             counts: group.counts,
             urgent: group.urgent,
@@ -558,6 +566,23 @@ impl<'a> Shared<'a> {
             links: common(entries, |entry| &entry.links),
         }
     }
+
+    fn value(&self, view: &View) -> Common {
+        Common {
+            labels: map(self.labels.iter().copied(), view.texts.annotation),
+            annotations: map(self.annotations.iter().copied(), view.texts.annotation),
+        }
+    }
+}
+
+/// The keys that all groups have, with the same values.
+fn shared_keys<'a>(groups: &[Group<'a>]) -> Vec<Pair<'a>> {
+    let mut groups = groups.iter();
+    let mut shared = groups.next().map_or(Vec::new(), |group| group.keys.clone());
+    for group in groups {
+        shared.retain(|pair| group.keys.contains(pair));
+    }
+    shared
 }
 
 /// The pairs that are in every set. Both sides are sorted by name, so one walk per alert is enough.

@@ -47,6 +47,10 @@ pub struct Digest {
     pub first: Option<First>,
     /// How many sections the whole digest has.
     pub groups: usize,
+    /// The `group_by` values that all its sections share.
+    pub labels: BTreeMap<String, String>,
+    /// What all its alerts share.
+    pub common: Common,
     /// The sections of this part.
     pub sections: Vec<Section>,
     /// What is in the digest but in none of its parts' sections.
@@ -160,7 +164,7 @@ pub struct Section {
     pub top: Vec<Top>,
 }
 
-/// What all alerts of a section share.
+/// What all alerts of a section, or of the digest, share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Common {
     /// Labels.

@@ -93,6 +93,13 @@ pub const ALL: &[Function] = &[
         join,
     ),
     text(
+        "values",
+        "the texts of a map as a list, that of `alertname` first, without those that another map has",
+        "{{join (values (lookup this 'map') (lookup this 'other')) ' '}}",
+        "HighLatency api",
+        values,
+    ),
+    text(
         "urlencode",
         "percent-encoded, for a part of an address",
         "{{urlencode 'a b&c'}}",
@@ -148,6 +155,13 @@ pub const ALL: &[Function] = &[
         "{{link 'graph' 'https://g'}}",
         "[graph](dingtalk://dingtalkclient/page/link?url=https%3A%2F%2Fg&pc_slide=false)",
         link_to,
+    ),
+    markup(
+        "address",
+        "a web address to stand in a link of one's own; nothing when it is none",
+        "[graph]({{address 'https://g/(1)'}})",
+        "[graph](https://g/%281%29)",
+        address,
     ),
     markup(
         "links",
@@ -464,6 +478,15 @@ fn join(call: &Call<'_>) -> Value {
     joined.into()
 }
 
+fn values(call: &Call<'_>) -> Value {
+    let without = call.value(1).as_object();
+    let mut kept: Vec<(&String, &Value)> = (call.value(0).as_object().into_iter().flatten())
+        .filter(|(name, _)| without.is_none_or(|other| !other.contains_key(*name)))
+        .collect();
+    kept.sort_by_key(|(name, _)| *name != "alertname");
+    kept.into_iter().map(|(_, text)| text.clone()).collect()
+}
+
 fn urlencode(call: &Call<'_>) -> Value {
     link::encode(&call.text(0)).into()
 }
@@ -530,6 +553,10 @@ fn link_to(call: &Call<'_>) -> Value {
     linked(&call.text(0), &call.text(1)).unwrap_or_default().into()
 }
 
+fn address(call: &Call<'_>) -> Value {
+    link::plain(&call.text(0)).unwrap_or_default().into()
+}
+
 /// A markdown link; brackets in the word would end it early.
 fn linked(word: &str, target: &str) -> Option<String> {
     let word = escape::markdown(&word.replace('[', "(").replace(']', ")"));
@@ -573,6 +600,8 @@ mod tests {
         let digest = json!({
             "composed_at": "2026-03-02T10:43:00+08:00",
             "list": ["a", "b"],
+            "map": {"Zone": "east", "alertname": "HighLatency", "service": "api"},
+            "other": {"Zone": "east"},
             "spans": [540, 2100],
             "by": {"critical": 1, "warning": 5, "info": 0},
             "links": {"runbook": "https://r"},

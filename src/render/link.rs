@@ -3,7 +3,7 @@
 //! A plain link opens in a narrow side panel on PC; the client's own link scheme with `pc_slide=false` opens the
 //! browser there and changes nothing on the phone. Only web addresses become links.
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::escape::is_hidden;
 use crate::digest::compose::is_web_address;
@@ -24,6 +24,28 @@ pub(crate) fn encode(text: &str) -> String {
 /// The address that opens `target` outside the side panel; `None` when it is no web address.
 pub(crate) fn wrapped(target: &str) -> Option<String> {
     is_web_address(target).then(|| format!("{BEFORE}{}{AFTER}", encode(target.trim())))
+}
+
+/// A web address as it may stand in a markdown link, without what could end the link, mark text or ring somebody;
+/// `None` when it is no web address.
+pub(crate) fn plain(target: &str) -> Option<String> {
+    const MARKS: &percent_encoding::AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'\'')
+        .add(b'(')
+        .add(b')')
+        .add(b'*')
+        .add(b'<')
+        .add(b'>')
+        .add(b'@')
+        .add(b'[')
+        .add(b'\\')
+        .add(b']')
+        .add(b'`')
+        .add(b'|')
+        .add(b'~');
+    is_web_address(target).then(|| utf8_percent_encode(target.trim(), MARKS).to_string())
 }
 
 /// What a wrapped address leads to, as it may stand in a text: in one piece, and without anything that could ring
@@ -51,6 +73,16 @@ pub(crate) fn spelt_out(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plain_address_cannot_leave_its_link() {
+        let usual = "http://prom:9090/graph?g0.expr=up+%3D%3D+0&g0.tab=1#x_y";
+        assert_eq!(plain(usual).as_deref(), Some(usual));
+        let hostile = "https://x/)[y](https://z)@138\u{202e}";
+        let harmless = "https://x/%29%5By%5D%28https://z%29%40138%E2%80%AE";
+        assert_eq!(plain(hostile).as_deref(), Some(harmless));
+        assert_eq!(plain("javascript:alert(1)"), None);
+    }
 
     #[test]
     fn only_web_addresses_become_links_and_they_survive_the_round_trip() {
