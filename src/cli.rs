@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod import;
 mod manual;
 mod render;
 mod replay;
@@ -54,6 +55,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check a configuration and say everything that is wrong with it.
     Check(check::CheckArgs),
+    /// Carry a configuration of prometheus-webhook-dingtalk over.
+    Import(import::ImportArgs),
     /// Show the messages a webhook body would become.
     Render(render::RenderArgs),
     /// Play cases of routing and templates written in YAML, and say what is not as they expect.
@@ -164,6 +167,7 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::run(args),
+            Command::Import(args) => import::run(&args),
             Command::Manual(args) => manual::run(args),
             Command::Render(args) => render::run(args),
             Command::Replay(args) => replay::run(args),

@@ -11,6 +11,7 @@ mod compile;
 mod exposure;
 pub(crate) mod files;
 mod glob;
+pub mod import;
 mod raw;
 pub(crate) mod read;
 pub(crate) mod report;

@@ -14,6 +14,7 @@ mod auth;
 mod body;
 mod intake;
 pub mod limits;
+mod moved;
 mod page;
 mod places;
 mod reply;
@@ -39,6 +40,7 @@ use crate::ask::Answerer;
 use crate::driver;
 use crate::http::intake::Target;
 use crate::http::limits::Limits;
+use crate::http::moved::Moved;
 use crate::http::reply::Fault;
 use crate::http::room::Room;
 use crate::plan::Plan;
@@ -272,10 +274,12 @@ fn routes(
 fn probes(
     call: impl Filter<Extract = (Call,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
 ) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    warp::path!("healthz")
+    let healthz = warp::path!("healthz").or(warp::path!("-" / "healthy")).unify();
+    let readyz = warp::path!("readyz").or(warp::path!("-" / "ready")).unify();
+    healthz
         .and(call.clone())
         .then(api::healthz)
-        .or(warp::path!("readyz").and(call.clone()).then(api::readyz))
+        .or(readyz.and(call.clone()).then(api::readyz))
         .unify()
         .or(warp::path!("metrics").and(call.clone()).then(api::metrics))
         .unify()
@@ -302,8 +306,18 @@ fn hooks() -> impl Filter<Extract = (Target,), Error = warp::Rejection> + Clone 
         }
     });
     let only_ruler = warp::path!("api" / "v2" / "alerts").map(|| Target::Ruler { source: None });
-    // The receiver in the path is the other program's notion of a target; here the routing tree decides.
-    let moved = warp::path!("dingtalk" / Segment / "send").map(|_receiver: Segment| Target::DingTalk);
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let moved = warp::path!("dingtalk" / Segment / "send")
+        .map(|target: Segment| Moved::Target(target.0))
+        .or(warp::path!("prometheusalert")
+            .and(query)
+            .map(|query: String| Moved::by_prometheus_alert(&query)))
+        .unify()
+        .or(warp::path!("webhook" / "send")
+            .and(query)
+            .map(|query: String| Moved::by_adapter(&query)))
+        .unify()
+        .map(Target::Moved);
     hook.or(ruler)
         .unify()
         .or(only_ruler)
@@ -315,18 +329,21 @@ fn hooks() -> impl Filter<Extract = (Target,), Error = warp::Rejection> + Clone 
 }
 
 /// The words our paths are made of.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 23] = [
     "-",
     "alerts",
     "api",
     "apps",
     "digests",
     "dingtalk",
+    "healthy",
     "healthz",
     "hooks",
     "messages",
     "metrics",
     "openapi.json",
+    "prometheusalert",
+    "ready",
     "readyz",
     "receivers",
     "refused",
@@ -335,6 +352,7 @@ const WORDS: [&str; 19] = [
     "status",
     "v1",
     "v2",
+    "webhook",
 ];
 
 /// A path as logs may show it: whatever may be a token is blanked. Where nothing was found, that is every word that

@@ -136,14 +136,19 @@ fn credentials<'a>(head: &'a Head, scheme: &str) -> Option<&'a str> {
     found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
 }
 
+/// Whether two secrets are the same, compared in constant time.
+pub(super) fn same(presented: &[u8], expected: &[u8]) -> bool {
+    Sha256::digest(presented).ct_eq(&Sha256::digest(expected)).into()
+}
+
 fn granted(
     presented: Option<&[u8]>,
     expected: &[u8],
     problem: &'static str,
     challenge: &'static str,
 ) -> Result<Admission<'static>, Fault> {
-    let same = Sha256::digest(presented.unwrap_or_default()).ct_eq(&Sha256::digest(expected));
-    if bool::from(same) && presented.is_some() {
+    let same = same(presented.unwrap_or_default(), expected);
+    if same && presented.is_some() {
         Ok(Admission::Granted)
     } else {
         Err(Fault::Unauthorized { problem, challenge })

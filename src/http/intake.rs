@@ -23,6 +23,7 @@ use crate::http::Call;
 use crate::http::auth::admit;
 use crate::http::body::{Body, Coding, inflate};
 use crate::http::limits::{DECODE_IN_PLACE_BYTES_MAX, PROBLEMS_LISTED_MAX, REDACTED_BYTES_MAX};
+use crate::http::moved::Moved;
 use crate::http::reply::{Fault, json};
 use crate::plan::{Plan, Source, SourceKind};
 use crate::secret::Secret;
@@ -45,8 +46,8 @@ pub(crate) enum Target {
         /// The source; `None` is the one there is.
         source: Option<String>,
     },
-    /// The path of prometheus-webhook-dingtalk.
-    DingTalk,
+    /// A path of another program.
+    Moved(Moved),
 }
 
 impl Target {
@@ -71,22 +72,25 @@ impl Target {
                     matches!(kind, SourceKind::Prometheus)
                 })
             }
-            Self::DingTalk => only(plan, "alertmanager", "/v1/hooks/{source}", |kind| {
-                matches!(kind, SourceKind::Alertmanager)
-            }),
+            Self::Moved(moved) => moved.source(plan),
         }
     }
 
     fn token(&self) -> Option<&Secret> {
         match self {
             Self::Hook { token, .. } => token.as_ref(),
-            Self::Ruler { .. } | Self::DingTalk => None,
+            Self::Ruler { .. } | Self::Moved(_) => None,
         }
+    }
+
+    /// Whether it holds what opens a source without `auth`.
+    fn vouches(&self) -> bool {
+        matches!(self, Self::Moved(moved) if moved.vouches())
     }
 }
 
 /// The only source of a type, or of several the one that bears the type's name.
-fn only<'p>(
+pub(super) fn only<'p>(
     plan: &'p Plan,
     name: &str,
     instead: &str,
@@ -120,7 +124,12 @@ where
     let plan = call.plan();
     let metrics = &call.site.metrics;
     let mut body = Body::new(stream, call.head.text("expect").is_some());
-    let source = match target.source(&plan) {
+    let found = match &target {
+        // What its query says is looked at when it is a request that may have one.
+        Target::Moved(_) => call.writes().and_then(|()| target.source(&plan)),
+        Target::Hook { .. } | Target::Ruler { .. } => target.source(&plan),
+    };
+    let source = match found {
         Ok(source) => source,
         Err(fault) => {
             metrics.unrouted();
@@ -160,13 +169,8 @@ where
     call.writes()?;
     let now = now();
     let head = &call.head;
-    let admission = admit(
-        source,
-        head,
-        target.token(),
-        plan.server.allow_unauthenticated,
-        now,
-    )?;
+    let is_open = plan.server.allow_unauthenticated || target.vouches();
+    let admission = admit(source, head, target.token(), is_open, now)?;
     let coding = Coding::of(head.text("content-encoding"))?;
     let limit_bytes = plan.server.body_limit_bytes;
     let declared = declared(head.text("content-length"), limit_bytes)?;

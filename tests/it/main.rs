@@ -16,6 +16,7 @@ mod everyday;
 mod fairness;
 mod hostile;
 mod message_types;
+mod moving;
 #[path = "../support/patience.rs"]
 mod patience;
 mod people;

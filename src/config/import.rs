@@ -1,0 +1,448 @@
+//! From a configuration of prometheus-webhook-dingtalk to one of ours.
+//!
+//! A target becomes a bot, a receiver, a source of its name and a route between them, so `/dingtalk/{target}/send` goes
+//! on telling whom it told. Secrets go into files of their own, the built-in layouts come along as templates. What
+//! cannot be carried over is noted with its place. Nothing is written here.
+//!
+//! The format is that program's `config/config.go`; its layouts are `template/default.tmpl`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value as Json, json};
+
+use super::read::{At, Given, Read, SecretText, expected, mapping};
+use super::report::{Findings, Report};
+use super::yaml::{Node, Value};
+use super::{files, glob, read_file};
+
+/// Most bytes of one of their template files.
+const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+
+mapping! {
+    /// A configuration of prometheus-webhook-dingtalk.
+    "the configuration" Foreign {
+        /// Leave the built-in templates out.
+        [optional] no_builtin_template: bool,
+        /// A file of templates.
+        [optional] template: At<String>,
+        /// Files of templates.
+        [optional] templates: Vec<At<String>>,
+        /// What is said to targets without a message of their own.
+        [optional] default_message: Message,
+        /// How long DingTalk may take.
+        [optional] timeout: At<String>,
+        /// Whom there is.
+        [required] targets: Targets,
+    }
+    /// A target.
+    "a target" Target {
+        /// The bot's webhook.
+        [secret] url: SecretText,
+        /// The bot's signing secret.
+        [secret] secret: SecretText,
+        /// Whose phones ring.
+        [optional] mention: Mention,
+        /// What is said.
+        [optional] message: Message,
+    }
+    /// Whose phones ring.
+    "`mention`" Mention {
+        /// Everybody's.
+        [optional] all: bool,
+        /// By mobile number.
+        [optional] mobiles: Vec<At<String>>,
+    }
+    /// What is said.
+    "`message`" Message {
+        /// The title.
+        [optional] title: At<String>,
+        /// The text.
+        [optional] text: At<String>,
+    }
+}
+
+/// Targets by name, in the order of the file.
+#[derive(Debug)]
+pub(crate) struct Targets(Vec<(String, Target)>);
+
+impl Read for Targets {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            expected(node, "targets by name", findings);
+            return None;
+        };
+        let read = |(key, node): &(super::yaml::Key, Node), findings: &mut Findings| {
+            Some((key.text.to_string(), Target::read(node, findings)?))
+        };
+        Some(Self(
+            entries.iter().filter_map(|entry| read(entry, findings)).collect(),
+        ))
+    }
+
+    fn schema(defs: &mut Map<String, Json>) -> Json {
+        json!({"type": "object", "additionalProperties": Target::schema(defs)})
+    }
+}
+
+/// One of their built-in layouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Layout {
+    Default,
+    Legacy,
+}
+
+impl Layout {
+    /// The name of its template.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Legacy => "legacy",
+        }
+    }
+
+    /// Its files: the text, the list in it, the title.
+    const fn files(self) -> [(&'static str, &'static str); 3] {
+        macro_rules! layout {
+            ($file:literal) => {
+                (
+                    $file,
+                    include_str!(concat!(
+                        "../../templates/prometheus-webhook-dingtalk/",
+                        $file
+                    )),
+                )
+            };
+        }
+        match self {
+            Self::Default => [
+                layout!("default.hbs"),
+                layout!("default.alerts.hbs"),
+                layout!("default.title.hbs"),
+            ],
+            Self::Legacy => [
+                layout!("legacy.hbs"),
+                layout!("legacy.alerts.hbs"),
+                layout!("legacy.title.hbs"),
+            ],
+        }
+    }
+}
+
+/// A file to be written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Below the directory that everything goes into.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+    /// Whether only its owner may read it.
+    pub secret: bool,
+}
+
+/// A configuration that was carried over.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// What it consists of; `dingest.yaml` is the first.
+    pub files: Vec<Written>,
+    /// How many targets there are.
+    pub targets: usize,
+    /// What could not be carried over, line by line.
+    pub left: Report,
+}
+
+/// Reads a configuration of prometheus-webhook-dingtalk. `alertmanager` is where links to alerts lead, as it is in
+/// Alertmanager's own `--web.external-url`.
+pub fn import(path: &Path, alertmanager: &str) -> Result<Imported, Report> {
+    let mut findings = Findings::default();
+    let Some((foreign, _)) = read_file::<Foreign>(path, None, &mut findings) else {
+        return Err(findings.into_report());
+    };
+    let own = templates(&foreign, path, &mut findings);
+    note_settings(&foreign, &mut findings);
+    let mut targets: Vec<(&str, Carried)> = Vec::new();
+    for (name, target) in foreign.targets.value().map_or(&[][..], |targets| &targets.0) {
+        if let Some(carried) = carried(name, target, &foreign, &own, &mut findings) {
+            targets.push((name, carried));
+        }
+    }
+    if targets.is_empty() && !findings.failed() {
+        let place = foreign.targets.place().unwrap_or(foreign.place);
+        findings.error(place, "there is no target, so there is nothing to carry over");
+    }
+    if findings.failed() {
+        return Err(findings.into_report());
+    }
+    Ok(Imported {
+        files: files_of(&targets, alertmanager),
+        targets: targets.len(),
+        left: findings.into_report(),
+    })
+}
+
+/// What a target comes to.
+struct Carried {
+    url: String,
+    secret: Option<String>,
+    mobiles: Vec<String>,
+    all: bool,
+    mentions: bool,
+    layout: Layout,
+}
+
+fn carried(
+    name: &str,
+    target: &Target,
+    foreign: &Foreign,
+    own: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Option<Carried> {
+    let text = |given: &Given<SecretText>| match given.value() {
+        Some(SecretText::Inline(text)) => Some(text.clone()),
+        Some(SecretText::File(_) | SecretText::Env(_)) | None => None,
+    };
+    let Some(url) = text(&target.url) else {
+        findings.error(target.place, format!("target `{name}` has no `url`"));
+        return None;
+    };
+    let mention = target.mention.value();
+    let mobiles = mention.map_or(&[][..], |mention| mention.mobiles.items());
+    let message = target.message.value().or(foreign.default_message.value());
+    Some(Carried {
+        url,
+        secret: text(&target.secret),
+        mobiles: mobiles.iter().map(|mobile| mobile.value.clone()).collect(),
+        all: mention.is_some_and(|mention| mention.all.or(false)),
+        mentions: mention.is_some(),
+        layout: layout(message, own, findings),
+    })
+}
+
+/// The layout that a message asks for; what it says beyond a layout's name is noted.
+fn layout(message: Option<&Message>, own: &BTreeMap<String, String>, findings: &mut Findings) -> Layout {
+    let said = |given: &Given<At<String>>| given.value().cloned();
+    let text = message.and_then(|message| said(&message.text));
+    let title = message.and_then(|message| said(&message.title));
+    let wanted = |text: &Option<At<String>>, usual: &str| match text {
+        Some(text) => called(&text.value).and_then(|name| resolve(name, own)),
+        None => resolve(usual, own),
+    };
+    let of_text = wanted(&text, "ding.link.content");
+    let chosen = of_text.unwrap_or(Layout::Default);
+    for (given, found) in [(&text, of_text), (&title, wanted(&title, "ding.link.title"))] {
+        let Some(given) = given.as_ref().filter(|_| found.is_none()) else {
+            continue;
+        };
+        findings
+            .warning(
+                Some(given.place),
+                format!("this is not one of the built-in layouts; `{}` is used", chosen.name()),
+            )
+            .help("write it as a handlebars template, see docs/templates.md, and name it in the receiver's `template`");
+    }
+    chosen
+}
+
+/// The template that a text calls, when it does nothing else.
+fn called(text: &str) -> Option<&str> {
+    static CALL: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"^\s*\{\{-?\s*template\s+"([^"]+)"\s+\.\s*-?\}\}\s*$"#).expect("a regular expression")
+    });
+    Some(CALL.captures(text)?.get(1)?.as_str())
+}
+
+/// The layout behind the name of a template: through templates of their own that only call another.
+fn resolve(name: &str, own: &BTreeMap<String, String>) -> Option<Layout> {
+    let mut name = name;
+    for _ in 0..=own.len() {
+        match own.get(name) {
+            Some(body) => name = called(body)?,
+            None => break,
+        }
+    }
+    match name {
+        "ding.link.title" | "ding.link.content" | "default.title" | "default.content" => {
+            Some(Layout::Default)
+        }
+        "legacy.title" | "legacy.content" => Some(Layout::Legacy),
+        _ => None,
+    }
+}
+
+/// The templates in their own files, by name. All but those that only call another are noted.
+fn templates(foreign: &Foreign, path: &Path, findings: &mut Findings) -> BTreeMap<String, String> {
+    static DEFINED: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"\{\{-?\s*define\s+"([^"]+)"\s*-?\}\}"#).expect("a regular expression")
+    });
+    let mut own = BTreeMap::new();
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let named = foreign
+        .template
+        .value()
+        .into_iter()
+        .chain(foreign.templates.items());
+    for At { value, place } in named {
+        let pattern = directory.join(value);
+        let found = if glob::is_pattern(&pattern) {
+            glob::expand(&pattern)
+        } else {
+            vec![pattern]
+        };
+        for file in found {
+            let text = match files::read(&file, TEMPLATE_BYTES_MAX) {
+                Ok(text) => text,
+                Err(problem) => {
+                    findings.warning(
+                        Some(*place),
+                        format!("cannot read `{}`: {problem}", file.display()),
+                    );
+                    continue;
+                }
+            };
+            let number = findings.add_source(&file, text.clone());
+            let begins: Vec<_> = DEFINED
+                .captures_iter(&text)
+                .filter_map(|found| Some((found.get(0)?, found.get(1)?)))
+                .collect();
+            for (index, (head, name)) in begins.iter().enumerate() {
+                let end = begins.get(index + 1).map_or(text.len(), |(next, _)| next.start());
+                let body = text.get(head.end()..end).unwrap_or_default();
+                let body = body
+                    .trim_end()
+                    .trim_end_matches("{{ end }}")
+                    .trim_end_matches("{{end}}");
+                own.insert(name.as_str().to_owned(), body.to_owned());
+                if called(body).is_none() {
+                    let place = super::report::Place {
+                        file: number,
+                        start: head.start(),
+                        end: head.end(),
+                    };
+                    findings
+                        .warning(
+                            Some(place),
+                            format!(
+                                "template `{}` is in Go's language and is not carried over",
+                                name.as_str()
+                            ),
+                        )
+                        .help("write it in handlebars, see docs/templates.md");
+                }
+            }
+        }
+    }
+    own
+}
+
+/// Notes what there is no counterpart for.
+fn note_settings(foreign: &Foreign, findings: &mut Findings) {
+    if let Some(place) = foreign.timeout.place() {
+        findings.warning(
+            Some(place),
+            "`timeout` is not carried over: DingTalk has ten seconds, and what may have arrived is sent again",
+        );
+    }
+    if let Some(place) = foreign.no_builtin_template.place() {
+        findings.warning(
+            Some(place),
+            "`no_builtin_template` is not carried over: the built-in templates are always there",
+        );
+    }
+}
+
+fn files_of(targets: &[(&str, Carried)], alertmanager: &str) -> Vec<Written> {
+    let mut files = vec![Written {
+        path: "dingest.yaml".into(),
+        text: configuration(targets),
+        secret: false,
+    }];
+    for (name, target) in targets {
+        let secrets = [("url", Some(&target.url)), ("secret", target.secret.as_ref())];
+        for (kind, text) in secrets {
+            files.extend(text.map(|text| Written {
+                path: Path::new("secrets").join(format!("{name}.{kind}")),
+                text: format!("{text}\n"),
+                secret: true,
+            }));
+        }
+    }
+    let layouts: std::collections::BTreeSet<Layout> =
+        targets.iter().map(|(_, target)| target.layout).collect();
+    let link = format!(
+        "{}/#/alerts?receiver={{{{receiver}}}}",
+        alertmanager.trim_end_matches('/')
+    );
+    for (name, text) in layouts.into_iter().flat_map(Layout::files) {
+        files.push(Written {
+            path: Path::new("templates").join(name),
+            text: text.replace("ALERTMANAGER", &link),
+            secret: false,
+        });
+    }
+    files
+}
+
+/// Our configuration. Names are letters, digits, `-` and `_`, and all else is quoted.
+fn configuration(targets: &[(&str, Carried)]) -> String {
+    let (mut sources, mut bots, mut receivers, mut routes) = Default::default();
+    for (name, target) in targets {
+        let append = |list: &mut String, line: String| {
+            list.push_str(&line);
+            list.push('\n');
+        };
+        append(
+            &mut sources,
+            format!("  - {{ name: {name}, type: alertmanager }}"),
+        );
+        append(
+            &mut bots,
+            format!("  - name: {name}\n    url_file: secrets/{name}.url"),
+        );
+        if target.secret.is_some() {
+            append(&mut bots, format!("    secret_file: secrets/{name}.secret"));
+        }
+        append(
+            &mut receivers,
+            format!(
+                "  - name: {name}\n    bots: [{name}]\n    template: {}",
+                target.layout.name()
+            ),
+        );
+        if target.mentions {
+            let mobiles: Vec<String> = target
+                .mobiles
+                .iter()
+                .map(|mobile| json!(mobile).to_string())
+                .collect();
+            let all = if target.all { ", all: true" } else { "" };
+            append(
+                &mut receivers,
+                format!(
+                    "    mention: {{ mobiles: [{}]{all}, on: always }}",
+                    mobiles.join(", ")
+                ),
+            );
+        }
+        append(
+            &mut routes,
+            format!("    - {{ receiver: {name}, sources: [{name}] }}"),
+        );
+    }
+    let first = targets.first().map_or("", |(name, _)| name);
+    format!(
+        "{HEAD}locale: en\ntemplates: [templates/*.hbs]\n\n\
+         sources:\n{sources}\nbots:\n{bots}\nreceivers:\n{receivers}\n\
+         route:\n  receiver: {first}\n  \
+         # Alertmanager has waited for company already.\n  group_wait: 1s\n  group_interval: 10s\n  routes:\n{routes}"
+    )
+}
+
+const HEAD: &str = "\
+# Carried over from prometheus-webhook-dingtalk: Alertmanager goes on posting to /dingtalk/TARGET/send.
+#
+# A target is a source, a bot, a receiver and the route between them. Take the line `template:` from a receiver to have
+# dingest's own digests. Senders on other machines need `server.listen`, and a credential or
+# `server.allow_unauthenticated: true`.
+";
