@@ -348,12 +348,13 @@ impl Engine {
     pub(super) fn stays_announced(&mut self, no: AlertNo, name: &ReceiverName) {
         let messages = self.afterwards.of_receivers.get(name).cloned();
         for message in messages.into_iter().flatten() {
-            let Some(Kept { row, .. }) = self.afterwards.kept.get_mut(&message) else {
+            let Some(Kept { row, open }) = self.afterwards.kept.get_mut(&message) else {
                 continue;
             };
             if row.announced.binary_search(&no).is_err() {
                 continue;
             }
+            *open = 0;
             self.afterwards.announced -= std::mem::take(&mut row.announced).len();
             let row = row.clone();
             let asked = self.asked_of(&row.receiver, &row.endpoint);

@@ -128,6 +128,35 @@ fn nobody_knows_whether_what_expired_is_over() {
 }
 
 #[test]
+fn what_announced_something_that_expired_is_still_asked_about() {
+    let stage = check_by(
+        plan(true),
+        "0s fire disk team=ops
+         1s fire load team=ops from=prom lease=60
+         20s end disk team=ops
+         8000s fire cpu team=ops
+         8100s run",
+        "0s reply new=1
+         1s reply new=1
+         10s ops/direct/ann, ops/direct/bob <-direct/ops/ann- new disk, new load
+         10s   call ann, bob
+         20s reply resolved=1
+         70s ops/direct/ann, ops/direct/bob <-direct/ops/ann- resolved disk, expired load
+         70s   call ann, bob
+         310s   read_status through direct/ops/ann, direct/ops/bob: k0
+         370s   read_status through direct/ops/ann, direct/ops/bob: k2
+         1810s   read_status through direct/ops/ann, direct/ops/bob: k0
+         1870s   read_status through direct/ops/ann, direct/ops/bob: k2
+         7210s   read_status through direct/ops/ann, direct/ops/bob: k0
+         7270s   read_status through direct/ops/ann, direct/ops/bob: k2
+         8000s reply new=1
+         8010s ops/direct/ann, ops/direct/bob <-direct/ops/ann- new cpu
+         8010s   call ann, bob",
+    );
+    assert_eq!(stage.disk.receipts.len(), 6);
+}
+
+#[test]
 fn only_the_newest_digest_stays_where_it_supersedes_the_others() {
     let stage = check(
         "0s fire disk team=room
