@@ -369,8 +369,17 @@ impl Endpoint {
     /// Whether its messages can be taken back and asked about.
     pub const fn can_be_asked(&self) -> bool {
         match self.way {
-            Way::Bot(_) | Way::WorkNotice(_) => false,
-            Way::Group(_) | Way::Direct(_) => true,
+            Way::Bot(_) => false,
+            Way::Group(_) | Way::Direct(_) | Way::WorkNotice(_) => true,
+        }
+    }
+
+    /// Most calls whose messages can be taken back by one.
+    pub const fn recalled_per_call_max(&self) -> usize {
+        match self.way {
+            Way::Bot(_) => 0,
+            Way::Group(_) | Way::Direct(_) => 20,
+            Way::WorkNotice(_) => 1,
         }
     }
 

@@ -320,9 +320,9 @@ mapping! {
         /// Most messages one digest may take. Default: 3.
         [optional] max_messages: Number<1, 10>,
         /// When messages are taken back, within the 24 hours DingTalk allows: announcements, once everything in them
-        /// has resolved and that was told; or all but the newest digest. Needs group or direct. Absent: never.
+        /// has resolved and that was told; or all but the newest digest. Needs an app's way. Absent: never.
         [optional] recall: RecallWhen,
-        /// Ask who has read its messages, a few times within 24 hours. Needs group or direct. Default: false.
+        /// Ask who has read its messages, a few times within 24 hours. Needs an app's way. Default: false.
         [optional] read_status: bool,
         /// Receiver to be told while every way to this one, of every kind, is refused.
         [optional] fallback: String,

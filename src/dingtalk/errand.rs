@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::apicode::{member, not_taken_back};
-use super::{GROUP_READ_PATH, GROUP_RECALL_PATH, PEOPLE_READ_PATH, PEOPLE_RECALL_PATH};
+use super::notice;
+use super::{
+    GROUP_READ_PATH, GROUP_RECALL_PATH, NOTICE_OUTCOME_PATH, NOTICE_RECALL_PATH, PEOPLE_READ_PATH,
+    PEOPLE_RECALL_PATH,
+};
 use crate::alert::{EndpointName, Receipt, Timestamp};
 use crate::engine::{Answer, Errand, Finding, Outcome, ReadBy, Reader, Task};
 use crate::plan::{App, Way};
@@ -18,13 +22,15 @@ use crate::plan::{App, Way};
 /// Most readers of one answer.
 const READERS_PER_PAGE_MAX: u32 = 200;
 
-/// A call of the API.
+/// A call of the API, or of the older one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Its path, with its query.
     pub path: Cow<'static, str>,
     /// What is posted; `None` is a `GET`.
     pub body: Option<Vec<u8>>,
+    /// Whether it is one of the older API.
+    pub is_older: bool,
 }
 
 /// The app and the call of an errand about messages that were sent that way; nobody can ask a custom bot.
@@ -32,6 +38,7 @@ pub fn call<'a>(way: &'a Way, task: &Task) -> Option<(&'a App, Call)> {
     let post = |path, body: Value| Call {
         path: Cow::Borrowed(path),
         body: Some(body.to_string().into_bytes()),
+        is_older: false,
     };
     let keys = |receipts: &[Receipt]| -> Vec<String> {
         receipts
@@ -40,7 +47,8 @@ pub fn call<'a>(way: &'a Way, task: &Task) -> Option<(&'a App, Call)> {
             .collect()
     };
     Some(match (way, task) {
-        (Way::Bot(_) | Way::WorkNotice(_), Task::Recall(_) | Task::Read { .. }) => return None,
+        (Way::Bot(_), Task::Recall(_) | Task::Read { .. }) => return None,
+        (Way::WorkNotice(notice), task) => (notice.app().as_ref(), about_notice(task)?),
         (Way::Group(group), Task::Recall(receipts)) => {
             let body = json!({
                 "openConversationId": group.conversation,
@@ -71,8 +79,28 @@ pub fn call<'a>(way: &'a Way, task: &Task) -> Option<(&'a App, Call)> {
                 .append_pair("processQueryKey", receipt.as_str())
                 .finish();
             let path = Cow::Owned(format!("{PEOPLE_READ_PATH}?{query}"));
-            (&person.app, Call { path, body: None })
+            let call = Call {
+                path,
+                body: None,
+                is_older: false,
+            };
+            (&person.app, call)
         }
+    })
+}
+
+/// A call about a work notice, of which the older API takes one at a time.
+fn about_notice(task: &Task) -> Option<Call> {
+    let (path, member, receipt) = match task {
+        Task::Recall(receipts) => (NOTICE_RECALL_PATH, "msg_task_id", receipts.first()?),
+        Task::Read { receipt, .. } => (NOTICE_OUTCOME_PATH, "task_id", receipt),
+    };
+    let (agent_id, task) = notice::numbers(receipt)?;
+    let body = json!({"agent_id": agent_id, member: task});
+    Some(Call {
+        path: Cow::Borrowed(path),
+        body: Some(body.to_string().into_bytes()),
+        is_older: true,
     })
 }
 
@@ -119,13 +147,14 @@ fn taken_back(receipt: &Receipt, answer: &Answer, object: &Map<String, Value>) -
     let succeeded = member(object, "successResult").and_then(Value::as_array);
     let named = |key: &Value| key.as_str() == Some(receipt.as_str());
     let is_named = succeeded.is_some_and(|keys| keys.iter().any(named));
-    if answer.outcome == Outcome::Delivered && !is_named {
+    // The older API takes back one at a time, and names none.
+    if answer.outcome == Outcome::Delivered && answer.errcode.is_none() && !is_named {
         return Answer::new(Outcome::Unknown, "nothing was said about this message");
     }
     answer.clone()
 }
 
-/// Who has read a message: of a group its list, of people those who are said to have.
+/// Who has read a message: where it is not known for whom it was, everybody who is listed; of people those who are.
 fn readers(
     errand: &Errand,
     object: &Map<String, Value>,
@@ -137,14 +166,19 @@ fn readers(
             .into_iter()
             .flatten()
     };
-    let in_group = list("readUserIds").filter_map(|id| {
+    let of_notice = member(object, "send_result").and_then(|result| result["read_user_id_list"].as_array());
+    let ids = list("readUserIds").chain(of_notice.into_iter().flatten());
+    let ids: BTreeMap<&str, Option<Timestamp>> = ids.filter_map(|id| Some((id.as_str()?, None))).collect();
+    let in_group = ids.keys().filter(|_| users.is_empty()).filter_map(|user| {
         Some(Reader {
             endpoint: errand.through.first()?.clone(),
-            user: id.as_str()?.to_owned(),
+            user: (*user).to_owned(),
             at: None,
         })
     });
-    let read: BTreeMap<&str, Option<Timestamp>> = list("messageReadInfoList").filter_map(reading).collect();
+    let infos = list("messageReadInfoList").filter_map(reading);
+    let read: BTreeMap<&str, Option<Timestamp>> =
+        ids.iter().map(|(id, at)| (*id, *at)).chain(infos).collect();
     let people = users.iter().filter_map(|(endpoint, user)| {
         Some(Reader {
             at: *read.get(user.as_str())?,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::apicode::{TARGET, THROTTLE_PAUSE, no_such_person};
 use super::errcode::{answer, integer};
 use super::oapicode;
+use crate::alert::Receipt;
 use crate::engine::{Answer, Outcome};
 
 /// An answer, as it came.
@@ -54,6 +55,17 @@ impl Reply<'_> {
 /// The number of a notice that was taken.
 pub fn task(reply: Reply<'_>) -> Result<i64, Answer> {
     reply.read("task_id", |json| integer(&json["task_id"]))
+}
+
+/// What a notice can be asked about by: its number alone says nothing without that of its app.
+pub fn receipt(agent_id: u64, task: i64) -> Receipt {
+    Receipt::from(format!("{agent_id}/{task}"))
+}
+
+/// The numbers of a notice and of its app in a receipt.
+pub fn numbers(receipt: &Receipt) -> Option<(u64, i64)> {
+    let (agent_id, task) = receipt.as_str().split_once('/')?;
+    Some((agent_id.parse().ok()?, task.parse().ok()?))
 }
 
 /// Whether a notice has gone out.

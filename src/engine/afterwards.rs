@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::budget::{Pause, Reach, left, room_at};
 use super::limits::{
     ANNOUNCED_MAX, ASKED_AFTER, ERRAND_LOOK_AGAIN, QUOTA_PAUSE, READER_PAGES_MAX, RECALL_TRIES_MAX,
-    RECALLED_PER_CALL_MAX, RECEIPT_LIFE, RECEIPTS_MAX, RECEIPTS_PER_RECEIVER_MAX, REFUSED_PAUSE, backoff,
+    RECEIPT_LIFE, RECEIPTS_MAX, RECEIPTS_PER_RECEIVER_MAX, REFUSED_PAUSE, backoff,
 };
 use super::outcome::{Fate, Finding, ReadBy};
 use super::{Answer, Effect, Engine, Errand, Event, Outcome, Task};
 use crate::alert::{AlertNo, AppName, EndpointName, MessageId, Now, Receipt, ReceiverName, Span, Tick};
-use crate::plan::{self, Endpoint, Quota, Recall};
+use crate::plan::{self, Api, Endpoint, Quota, Recall};
 use crate::store::{InFlightRow, ReceiptRow, State};
 
 /// All messages that are kept.
@@ -507,10 +507,11 @@ impl Engine {
     /// What one call can take back: of one group, or of people. What is not due any more is left for later.
     fn recalls(&mut self, app: &AppName) -> Vec<Receipt> {
         let waiting = self.afterwards.queues.get(app).map(|queue| queue.recalls.clone());
-        let mut place: Option<Option<EndpointName>> = None;
+        let mut place = None;
+        let mut most = 1;
         let mut recalls = Vec::new();
         for receipt in waiting.unwrap_or_default() {
-            if recalls.len() == RECALLED_PER_CALL_MAX {
+            if recalls.len() == most {
                 break;
             }
             if !self.is_due_for_all(&receipt) {
@@ -518,14 +519,14 @@ impl Engine {
                 queue.map(|queue| queue.recalls.remove(&receipt));
                 continue;
             }
-            let endpoint = self.afterwards.endpoints(&receipt).into_iter().next();
-            let group = endpoint.filter(|name| {
-                self.plan
-                    .endpoints
-                    .get(name)
-                    .is_some_and(|endpoint| endpoint.person().is_none())
-            });
-            if *place.get_or_insert_with(|| group.clone()) == group {
+            let through = self.afterwards.endpoints(&receipt);
+            let Some(endpoint) = through.first().and_then(|name| self.plan.endpoints.get(name)) else {
+                continue;
+            };
+            most = endpoint.recalled_per_call_max();
+            let group = endpoint.person().is_none().then(|| endpoint.name.clone());
+            let here = (endpoint.way.as_str(), group);
+            if *place.get_or_insert_with(|| here.clone()) == here {
                 recalls.push(receipt);
             }
         }
@@ -544,17 +545,24 @@ impl Engine {
         if self.is_stretched(Quota::Api) {
             return Some(look_again);
         }
+        if !has_places(endpoint) {
+            return None;
+        }
         let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
         let room_at = || room_at(&sharing, rate, false, now).filter(|at| *at > now);
         (left(&sharing, rate, false, now) == 0).then(|| room_at().unwrap_or(now.plus(Span::seconds(1))))
     }
 
     fn send_out(&mut self, errand: Errand) {
-        if let Some(name) = errand.through.first()
-            && let Some(budget) = self.budgets.get_mut(name)
+        let endpoint = errand
+            .through
+            .first()
+            .and_then(|name| self.plan.endpoints.get(name));
+        if let Some(endpoint) = endpoint.filter(|endpoint| has_places(endpoint))
+            && let Some(budget) = self.budgets.get_mut(&endpoint.name)
         {
             budget.open(1);
-            self.dirty.endpoints.insert(name.clone());
+            self.dirty.endpoints.insert(endpoint.name.clone());
         }
         self.afterwards
             .queues
@@ -570,12 +578,9 @@ impl Engine {
             Finding::Recalled(answers) => answers.iter().map(|(_, answer)| answer.outcome).collect(),
             Finding::Read(read_by) => vec![read_by.answer.outcome],
         };
-        if let Some(name) = errand.through.first()
-            && let Some(budget) = self.budgets.get_mut(name)
-        {
-            budget.close(1);
-            let arrived = answers.iter().any(|outcome| outcome.may_have_arrived());
-            self.count_against(name, u64::from(arrived));
+        let arrived = answers.iter().any(|outcome| outcome.may_have_arrived());
+        if let Some(name) = errand.through.first() {
+            self.count_errand(name, u64::from(arrived));
         }
         let now = self.now.tick;
         let queue = self.afterwards.queues.entry(errand.app.clone()).or_default();
@@ -594,6 +599,15 @@ impl Engine {
             }
             (Task::Read { receipt, .. }, Finding::Read(read_by)) => self.read(receipt, read_by),
             (Task::Recall(_), Finding::Read(_)) => {}
+        }
+    }
+
+    fn count_errand(&mut self, name: &EndpointName, calls: u64) {
+        if !self.plan.endpoints.get(name).is_none_or(has_places) {
+            self.count_month(name, calls);
+        } else if let Some(budget) = self.budgets.get_mut(name) {
+            budget.close(1);
+            self.count_against(name, calls);
         }
     }
 
@@ -688,6 +702,11 @@ impl Engine {
         self.dirty.rows.receipts.insert(message, None);
         self.afterwards.remove(message)
     }
+}
+
+/// Whether an errand takes a place of the endpoint's window: there are three a day for what goes to everybody.
+fn has_places(endpoint: &Endpoint) -> bool {
+    !matches!(endpoint.shared_rate(), Some((_, Api::ToEverybody)))
 }
 
 /// Whether anything that is asked for can be done about a message.

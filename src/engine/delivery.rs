@@ -769,7 +769,6 @@ impl Engine {
 
     /// What was tried occupies a place of an endpoint's window, and counts as so many calls against the month.
     pub(super) fn count_against(&mut self, endpoint: &EndpointName, calls: u64) {
-        let (month, _) = Month::of(self.now.time, &self.plan.timezone);
         let Some(budget) = self.budgets.get_mut(endpoint) else {
             return;
         };
@@ -777,9 +776,19 @@ impl Engine {
         let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
         budget.answered(window, self.now.tick);
         self.dirty.endpoints.insert(endpoint.clone());
+        self.count_month(endpoint, calls);
+    }
+
+    /// Counts so many calls against the month.
+    pub(super) fn count_month(&mut self, endpoint: &EndpointName, calls: u64) {
         if calls == 0 {
             return;
         }
+        let (month, _) = Month::of(self.now.time, &self.plan.timezone);
+        let Some(budget) = self.budgets.get_mut(endpoint) else {
+            return;
+        };
+        self.dirty.endpoints.insert(endpoint.clone());
         budget.count(month, calls, self.now.tick);
         let quota = Quota::of(endpoint);
         let used = self.used(quota, month);

@@ -109,9 +109,6 @@ pub const ASKED_AFTER: [Span; 5] = [
 /// Parts of a list of readers that are asked for at one time; each is a call, and has up to 200.
 pub const READER_PAGES_MAX: u32 = 5;
 
-/// Most calls whose messages are taken back at once, as DingTalk allows.
-pub const RECALLED_PER_CALL_MAX: usize = 20;
-
 /// How often it is tried to take a message back.
 pub const RECALL_TRIES_MAX: u32 = 10;
 

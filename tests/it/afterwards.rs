@@ -12,16 +12,21 @@ use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
 /// The calls that take messages back.
-const RECALL_PATHS: [&str; 2] = [
+const RECALL_PATHS: [&str; 3] = [
     "/v1.0/robot/otoMessages/batchRecall",
     "/v1.0/robot/groupMessages/recall",
+    "/topapi/message/corpconversation/recall",
 ];
 
 /// A stand-in with an app `alerts`, a group that its bot is in, and two people.
 async fn chat() -> Simulator {
     let person = |text: &str| text.parse().expect("a person's description");
     strict(SimulatorSettings {
-        apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app's description")],
+        apps: vec![
+            "alerts:ding1:app-s3cret:ding1:7"
+                .parse()
+                .expect("an app's description"),
+        ],
         groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
         people: vec![person("王芳:wang:13800000000"), person("Ann:ann")],
         ..SimulatorSettings::default()
@@ -38,7 +43,7 @@ fn home(chat: &Simulator, way: &str, afterwards: &str) -> Home {
         chat,
         &format!(
             "apps:
-  - {{ name: alerts, app_key: ding1, app_secret: app-s3cret, base_url: '{}' }}
+  - {{ name: alerts, app_key: ding1, app_secret: app-s3cret, agent_id: 7, base_url: '{}' }}
 receivers:
   - {{ name: ops, {way}, {afterwards} }}
 route: {{ receiver: ops, group_by: [alertname], group_wait: 20ms, group_interval: 20ms }}
@@ -207,6 +212,36 @@ async fn a_recall_that_fails_is_tried_again_or_given_up_and_disturbs_nothing() {
             Value::Null
         );
     }
+}
+
+#[tokio::test]
+async fn notices_are_taken_back_and_asked_about_as_well() {
+    let chat = chat().await;
+    let way = "work_notice: { app: alerts, users: ['mobile:13800000000', ann] }";
+    let home = home(&chat, way, "recall: resolved, read_status: true");
+    let daemon = Daemon::start(&home).await;
+    let alert = firing("node-1");
+    daemon.post(std::slice::from_ref(&alert)).await;
+    daemon.everything_is_told().await;
+    daemon.signal("TERM");
+    daemon.ended().await;
+    assert_eq!(chat.read("wang", None), 1);
+    age(&home, 30 * 60_000 - 1500);
+    let daemon = Daemon::start(&home).await;
+    eventually("it is known who has read", async || {
+        let by = |message: &Value| message["read"]["by"].as_array().map(Vec::len);
+        let known: Vec<_> = messages(&daemon).await.iter().map(by).collect();
+        (known == [Some(1), Some(0)] || known == [Some(0), Some(1)]).then_some(())
+    })
+    .await;
+    until_metrics(&daemon, "dingest_messages_unread{receiver=\"ops/work_notice\"} 1").await;
+    daemon.post(&[resolved(&alert)]).await;
+    until_recalled(&chat, &[true, false]).await;
+    until_metrics(
+        &daemon,
+        "dingest_recalls_total{receiver=\"ops/work_notice\",outcome=\"recalled\"} 2",
+    )
+    .await;
 }
 
 /// Makes everything that was delivered look so many milliseconds older to the next process.

@@ -206,7 +206,7 @@ fn check_afterwards(raw: &raw::Receiver, findings: &mut Findings) {
                 place,
                 format!("{key} needs an app: a custom bot's messages cannot be {what}"),
             )
-            .help("leave it out, or tell the receiver through an app: `group` or `direct`");
+            .help("leave it out, or tell the receiver through an app: `group`, `direct` or `work_notice`");
     }
 }
 

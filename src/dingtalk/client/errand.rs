@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Client;
+use super::{Client, Response};
 use crate::alert::{EndpointName, Timestamp};
-use crate::dingtalk::{apicode, errand};
-use crate::engine::{Answer, Errand, Finding, Task};
+use crate::dingtalk::{apicode, errand, oapicode};
+use crate::engine::{Answer, Errand, Finding, Outcome, Task};
 use crate::plan::{Endpoint, Plan};
 
 impl Client {
@@ -22,6 +22,13 @@ impl Client {
             Task::Recall(_) => BTreeMap::new(),
             Task::Read { .. } => self.users(plan, &errand.through, now).await,
         };
+        if call.is_older {
+            let body = Arc::from(call.body.unwrap_or_default());
+            let read = |response: &Response| response.success();
+            let read = self.post_older(app, &call.path, body, now, read).await;
+            let (answer, body) = read.unwrap_or_else(|failure| (failure, Vec::new()));
+            return errand::finding(errand, &answer, &body, &users);
+        }
         let wanted = errand::wanted(&errand.task);
         let read = |status, kind: Option<&str>, body: &[u8]| apicode::classify(status, kind, body, wanted);
         let posted = self
@@ -48,5 +55,17 @@ impl Client {
             }
         }
         users
+    }
+}
+
+impl Response {
+    /// A success of the older API with what it holds, or what it means that it is none.
+    fn success(&self) -> Result<(Answer, Vec<u8>), Answer> {
+        let answer = self.read(oapicode::classify);
+        if answer.outcome == Outcome::Delivered {
+            Ok((answer, self.body.clone()))
+        } else {
+            Err(answer)
+        }
     }
 }

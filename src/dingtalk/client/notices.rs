@@ -49,10 +49,16 @@ impl Client {
         // All of them are waited for together.
         let fates = sent.into_iter().map(async |(part, task)| {
             let fate = match task {
-                Ok(task) => self.fate(notice, task, until, now).await,
+                Ok(task) => (self.fate(notice, task, until, now).await).map(|lists| (task, lists)),
                 Err(answer) => Err(answer),
             };
-            fate.map_or_else(|answer| vec![answer; part.len()], |lists| lists.for_each(part))
+            match fate {
+                Ok((task, lists)) => {
+                    let answers = lists.for_each(part).into_iter();
+                    answers.map(|answer| with_receipt(answer, notice, task)).collect()
+                }
+                Err(answer) => vec![answer; part.len()],
+            }
         });
         join_all(fates).await.concat()
     }
@@ -61,10 +67,13 @@ impl Client {
     pub(super) async fn notify_all(&self, notice: &WorkNotice, body: Arc<[u8]>, now: Timestamp) -> Answer {
         let until = Instant::now() + NOTICE_TIMEOUT;
         let fate = match self.send_notice(notice.app(), body, now).await {
-            Ok(task) => self.fate(notice, task, until, now).await,
+            Ok(task) => (self.fate(notice, task, until, now).await).map(|lists| (task, lists)),
             Err(answer) => Err(answer),
         };
-        fate.map_or_else(|answer| answer, |lists| lists.for_all())
+        match fate {
+            Ok((task, lists)) => with_receipt(lists.for_all(), notice, task),
+            Err(answer) => answer,
+        }
     }
 
     /// The number of a notice that was taken.
@@ -145,6 +154,15 @@ impl Response {
             body: &self.body,
         });
         read.map_err(|answer| self.read(|_, _, _| answer))
+    }
+}
+
+/// With what the notice can be asked about by, when it is this one that arrived and not one that said the same before.
+fn with_receipt(answer: Answer, notice: &WorkNotice, task: i64) -> Answer {
+    let arrived = answer.outcome == Outcome::Delivered && answer.errcode == Some(0);
+    Answer {
+        receipt: arrived.then(|| notice::receipt(notice.agent_id, task)),
+        ..answer
     }
 }
 
