@@ -18,7 +18,7 @@ use super::{Exit, Failure, say};
 use crate::alert::{Span, Timestamp};
 use crate::app::{self, Setup};
 use crate::clock::now;
-use crate::dingtalk::simulator::{SimulatedBot, Simulator, SimulatorSettings};
+use crate::dingtalk::simulator::{SimulatedBot, SimulatedCallback, Simulator, SimulatorSettings};
 
 /// Alerts of the storm.
 const STORM_ALERTS: usize = 3000;
@@ -73,7 +73,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
         daemon.await??;
         return Ok(Exit::Failed);
     };
-    say(format!("group chat  {}/", simulator.url()));
+    simulator.call_back(SimulatedCallback {
+        app: "alerts".to_owned(),
+        url: format!("http://{address}/v1/apps/alerts/messages"),
+    });
+    say(format!("chats       {}/", simulator.url()));
     say(format!("daemon      http://{address}/api/v1/receivers"));
     let incident = Incident::new(address)?;
     let played = tokio::select! {
@@ -114,8 +118,13 @@ fn simulator_settings() -> Result<SimulatorSettings, Failure> {
         .iter()
         .map(|bot| bot.parse())
         .collect::<Result<Vec<SimulatedBot>, _>>()?;
+    let people = ["张三:zhangsan", "李四:lisi", "王五:wangwu"];
+    let people = people.iter().map(|person| person.parse());
     Ok(SimulatorSettings {
         bots,
+        apps: vec!["alerts:demo-key:demo-app-secret::7".parse()?],
+        groups: vec!["alerts@故障处理:cidDEMO==".parse()?],
+        people: people.collect::<Result<_, _>>()?,
         ..SimulatorSettings::default()
     })
 }
@@ -135,6 +144,7 @@ locale: {locale}
 dingtalk:
   base_url: {dingtalk}
   monthly_quota: 0
+  monthly_api_quota: 0
 bots:
   - name: ops
     access_token: demo-token-ops
@@ -143,12 +153,23 @@ bots:
     access_token: demo-token-db
     secret: SECdemo-secret-db
     keyword: 告警
+apps:
+  - name: alerts
+    app_key: demo-key
+    app_secret: demo-app-secret
+    agent_id: 7
+    base_url: {dingtalk}
+    ask: {{ people: [zhangsan, lisi, wangwu], groups: [cidDEMO==] }}
 receivers:
   - name: ops
     bots: [ops]
     mention: {{ mobiles: ['13800000000'], on: urgent }}
   - name: db
     bots: [db]
+  - name: on-call
+    group: {{ app: alerts, conversation: cidDEMO== }}
+    direct: {{ app: alerts, users: [zhangsan, lisi] }}
+    work_notice: {{ app: alerts, users: [wangwu] }}
 route:
   receiver: ops
   group_by: [alertname, cluster]
@@ -157,6 +178,10 @@ route:
   routes:
     - matchers: ['team=\"db\"']
       receiver: db
+      continue: true
+    - matchers: ['severity=\"critical\"']
+      receiver: on-call
+      urgent: true
       continue: true
     - matchers: ['severity=\"critical\"']
       urgent: true
