@@ -246,6 +246,8 @@ pub(crate) fn children(text: &PlanText, index: usize) -> impl Iterator<Item = us
 /// A DingTalk that has everything any plan names.
 pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
     let (mut apps, mut groups, mut people) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    // An organisation has somebody: what is said to departments is read.
+    people.insert("somebody", "somebody:somebody".parse().expect("a person"));
     for plan in script.plans.values() {
         for name in plan.apps.keys() {
             let app = format!("{name}:ding{name}:secret-{name}:ding{name}:{}", agent_of(name));
