@@ -6,7 +6,7 @@
 //!
 //! The format is that program's `config/config.go`; its layouts are `template/default.tmpl`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use regex::Regex;
 use serde_json::{Map, Value as Json, json};
 
 use super::read::{At, Given, Read, SecretText, expected, mapping};
-use super::report::{Findings, Report};
+use super::report::{Findings, Place, Report};
 use super::yaml::{Node, Value};
 use super::{files, glob, read_file};
 
@@ -192,6 +192,14 @@ struct Carried {
     layout: Layout,
 }
 
+/// Whether the other program would take this as the name of a target. Files get such names.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 fn carried(
     name: &str,
     target: &Target,
@@ -203,6 +211,12 @@ fn carried(
         Some(SecretText::Inline(text)) => Some(text.clone()),
         Some(SecretText::File(_) | SecretText::Env(_)) | None => None,
     };
+    if !is_name(name) {
+        findings
+            .error(target.place, format!("`{name}` is no name of a target"))
+            .help("a name is a letter and then letters, digits, `-` and `_`");
+        return None;
+    }
     let Some(url) = text(&target.url) else {
         findings.error(target.place, format!("target `{name}` has no `url`"));
         return None;
@@ -273,16 +287,9 @@ fn resolve(name: &str, own: &BTreeMap<String, String>) -> Option<Layout> {
 
 /// The templates in their own files, by name. All but those that only call another are noted.
 fn templates(foreign: &Foreign, path: &Path, findings: &mut Findings) -> BTreeMap<String, String> {
-    static DEFINED: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"\{\{-?\s*define\s+"([^"]+)"\s*-?\}\}"#).expect("a regular expression")
-    });
     let mut own = BTreeMap::new();
     let directory = path.parent().unwrap_or(Path::new("."));
-    let named = foreign
-        .template
-        .value()
-        .into_iter()
-        .chain(foreign.templates.items());
+    let named = (foreign.template.value().into_iter()).chain(foreign.templates.items());
     for At { value, place } in named {
         let pattern = directory.join(value);
         let found = if glob::is_pattern(&pattern) {
@@ -291,49 +298,51 @@ fn templates(foreign: &Foreign, path: &Path, findings: &mut Findings) -> BTreeMa
             vec![pattern]
         };
         for file in found {
-            let text = match files::read(&file, TEMPLATE_BYTES_MAX) {
-                Ok(text) => text,
+            match files::read(&file, TEMPLATE_BYTES_MAX) {
+                Ok(text) => own.extend(definitions(&file, &text, findings)),
                 Err(problem) => {
-                    findings.warning(
-                        Some(*place),
-                        format!("cannot read `{}`: {problem}", file.display()),
-                    );
-                    continue;
-                }
-            };
-            let number = findings.add_source(&file, text.clone());
-            let begins: Vec<_> = DEFINED
-                .captures_iter(&text)
-                .filter_map(|found| Some((found.get(0)?, found.get(1)?)))
-                .collect();
-            for (index, (head, name)) in begins.iter().enumerate() {
-                let end = begins.get(index + 1).map_or(text.len(), |(next, _)| next.start());
-                let body = text.get(head.end()..end).unwrap_or_default();
-                let body = body
-                    .trim_end()
-                    .trim_end_matches("{{ end }}")
-                    .trim_end_matches("{{end}}");
-                own.insert(name.as_str().to_owned(), body.to_owned());
-                if called(body).is_none() {
-                    let place = super::report::Place {
-                        file: number,
-                        start: head.start(),
-                        end: head.end(),
-                    };
-                    findings
-                        .warning(
-                            Some(place),
-                            format!(
-                                "template `{}` is in Go's language and is not carried over",
-                                name.as_str()
-                            ),
-                        )
-                        .help("write it in handlebars, see docs/templates.md");
+                    let message = format!("cannot read `{}`: {problem}", file.display());
+                    findings.warning(Some(*place), message);
                 }
             }
         }
     }
     own
+}
+
+/// The templates that one file defines, by name.
+fn definitions(path: &Path, text: &str, findings: &mut Findings) -> Vec<(String, String)> {
+    static DEFINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"\{\{-?\s*define\s+"([^"]+)"\s*-?\}\}"#).expect("a regular expression")
+    });
+    static END: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\{\{-?\s*end\s*-?\}\}\s*$").expect("a regular expression"));
+    let file = findings.add_source(path, text.to_owned());
+    let heads: Vec<_> = DEFINE
+        .captures_iter(text)
+        .map(|head| (head.get_match(), head.extract::<1>().1))
+        .collect();
+    let mut definitions = Vec::new();
+    for (index, (head, [name])) in heads.iter().enumerate() {
+        let next = heads.get(index + 1).map_or(text.len(), |(next, _)| next.start());
+        let body = text.get(head.end()..next).unwrap_or_default();
+        let body = END.replace(body, "").into_owned();
+        if called(&body).is_none() {
+            let place = Place {
+                file,
+                start: head.start(),
+                end: head.end(),
+            };
+            findings
+                .warning(
+                    Some(place),
+                    format!("template `{name}` is in Go's language and is not carried over"),
+                )
+                .help("write it in handlebars, see docs/templates.md");
+        }
+        definitions.push(((*name).to_owned(), body));
+    }
+    definitions
 }
 
 /// Notes what there is no counterpart for.
@@ -368,8 +377,7 @@ fn files_of(targets: &[(&str, Carried)], alertmanager: &str) -> Vec<Written> {
             }));
         }
     }
-    let layouts: std::collections::BTreeSet<Layout> =
-        targets.iter().map(|(_, target)| target.layout).collect();
+    let layouts: BTreeSet<Layout> = targets.iter().map(|(_, target)| target.layout).collect();
     let link = format!(
         "{}/#/alerts?receiver={{{{receiver}}}}",
         alertmanager.trim_end_matches('/')
@@ -386,50 +394,13 @@ fn files_of(targets: &[(&str, Carried)], alertmanager: &str) -> Vec<Written> {
 
 /// Our configuration. Names are letters, digits, `-` and `_`, and all else is quoted.
 fn configuration(targets: &[(&str, Carried)]) -> String {
-    let (mut sources, mut bots, mut receivers, mut routes) = Default::default();
-    for (name, target) in targets {
-        let append = |list: &mut String, line: String| {
-            list.push_str(&line);
-            list.push('\n');
-        };
-        append(
-            &mut sources,
-            format!("  - {{ name: {name}, type: alertmanager }}"),
-        );
-        append(
-            &mut bots,
-            format!("  - name: {name}\n    url_file: secrets/{name}.url"),
-        );
-        if target.secret.is_some() {
-            append(&mut bots, format!("    secret_file: secrets/{name}.secret"));
-        }
-        append(
-            &mut receivers,
-            format!(
-                "  - name: {name}\n    bots: [{name}]\n    template: {}",
-                target.layout.name()
-            ),
-        );
-        if target.mentions {
-            let mobiles: Vec<String> = target
-                .mobiles
-                .iter()
-                .map(|mobile| json!(mobile).to_string())
-                .collect();
-            let all = if target.all { ", all: true" } else { "" };
-            append(
-                &mut receivers,
-                format!(
-                    "    mention: {{ mobiles: [{}]{all}, on: always }}",
-                    mobiles.join(", ")
-                ),
-            );
-        }
-        append(
-            &mut routes,
-            format!("    - {{ receiver: {name}, sources: [{name}] }}"),
-        );
-    }
+    let lines = |of: fn(&str, &Carried) -> String| -> String {
+        targets.iter().map(|(name, target)| of(name, target)).collect()
+    };
+    let sources = lines(|name, _| format!("  - {{ name: {name}, type: alertmanager }}\n"));
+    let bots = lines(bot);
+    let receivers = lines(receiver);
+    let routes = lines(|name, _| format!("    - {{ receiver: {name}, sources: [{name}] }}\n"));
     let first = targets.first().map_or("", |(name, _)| name);
     format!(
         "{HEAD}locale: en\ntemplates: [templates/*.hbs]\n\n\
@@ -437,6 +408,27 @@ fn configuration(targets: &[(&str, Carried)]) -> String {
          route:\n  receiver: {first}\n  \
          # Alertmanager has waited for company already.\n  group_wait: 1s\n  group_interval: 10s\n  routes:\n{routes}"
     )
+}
+
+fn bot(name: &str, target: &Carried) -> String {
+    let secret = match target.secret {
+        Some(_) => format!("    secret_file: secrets/{name}.secret\n"),
+        None => String::new(),
+    };
+    format!("  - name: {name}\n    url_file: secrets/{name}.url\n{secret}")
+}
+
+fn receiver(name: &str, target: &Carried) -> String {
+    let layout = target.layout.name();
+    let mention = if target.mentions {
+        // A text of JSON is one of YAML.
+        let mobiles = json!(target.mobiles);
+        let all = target.all;
+        format!("    mention: {{ mobiles: {mobiles}, all: {all}, on: always }}\n")
+    } else {
+        String::new()
+    };
+    format!("  - name: {name}\n    bots: [{name}]\n    template: {layout}\n{mention}")
 }
 
 const HEAD: &str = "\
