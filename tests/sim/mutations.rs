@@ -301,10 +301,17 @@ fn root() -> &'static Path {
 
 #[test]
 fn every_mutation_still_has_its_place() {
+    let guide = fs::read_to_string(root().join("docs/simulator.md")).expect("the guide");
     for mutation in MUTATIONS {
         let text = fs::read_to_string(root().join(mutation.file)).expect(mutation.file);
         let places = text.matches(mutation.text).count();
         assert_eq!(places, 1, "`{}`: the text in {}", mutation.name, mutation.file);
+        let row = format!("| {} | `{}` |", mutation.name, mutation.caught_by.as_str());
+        assert!(
+            guide.contains(&row),
+            "`{}` is not in docs/simulator.md",
+            mutation.name
+        );
     }
 }
 
