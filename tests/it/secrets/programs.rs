@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::marks::{APP_KEY, APP_SECRET, BEARER, SECRET, TOKEN, WRONG};
 use super::{Exhibits, command, home, output, rest};
+use crate::PATIENCE;
 use crate::daemon::configuration;
 
 /// The name of the test that [`of_panics`] runs in a process of its own.
@@ -43,6 +44,7 @@ impl Talking {
 
     /// Waits until it says this and returns what follows in the same line.
     async fn says(mut self, words: &'static str) -> (Self, String) {
+        let pid = self.child.id();
         let read = move || loop {
             let begin = self.said.len();
             let read = self.output.read_line(&mut self.said).expect("words");
@@ -52,7 +54,16 @@ impl Talking {
                 return (self, rest);
             }
         };
-        tokio::task::spawn_blocking(read).await.expect("it says so")
+        let mut reading = tokio::task::spawn_blocking(read);
+        match tokio::time::timeout(PATIENCE, &mut reading).await {
+            Ok(read) => read.expect("it says so"),
+            // Its end ends the reading, which says what it was waiting for.
+            Err(_) => {
+                let kill = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+                assert!(kill.expect("`kill`").success());
+                reading.await.expect("it says so in time")
+            }
+        }
     }
 
     /// Tells it to stop, and returns everything it said.
@@ -134,7 +145,7 @@ pub(super) async fn of_a_stand_in(exhibits: &mut Exhibits) {
 /// The demonstration, up to its storm.
 pub(super) async fn of_a_demonstration(exhibits: &mut Exhibits) {
     let program = Talking::start(&["demo", "--listen", "127.0.0.1:0", "--chat", "127.0.0.1:0"]);
-    let (program, chat) = program.says("group chat").await;
+    let (program, chat) = program.says("chats").await;
     let (program, daemon) = program.says("daemon").await;
     let (program, _) = program.says("an uplink fails").await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
