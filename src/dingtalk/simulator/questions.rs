@@ -1,6 +1,6 @@
 //! What people write to the bots of apps: the message as DingTalk posts it, and the session it may be answered in.
 //!
-//! Decides only; [`postman`](super::postman) carries it. The head of a request is signed for a moment and nothing
+//! Decides only; `postman` carries it. The head of a request is signed for a moment and nothing
 //! else, so each request has a moment of its own. A session lives for an hour and a half of the clock; what the
 //! original says of one that has ended, or never was, is the same.
 
