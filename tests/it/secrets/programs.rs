@@ -55,15 +55,13 @@ impl Talking {
             }
         };
         let mut reading = tokio::task::spawn_blocking(read);
-        match tokio::time::timeout(PATIENCE, &mut reading).await {
-            Ok(read) => read.expect("it says so"),
-            // Its end ends the reading, which says what it was waiting for.
-            Err(_) => {
-                let kill = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-                assert!(kill.expect("`kill`").success());
-                reading.await.expect("it says so in time")
-            }
+        if let Ok(read) = tokio::time::timeout(PATIENCE, &mut reading).await {
+            return read.expect("it says so");
         }
+        // Its end ends the reading, which says what it was waiting for.
+        let kill = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        assert!(kill.expect("`kill`").success());
+        reading.await.expect("it says so in time")
     }
 
     /// Tells it to stop, and returns everything it said.
