@@ -206,6 +206,11 @@ struct FeedCard<'a> {
     links: &'a [Entry],
 }
 
+/// Where buttons stand: two side by side, more one below the other, for there would be no room for their words.
+const fn orientation(buttons: &[Button]) -> &'static str {
+    if buttons.len() == 2 { "1" } else { "0" }
+}
+
 /// The exact bytes of one request to the webhook.
 pub fn webhook(content: &Content<'_>, at: &At, uuid: &str) -> Vec<u8> {
     let message = match content {
@@ -238,8 +243,7 @@ pub fn webhook(content: &Content<'_>, at: &At, uuid: &str) -> Vec<u8> {
                         url: &one.url,
                     },
                     several => Buttons::Several {
-                        // Two stand side by side; more would leave no room for their words.
-                        orientation: if several.len() == 2 { "1" } else { "0" },
+                        orientation: orientation(several),
                         buttons: several,
                     },
                 },

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Colour, Content, Markdown, Row, Text, with_member, without_pictures};
+use super::{Colour, Content, Markdown, Row, Text, orientation, with_member, without_pictures};
 use crate::plan::{Audience, WorkNotice};
 
 /// What stands in the head of a form where DingTalk does not put the app's name.
@@ -212,8 +212,7 @@ fn buttons(buttons: &[super::Button]) -> Buttons<'_> {
             single_url: &one.url,
         },
         several => Buttons::Several {
-            // As those of a bot stand.
-            btn_orientation: if several.len() == 2 { "1" } else { "0" },
+            btn_orientation: orientation(several),
             btn_json_list: several
                 .iter()
                 .map(|button| Button {
