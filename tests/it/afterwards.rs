@@ -1,13 +1,13 @@
 //! What becomes of the messages of apps after they were delivered: announcements are taken back, and it is asked who
 //! has read.
 
+use dingest::dingtalk::simulator::Simulator;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::rules::Call;
-use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::{Value, json};
 
 use crate::alerts::{firing, resolved};
-use crate::chat::{gist, strict};
+use crate::chat::{gist, organisation, strict};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -20,18 +20,7 @@ const RECALL_PATHS: [&str; 3] = [
 
 /// A stand-in with an app `alerts`, a group that its bot is in, and two people.
 async fn chat() -> Simulator {
-    let person = |text: &str| text.parse().expect("a person's description");
-    strict(SimulatorSettings {
-        apps: vec![
-            "alerts:ding1:app-s3cret:ding1:7"
-                .parse()
-                .expect("an app's description"),
-        ],
-        groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
-        people: vec![person("王芳:wang:13800000000"), person("Ann:ann")],
-        ..SimulatorSettings::default()
-    })
-    .await
+    strict(organisation()).await
 }
 
 const GROUP: &str = "group: { app: alerts, conversation: cidA== }";

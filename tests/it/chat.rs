@@ -31,6 +31,23 @@ pub(crate) async fn strict(settings: SimulatorSettings) -> Simulator {
     strict_on(settings, listener)
 }
 
+/// An organisation with an app `alerts`, whose agent is 7, a group that its bot is in, and two people.
+pub(crate) fn organisation() -> SimulatorSettings {
+    let person = |text: &str| text.parse().expect("a person's description");
+    let app = "alerts:ding1:app-s3cret:ding1:7";
+    SimulatorSettings {
+        apps: vec![app.parse().expect("an app's description")],
+        groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
+        people: vec![person("王芳:wang:13800000000:un-wang"), person("Ann:ann")],
+        ..SimulatorSettings::default()
+    }
+}
+
+/// To whom a call was.
+pub(crate) fn to(call: &Call) -> Vec<&str> {
+    call.people.iter().map(|person| person.user_id.as_str()).collect()
+}
+
 fn strict_on(settings: SimulatorSettings, listener: TcpListener) -> Simulator {
     let settings = SimulatorSettings {
         accept_any_token: false,

@@ -7,7 +7,7 @@ use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::{Value, json};
 
 use crate::alerts::firing;
-use crate::chat::{gist, heard, strict};
+use crate::chat::{gist, heard, organisation, strict, to};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -16,13 +16,9 @@ const PATH: &str = "/v1.0/robot/oToMessages/batchSend";
 
 /// A stand-in with a bot `ops`, an app `alerts`, a group that the app's bot is in, and two people.
 async fn chat() -> Simulator {
-    let person = |text: &str| text.parse().expect("a person's description");
     strict(SimulatorSettings {
         bots: vec!["ops@group:token-ops".parse().expect("a bot's description")],
-        apps: vec!["alerts:ding1:app-s3cret".parse().expect("an app's description")],
-        groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
-        people: vec![person("王芳:wang:13800000000:un-wang"), person("Ann:ann")],
-        ..SimulatorSettings::default()
+        ..organisation()
     })
     .await
 }
@@ -55,11 +51,6 @@ fn calls(chat: &Simulator) -> Vec<Call> {
     let mut calls = chat.ledger();
     calls.retain(|call| !call.people.is_empty());
     calls
-}
-
-/// To whom a call was.
-fn to(call: &Call) -> Vec<&str> {
-    call.people.iter().map(|person| person.user_id.as_str()).collect()
 }
 
 fn to_people(fault: Fault) -> Injection {

@@ -1,12 +1,12 @@
 //! Work notices: told is what DingTalk says it passed on, whatever it accepted; and nobody gets one twice.
 
+use dingest::dingtalk::simulator::Simulator;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::rules::Call;
-use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::{Value, json};
 
 use crate::alerts::{alert, firing, resolved};
-use crate::chat::{gist, heard, strict};
+use crate::chat::{gist, heard, organisation, strict, to};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -16,17 +16,7 @@ const RESULT: &str = "/topapi/message/corpconversation/getsendresult";
 
 /// A stand-in with an app `alerts`, whose agent is 7, and two people.
 async fn chat() -> Simulator {
-    let person = |text: &str| text.parse().expect("a person's description");
-    strict(SimulatorSettings {
-        apps: vec![
-            "alerts:ding1:app-s3cret:ding1:7"
-                .parse()
-                .expect("an app's description"),
-        ],
-        people: vec![person("王芳:wang:13800000000:un-wang"), person("Ann:ann")],
-        ..SimulatorSettings::default()
-    })
-    .await
+    strict(organisation()).await
 }
 
 /// The receiver `ops` is told by work notices as `ways` say.
@@ -52,11 +42,6 @@ fn on(path: &str, fault: Fault) -> Injection {
         path: Some(path.to_owned()),
         ..Injection::next(fault)
     }
-}
-
-/// To whom a call was.
-fn to(call: &Call) -> Vec<&str> {
-    call.people.iter().map(|person| person.user_id.as_str()).collect()
 }
 
 /// How often each call was made.
