@@ -1123,14 +1123,10 @@ impl<'a> Judge<'a> {
             outcome,
             Outcome::Throttled(_) | Outcome::Refused(Refused::Person | Refused::Target)
         );
-        let Some(app) = text.app_of(endpoint).filter(|_| !own) else {
-            return vec![endpoint.to_owned()];
-        };
-        let everybody = text.everybody();
-        let endpoints = everybody.iter().flat_map(|name| text.endpoints_of(name));
-        endpoints
-            .filter(|other| text.app_of(other) == Some(app))
-            .collect()
+        match text.app_of(endpoint).filter(|_| !own) {
+            Some(app) => text.endpoints_of_app(app),
+            None => vec![endpoint.to_owned()],
+        }
     }
 
     // ---- at any time, and at rest -----------------------------------------------------------------------------

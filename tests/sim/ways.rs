@@ -117,6 +117,29 @@ impl PlanText {
         }
     }
 
+    /// Everything that an app's messages go through.
+    pub(crate) fn endpoints_of_app(&self, app: &str) -> Vec<String> {
+        let mut endpoints = Vec::new();
+        for (name, words) in &self.receivers {
+            let by_people = [
+                ("direct", self.people_of(words)),
+                ("work_notice", self.noticed_of(words)),
+            ];
+            for (kind, people) in by_people {
+                let people = people.filter(|(other, _)| *other == app);
+                let people = people.map_or(Vec::new(), |(_, people)| people);
+                endpoints.extend(people.iter().map(|user| format!("{kind}/{name}/{user}")));
+            }
+            let at_once = [
+                ("group", self.group_of(words)),
+                ("work_notice", self.departments_of(words)),
+            ];
+            let at_once = at_once.iter().filter(|(_, other)| *other == Some(app));
+            endpoints.extend(at_once.map(|(kind, _)| format!("{kind}/{name}")));
+        }
+        endpoints
+    }
+
     /// Whose rate a message through an endpoint counts against: the bot's, the app's, or that of its notices.
     pub(crate) fn sender_of(&self, endpoint: &str) -> String {
         match self.app_of(endpoint) {

@@ -183,6 +183,8 @@ pub(crate) struct World<'a> {
     disk_slow: u64,
     network: Network,
     dingtalk: Rules,
+    /// Each app's token, and until when it is good.
+    tokens: BTreeMap<String, (u64, String)>,
     postings: Vec<Posting>,
     sends: u64,
     judge: Judge<'a>,
@@ -221,6 +223,7 @@ impl<'a> World<'a> {
             disk_slow: 0,
             network: Network::Well,
             dingtalk: Rules::new(simulated(script)),
+            tokens: BTreeMap::new(),
             postings: Vec::new(),
             sends: 0,
             judge: Judge::new(script, setting),
@@ -953,13 +956,21 @@ impl<'a> World<'a> {
         self.request_of(method, url, Some(&token), body)
     }
 
-    /// How a token is kept is the client's business, and not what is played here.
+    /// Kept as long as it is good, as a client does: who asks for one with each call is soon one who asks too often.
+    /// How it is kept is not what is played here.
     fn token(&mut self, app: &str) -> String {
+        if let Some((_, token)) = self.tokens.get(app).filter(|(until, _)| self.now < *until) {
+            return token.clone();
+        }
         let credentials = json!({"appKey": format!("ding{app}"), "appSecret": format!("secret-{app}")});
         let credentials = credentials.to_string();
         let answer = self.request_of("POST", "/v1.0/oauth2/accessToken", None, credentials.as_bytes());
         let answer: Value = serde_json::from_str(&answer.reply.body).unwrap_or_default();
-        answer["accessToken"].as_str().unwrap_or_default().to_owned()
+        let token = answer["accessToken"].as_str().unwrap_or_default().to_owned();
+        let life = answer["expireIn"].as_u64().unwrap_or_default();
+        let kept = (self.now + 1000 * life, token.clone());
+        self.tokens.insert(app.to_owned(), kept);
+        token
     }
 
     fn request_of(&mut self, method: &str, url: &str, token: Option<&str>, body: &[u8]) -> Reaction {
