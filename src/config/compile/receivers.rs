@@ -15,6 +15,7 @@ use crate::config::report::{Findings, Place};
 use crate::config::suggest;
 use crate::digest::compose::is_web_address;
 use crate::plan::{Afterwards, Channel, Endpoint, Mention, MentionOn, MessageKind, Plan, Recall, Receiver};
+use crate::render::template_exists;
 
 pub(super) fn receivers(
     written: &Written,
@@ -79,7 +80,7 @@ pub(super) fn receivers(
 }
 
 fn check_template(name: &At<String>, plan: &Plan, findings: &mut Findings) {
-    if name.value == Receiver::TEMPLATE || plan.templates.contains_key(&name.value) {
+    if template_exists(&plan.templates, &name.value) {
         return;
     }
     let known = plan
