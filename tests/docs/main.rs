@@ -3,6 +3,8 @@
 //! A test here fails when a helper, a field of a digest, a configuration key or a metric is added and not written
 //! down, or written down and gone.
 
+mod templates;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -340,24 +342,55 @@ fn the_template_for_healthchecks_makes_the_body_that_the_tests_read() {
     assert_eq!(filled_in, body);
 }
 
+/// A text without what is code in it.
+fn prose(text: &str) -> String {
+    let outside = text.split("```").step_by(2);
+    let lines = outside.flat_map(|text| text.lines().flat_map(|line| line.split('`').step_by(2)));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let outside = text.split("\n```").step_by(2).flat_map(str::lines);
+    let headings = outside.filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| -> String {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | ' ');
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        heading.chars().filter(kept).collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     for document in DOCUMENTS {
         let text = read(document);
+        let words = prose(&text);
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
         let directory = directory.parent().expect("a document is in a directory");
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let pictures = text
+        let links = words
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        let pictures = words
             .split("src=\"")
             .skip(1)
             .filter_map(|rest| rest.split('"').next());
-        for target in links.chain(pictures) {
-            let local = !target.contains("://") && !target.starts_with('#');
-            let file = target.split('#').next().unwrap_or_default();
+        for target in links.chain(pictures).filter(|target| !target.contains("://")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = directory.join(file);
             assert!(
-                !local || directory.join(file).exists(),
+                file.is_empty() || there.exists(),
                 "{document} links to `{target}`"
             );
+            if !anchor.is_empty() {
+                let other = if file.is_empty() {
+                    text.clone()
+                } else {
+                    fs::read_to_string(there).expect("a document")
+                };
+                assert!(anchors(&other).contains(anchor), "{document} links to `{target}`");
+            }
         }
     }
 }
