@@ -5,6 +5,8 @@ use tokio::net::TcpListener;
 
 use super::run::stop_on_signals;
 use super::{Exit, Failure, say};
+use crate::dingtalk::simulator::people::Fate;
+use crate::dingtalk::simulator::rules::Call;
 use crate::dingtalk::simulator::{Simulator, SimulatorArgs};
 
 #[derive(Debug, Args)]
@@ -22,7 +24,37 @@ pub(super) async fn run(args: SimulateArgs) -> Result<Exit, Failure> {
     let simulator = Simulator::start(args.simulator.settings(), listener)?;
     say(format!("chat     {}/", simulator.url()));
     say(format!("webhook  {}/robot/send?access_token=…", simulator.url()));
-    stop.cancelled().await;
+    tokio::select! {
+        () = show(&simulator) => {}
+        () = stop.cancelled() => {}
+    }
     simulator.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// Prints what comes into the chats, for whoever has no browser at hand.
+async fn show(simulator: &Simulator) {
+    let mut last = 0;
+    loop {
+        for call in simulator.arrivals(last).await {
+            last = call.number;
+            say(format!(
+                "\n{} in {}: {}\n\n{}",
+                call.bot,
+                chat(&call),
+                call.content.title,
+                call.content.text
+            ));
+        }
+    }
+}
+
+/// The group, or the people it is for.
+fn chat(call: &Call) -> String {
+    if !call.group.is_empty() {
+        return format!("`{}`", call.group);
+    }
+    let told = call.people.iter().filter(|person| person.fate == Fate::Told);
+    let people: Vec<&str> = told.map(|person| person.name.as_str()).collect();
+    format!("the chat of {}", people.join(", "))
 }

@@ -512,6 +512,19 @@ impl Simulator {
         }
     }
 
+    /// Waits for messages of bots and apps that come into a chat after the call of this number, oldest first.
+    pub async fn arrivals(&self, after: u64) -> Vec<Call> {
+        let mut changed = self.desk.changed.subscribe();
+        loop {
+            let is_news = |call: &&Call| call.shown && call.said_by.is_none();
+            let calls: Vec<Call> = (self.desk.rules().calls(after).filter(is_news).cloned()).collect();
+            // The sender lives as long as `self`, so waiting cannot fail.
+            if !calls.is_empty() || changed.changed().await.is_err() {
+                return calls;
+            }
+        }
+    }
+
     /// Stops serving, closes every connection and gives the port back.
     pub async fn shutdown(mut self) {
         self.stop.cancel();

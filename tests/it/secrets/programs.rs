@@ -137,6 +137,11 @@ pub(super) async fn of_a_stand_in(exhibits: &mut Exhibits) {
     }
     let last = program.stop().await;
     assert!(last.status.success(), "{last:?}");
+    let printed = String::from_utf8_lossy(&last.stdout);
+    assert!(
+        printed.contains("ops in `group`: dingest\n\nThis is a test message"),
+        "{printed}"
+    );
     exhibits.show_output("the words of `simulate-dingtalk`", "a day's work", &last);
 }
 
