@@ -13,7 +13,7 @@ use dingest::render::helpers;
 use serde_json::Value;
 
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "README.zh-CN.md",
     "ARCHITECTURE.md",
@@ -22,6 +22,8 @@ const DOCUMENTS: [&str; 10] = [
     "packaging/README.md",
     "packaging/monitoring/README.md",
     "examples/senders/README.md",
+    "docs/getting-started.md",
+    "docs/getting-started.zh-CN.md",
     "docs/rehearse.md",
     "docs/templates.md",
 ];
@@ -108,6 +110,17 @@ fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
     for value in below.into_iter().flatten().flat_map(|values: Vec<&Value>| values) {
         collect_keys(value, keys);
     }
+}
+
+#[test]
+fn getting_started_is_the_same_in_both_languages() {
+    let [english, chinese] = ["docs/getting-started.md", "docs/getting-started.zh-CN.md"].map(read);
+    let blocks = |text: &str| -> Vec<String> {
+        let inside = text.split("\n```").skip(1).step_by(2);
+        inside.map(str::to_owned).collect()
+    };
+    assert!(blocks(&english).len() > 10);
+    assert_eq!(blocks(&english), blocks(&chinese));
 }
 
 /// The names of the metrics the daemon exposes.
