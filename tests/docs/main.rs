@@ -3,6 +3,7 @@
 //! A test here fails when a helper, a field of a digest, a configuration key or a metric is added and not written
 //! down, or written down and gone.
 
+mod operations;
 mod templates;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use dingest::render::helpers;
 use serde_json::Value;
 
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: &[&str] = &[
     "README.md",
     "README.zh-CN.md",
     "ARCHITECTURE.md",
@@ -24,6 +25,7 @@ const DOCUMENTS: [&str; 12] = [
     "examples/senders/README.md",
     "docs/getting-started.md",
     "docs/getting-started.zh-CN.md",
+    "docs/operations.md",
     "docs/rehearse.md",
     "docs/templates.md",
 ];
