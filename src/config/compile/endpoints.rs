@@ -412,13 +412,14 @@ fn people(users: &Given<Vec<At<Word>>>, app: Option<&Arc<App>>, findings: &mut F
     ids.into_iter().filter_map(of_app).map(person).collect()
 }
 
-/// Whether somebody could be known by this: an id of letters that can stand in a path, or a number.
+/// Whether somebody could be known by this: an id of letters that can stand in a path and in a list with commas, or a
+/// number.
 fn is_person(text: &str) -> bool {
     let is_id = |id: &str| {
         (1..=USER_ID_BYTES_MAX).contains(&id.len())
             && id
                 .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !b"/:".contains(&byte))
+                .all(|byte| byte.is_ascii_graphic() && !b"/:,".contains(&byte))
     };
     match KnownBy::read(text) {
         KnownBy::User(id) | KnownBy::UnionId(id) => is_id(id),
