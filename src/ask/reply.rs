@@ -10,7 +10,8 @@ use super::command::{Command, NoQuestion};
 use crate::alert::{EndpointName, ReceiverName, Severity, Timestamp};
 use crate::clock::now;
 use crate::digest::compose::rfc3339;
-use crate::digest::{Change, naming, shorten};
+use crate::digest::naming::{self, shown_name};
+use crate::digest::{Change, shorten};
 use crate::dingtalk::Client;
 use crate::dingtalk::callback::Message;
 use crate::driver::{Handle, Health, Unavailable};
@@ -28,8 +29,6 @@ const NAMED_MAX: usize = 10;
 const PLACES_MAX: usize = 3;
 /// Characters of any text.
 const CHARS_MAX: usize = 120;
-/// Digits of a mobile number that are said.
-const DIGITS_MAX: usize = 4;
 /// How long it may take to find out who asks.
 const LOOK_UP_MAX: Duration = Duration::from_secs(10);
 
@@ -235,7 +234,7 @@ impl Facts<'_> {
         let waiting = waiting(health.receivers.iter().filter(must_wait), &self.plan.timezone);
         let held_up: u64 = waiting.iter().map(|waiting| waiting.changes).sum();
         Ok(Said::DigestNow {
-            receivers: receivers.iter().map(shown).collect(),
+            receivers: receivers.iter().map(|name| shown_name(name.as_str())).collect(),
             changes: changes.saturating_sub(held_up),
             waiting: first(waiting),
         })
@@ -271,23 +270,12 @@ fn waiting<'a>(receivers: impl Iterator<Item = &'a ReceiverView>, timezone: &Tim
     receivers
         .filter(|receiver| receiver.changes > 0)
         .map(|receiver| Waiting {
-            receiver: shown(&receiver.name),
+            receiver: shown_name(receiver.name.as_str()),
             changes: receiver.changes,
             waits_for: receiver.waits_for.map(WaitsFor::as_str),
             due_at: receiver.due_at.map(|at| rfc3339(at, timezone)),
         })
         .collect()
-}
-
-/// A name as everybody in a group may read it: of a mobile number, its end.
-fn shown(name: &impl ToString) -> String {
-    let name = name.to_string();
-    let Some((before, number)) = name.split_once("mobile:") else {
-        return name;
-    };
-    let hidden = number.chars().count().saturating_sub(DIGITS_MAX);
-    let end: String = number.chars().skip(hidden).collect();
-    format!("{before}mobile:…{end}")
 }
 
 fn status(health: &Health, plan: &Plan) -> Status {
@@ -296,7 +284,7 @@ fn status(health: &Health, plan: &Plan) -> Status {
     let paused: Vec<Paused> = (health.endpoints.iter())
         .filter(|endpoint| endpoint.reason.is_some())
         .map(|endpoint| Paused {
-            endpoint: shown(&endpoint.name),
+            endpoint: shown_name(endpoint.name.as_str()),
             reason: endpoint.reason,
             until: endpoint.paused_until.map(at),
         })
@@ -368,7 +356,7 @@ fn alert(view: &AlertView, timezone: &TimeZone) -> Alert {
 
 fn told(view: &AlertReceiverView, timezone: &TimeZone) -> Recipient {
     Recipient {
-        name: shown(&view.name),
+        name: shown_name(view.name.as_str()),
         told: view.told.map(|(said, ..)| said.as_str()),
         at: view.told.map(|(_, at, _)| rfc3339(at, timezone)),
         digest: view.told.map(|(.., digest)| digest.0),
@@ -382,12 +370,6 @@ mod tests {
     use super::*;
     use crate::engine::view::{Counts, EndpointView};
     use crate::plan::Quota;
-
-    #[test]
-    fn of_a_mobile_number_a_group_reads_the_end() {
-        assert_eq!(shown(&"ops/direct/mobile:13800001234"), "ops/direct/mobile:…1234");
-        assert_eq!(shown(&"ops/direct/wang"), "ops/direct/wang");
-    }
 
     #[test]
     fn who_is_silent_for_good_is_named_without_an_end() {

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
-use super::naming::{is_noise, is_rule_name, rule_name, shorten, size, telling, value_text};
+use super::naming::{is_noise, is_rule_name, rule_name, shorten, shown_name, size, telling, value_text};
 use super::value::{
     Alert, BySeverity, Common, Counts, Digest, First, Line, Links, NoticeValue, Rest, Section, Top, TopValue,
 };
@@ -1066,7 +1066,7 @@ fn notice_value(notice: &Notice, timezone: &TimeZone) -> NoticeValue {
             until,
         } => NoticeValue::Fallback {
             through: through.to_string(),
-            endpoint: endpoint.to_string(),
+            endpoint: shown_name(endpoint.as_str()),
             reason,
             until: until.map(|until| rfc3339(until, timezone)),
         },

@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+/// Digits of a mobile number that are said.
+const DIGITS_MAX: usize = 4;
+
 /// Labels that name the rule, best first.
 const RULE_NAMES: [&str; 6] = ["alertname", "alert_name", "rulename", "rule", "check", "title"];
 
@@ -141,6 +144,16 @@ pub(crate) fn value_text(name: &str, value: &str, chars_max: usize) -> String {
     }
 }
 
+/// The name of a receiver or an endpoint, as everybody in a chat may read it: of a mobile number, its end.
+pub(crate) fn shown_name(name: &str) -> String {
+    let Some((before, number)) = name.split_once("mobile:") else {
+        return name.to_owned();
+    };
+    let hidden = number.chars().count().saturating_sub(DIGITS_MAX);
+    let end: String = number.chars().skip(hidden).collect();
+    format!("{before}mobile:…{end}")
+}
+
 /// At most `chars_max` characters of a text; what is cut ends in `…`.
 pub(crate) fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
     // Most texts are short: a text of so many bytes has at most as many characters.
@@ -182,6 +195,15 @@ mod tests {
     fn a_bare_number_is_shown_with_its_label() {
         assert_eq!(value_text("partition", "3", 20), "partition 3");
         assert_eq!(value_text("host", "db-07", 20), "db-07");
+    }
+
+    #[test]
+    fn of_a_mobile_number_a_chat_reads_the_end() {
+        assert_eq!(
+            shown_name("ops/direct/mobile:13800001234"),
+            "ops/direct/mobile:…1234"
+        );
+        assert_eq!(shown_name("direct/ops/wang"), "direct/ops/wang");
     }
 
     #[test]

@@ -281,7 +281,7 @@ fn alert(address: &Address, view: &AlertView, plan: &Plan) -> Alert {
         labels: pairs.iter().map(label).collect(),
         receivers: (view.receivers.iter())
             .map(|receiver| Recipient {
-                name: receiver.name.to_string(),
+                name: naming::shown_name(receiver.name.as_str()),
                 told: receiver.told.map(|(said, ..)| said.as_str()),
                 at: receiver.told.map(|(_, time, _)| at(time)),
                 change: receiver.change.map(crate::digest::Change::as_str),

@@ -334,6 +334,23 @@ async fn who_was_looked_up_is_known_after_a_crash_although_nobody_can_be_looked_
 }
 
 #[tokio::test]
+async fn of_a_mobile_number_others_read_the_end() {
+    let chat = chat().await;
+    let ways = "direct: { app: alerts, users: ['mobile:13912345678'] }, fallback: unused";
+    let home = home(&chat, ways);
+    let daemon = Daemon::start(&home).await;
+    daemon.post(&[firing("node-1")]).await;
+    let told = heard(&chat, "the fallback", |calls| !calls.is_empty()).await;
+    assert_eq!(to(&told[0]), ["ann"]);
+    for text in [&told[0].content.text, &daemon.text("/alerts").await] {
+        assert!(
+            text.contains("mobile:…5678") && !text.contains("13912345678"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn who_is_refused_is_looked_up_again_after_a_start() {
     let chat = chat().await;
     let home = home(&chat, "direct: { app: alerts, users: ['mobile:13800000000'] }");
