@@ -348,15 +348,11 @@ async fn lists_of_alerts_wait_for_each_other_and_webhooks_do_not_wait_for_them()
         };
         reply.send(Ok(BTreeMap::new())).unwrap();
         assert!(asks.try_recv().is_err());
-        let empty = || AlertList {
-            total: 0,
-            alerts: Vec::new(),
-        };
-        first.send(empty()).unwrap();
+        first.send(AlertList::default()).unwrap();
         let Some(Ask::Alerts { reply: second, .. }) = asks.recv().await else {
             panic!("then the second list");
         };
-        second.send(empty()).unwrap();
+        second.send(AlertList::default()).unwrap();
     };
     let (one, two, taken, ()) = tokio::join!(list(), list(), webhook, answers);
     assert!(one.is_ok() && two.is_ok() && taken.is_ok());

@@ -9,7 +9,8 @@ use super::desk::Desk;
 use super::limits::QUERY_ALERTS_MAX;
 use super::truth::{Concern, Record};
 use super::view::{
-    AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, ReceiverView, WaitsFor,
+    AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, Order, ReceiverView,
+    WaitsFor,
 };
 use crate::alert::{AlertNo, EndpointName, ReceiverName, Tick, Timestamp};
 use crate::plan::{Quota, SharedRate};
@@ -18,19 +19,28 @@ use crate::plan::{Quota, SharedRate};
 type Room = BTreeMap<SharedRate, u32>;
 
 impl Engine {
-    /// The alerts that match, in the order in which they first came in.
+    /// The alerts that match.
     pub fn alerts(&self, query: &AlertQuery) -> AlertList {
-        let mut list = AlertList {
-            total: 0,
-            alerts: Vec::new(),
-        };
+        let mut list = AlertList::default();
         let limit = query.limit.min(QUERY_ALERTS_MAX);
+        let wanted = query.skip.saturating_add(limit);
+        // What stands behind so many of its own kind is not listed in any case.
+        let mut found: [Vec<AlertNo>; 3] = Default::default();
         for (no, record) in self.truth.iter().filter(|(_, record)| asked_for(query, record)) {
+            let severity = record.severity as usize;
             list.total += 1;
-            if list.alerts.len() < limit {
-                list.alerts.push(self.alert_view(no, record));
+            list.by_severity[severity] += 1;
+            let place = match query.order {
+                Order::Arrival => 0,
+                Order::Severity => severity,
+            };
+            if found[place].len() < wanted {
+                found[place].push(no);
             }
         }
+        let listed = found.into_iter().flatten().skip(query.skip).take(limit);
+        let view = |no| Some(self.alert_view(no, self.truth.get(no)?));
+        list.alerts = listed.filter_map(view).collect();
         list
     }
 

@@ -21,16 +21,32 @@ pub struct AlertQuery {
     pub receiver: Option<ReceiverName>,
     /// With labels that match.
     pub matchers: Vec<Matcher>,
-    /// At most so many, in the order in which they first came in.
+    /// In this order.
+    pub order: Order,
+    /// Without so many of the first.
+    pub skip: usize,
+    /// At most so many.
     pub limit: usize,
 }
 
+/// Which alerts are listed first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Those that came in first.
+    #[default]
+    Arrival,
+    /// The worst; among equals those that came in first.
+    Severity,
+}
+
 /// The answer to an [`AlertQuery`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AlertList {
     /// How many match, listed or not.
     pub total: u64,
-    /// The first of them.
+    /// The same by severity, worst first.
+    pub by_severity: [u64; 3],
+    /// Those that are listed.
     pub alerts: Vec<AlertView>,
 }
 

@@ -157,6 +157,7 @@ pub(crate) fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
         receiver: parameters.name("receiver"),
         matchers,
         limit: parameters.limit(LISTED_DEFAULT, LISTED_MAX)?,
+        ..AlertQuery::default()
     })
 }
 

@@ -185,6 +185,7 @@ fn alert_list() -> AlertList {
     let labels = Labels::from_pairs([("host", "db-1"), ("alertname", "DiskFull")]);
     AlertList {
         total: 7,
+        by_severity: [2, 4, 1],
         alerts: vec![AlertView {
             source: SourceName::from("alertmanager"),
             fingerprint: Fingerprint::of_labels(&labels),

@@ -17,6 +17,7 @@ mod fairness;
 mod hostile;
 mod message_types;
 mod moving;
+mod page;
 #[path = "../support/patience.rs"]
 mod patience;
 mod people;
