@@ -113,12 +113,12 @@ pub const fn wanted(task: &Task) -> &'static str {
 }
 
 /// What an errand has found out, from what the call came to and what was answered. `users` is who is reached through
-/// each endpoint, where that is a person.
+/// each endpoint, as far as that is known, when these are people.
 pub fn finding(
     errand: &Errand,
     answer: &Answer,
     body: &[u8],
-    users: &BTreeMap<EndpointName, String>,
+    users: Option<&BTreeMap<EndpointName, String>>,
 ) -> Finding {
     let object: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     match &errand.task {
@@ -154,11 +154,11 @@ fn taken_back(receipt: &Receipt, answer: &Answer, object: &Map<String, Value>) -
     answer.clone()
 }
 
-/// Who has read a message: where it is not known for whom it was, everybody who is listed; of people those who are.
+/// Who has read a message: of those whom it was for, or everybody who is listed when it was for no one in particular.
 fn readers(
     errand: &Errand,
     object: &Map<String, Value>,
-    users: &BTreeMap<EndpointName, String>,
+    users: Option<&BTreeMap<EndpointName, String>>,
 ) -> Vec<Reader> {
     let list = |name| {
         member(object, name)
@@ -169,13 +169,17 @@ fn readers(
     let of_notice = member(object, "send_result").and_then(|result| result["read_user_id_list"].as_array());
     let ids = list("readUserIds").chain(of_notice.into_iter().flatten());
     let ids: BTreeMap<&str, Option<Timestamp>> = ids.filter_map(|id| Some((id.as_str()?, None))).collect();
-    let in_group = ids.keys().filter(|_| users.is_empty()).filter_map(|user| {
-        Some(Reader {
-            endpoint: errand.through.first()?.clone(),
+    let Some(users) = users else {
+        let Some(endpoint) = errand.through.first() else {
+            return Vec::new();
+        };
+        let reader = |user: &&str| Reader {
+            endpoint: endpoint.clone(),
             user: (*user).to_owned(),
             at: None,
-        })
-    });
+        };
+        return ids.keys().map(reader).collect();
+    };
     let infos = list("messageReadInfoList").filter_map(reading);
     let read: BTreeMap<&str, Option<Timestamp>> =
         ids.iter().map(|(id, at)| (*id, *at)).chain(infos).collect();
@@ -186,7 +190,7 @@ fn readers(
             user: user.clone(),
         })
     });
-    in_group.chain(people).collect()
+    people.collect()
 }
 
 /// A person who has read a message, and when, if that is said.
@@ -202,4 +206,50 @@ fn next(object: &Map<String, Value>) -> Option<String> {
     let more = member(object, "hasMore")?.as_bool()?;
     let next = member(object, "nextToken")?.as_str()?;
     more.then(|| next.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who has read a notice that went to these people by one call, as far as it is known who they are.
+    fn read(users: Option<&[(&str, &str)]>) -> Vec<(String, String)> {
+        let errand = Errand {
+            app: "alerts".into(),
+            through: vec![
+                "work_notice/ops/mobile:1".into(),
+                "work_notice/ops/mobile:2".into(),
+            ],
+            task: Task::Read {
+                receipt: Receipt::from("7/1".to_owned()),
+                page: None,
+            },
+        };
+        let users: Option<BTreeMap<EndpointName, String>> = users.map(|users| {
+            let user = |(endpoint, user): &(&str, &str)| (EndpointName::from(*endpoint), (*user).to_owned());
+            users.iter().map(user).collect()
+        });
+        let answer = Answer::new(Outcome::Delivered, "");
+        let body = json!({"errcode": 0, "send_result": {"read_user_id_list": ["bob"]}}).to_string();
+        match finding(&errand, &answer, body.as_bytes(), users.as_ref()) {
+            Finding::Read(by) => (by.readers.into_iter())
+                .map(|reader| (reader.endpoint.to_string(), reader.user))
+                .collect(),
+            Finding::Recalled(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_one_person_has_read_nobody_else_has_though_it_is_not_known_who_they_are() {
+        let (ann, bob) = ("work_notice/ops/mobile:1", "work_notice/ops/mobile:2");
+        let by = |endpoint: &str| vec![(endpoint.to_owned(), "bob".to_owned())];
+        assert_eq!(read(Some(&[(ann, "ann"), (bob, "bob")])), by(bob));
+        assert_eq!(read(Some(&[(ann, "ann")])), []);
+        assert_eq!(read(Some(&[])), []);
+        assert_eq!(
+            read(None),
+            by(ann),
+            "a department's readers are whoever is listed"
+        );
+    }
 }

@@ -1012,7 +1012,7 @@ impl<'a> World<'a> {
             Some(_) => None,
         };
         if let Some(answer) = failed {
-            let finding = errand::finding(&errand, &answer, &[], &BTreeMap::new());
+            let finding = errand::finding(&errand, &answer, &[], None);
             self.after(3, Event::Ran { life, no, finding });
             return Ok(());
         }
@@ -1067,7 +1067,9 @@ impl<'a> World<'a> {
         } else {
             body
         };
-        let finding = errand::finding(&away.errand, &answer, seen, &away.users);
+        // In a group it is for no one in particular.
+        let users = Some(&away.users).filter(|users| !users.is_empty());
+        let finding = errand::finding(&away.errand, &answer, seen, users);
         let (life, no, at) = (away.life, away.no, at.max(self.now));
         self.at(at, Event::Ran { life, no, finding });
         Ok(())

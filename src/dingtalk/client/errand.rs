@@ -16,40 +16,42 @@ impl Client {
         let Some((app, call)) = through.and_then(|endpoint| errand::call(&endpoint.way, &errand.task)) else {
             let name = errand.through.first().cloned();
             let answer = Answer::no_such_endpoint(&name.unwrap_or_else(|| EndpointName::from("")));
-            return errand::finding(errand, &answer, &[], &BTreeMap::new());
+            return errand::finding(errand, &answer, &[], None);
         };
         let users = match errand.task {
-            Task::Recall(_) => BTreeMap::new(),
+            Task::Recall(_) => None,
             Task::Read { .. } => self.users(plan, &errand.through, now).await,
         };
+        let users = users.as_ref();
         if call.is_older {
             let body = Arc::from(call.body.unwrap_or_default());
             let read = |response: &Response| response.success();
             let read = self.post_older(app, &call.path, body, now, read).await;
             let (answer, body) = read.unwrap_or_else(|failure| (failure, Vec::new()));
-            return errand::finding(errand, &answer, &body, &users);
+            return errand::finding(errand, &answer, &body, users);
         }
         let wanted = errand::wanted(&errand.task);
         let read = |status, kind: Option<&str>, body: &[u8]| apicode::classify(status, kind, body, wanted);
         let posted = self
             .call_as(app, &call.path, call.body.map(Arc::from), read, now)
             .await;
-        errand::finding(errand, &posted.reading.answer, &posted.body, &users)
+        errand::finding(errand, &posted.reading.answer, &posted.body, users)
     }
 
-    /// Who is reached through each endpoint that is a person's.
+    /// Who is reached through each endpoint, when these are people.
     async fn users(
         &self,
         plan: &Plan,
         through: &[EndpointName],
         now: Timestamp,
-    ) -> BTreeMap<EndpointName, String> {
-        let mut users = BTreeMap::new();
+    ) -> Option<BTreeMap<EndpointName, String>> {
+        let mut users = None;
         for name in through {
             let Some(person) = plan.endpoints.get(name).and_then(Endpoint::person) else {
                 continue;
             };
-            // They were known when the message was sent.
+            let users = users.get_or_insert_with(BTreeMap::new);
+            // They were known when the message was sent, and may be gone.
             if let Ok(user) = self.user_of(person, now).await {
                 users.insert(name.clone(), user);
             }
