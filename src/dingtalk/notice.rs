@@ -35,6 +35,8 @@ pub struct Lists {
     held_back: Vec<(String, Option<i64>)>,
     /// Those whom it could not be passed on to.
     failed: Vec<String>,
+    /// Whether they are more than DingTalk lists, so that nobody is here.
+    are_too_many: bool,
 }
 
 impl Reply<'_> {
@@ -89,6 +91,14 @@ pub fn are_too_many(answer: &Answer) -> bool {
 }
 
 impl Lists {
+    /// What is known when there are more people than DingTalk lists.
+    pub fn of_too_many() -> Self {
+        Self {
+            are_too_many: true,
+            ..Self::default()
+        }
+    }
+
     fn of(object: &Map<String, Value>) -> Self {
         let texts = |name: &str| {
             let list = object.get(name).and_then(Value::as_array);
@@ -115,6 +125,7 @@ impl Lists {
             invalid_departments: texts("invalid_dept_id_list"),
             held_back,
             failed: texts("failed_user_id_list"),
+            are_too_many: false,
         }
     }
 
@@ -141,7 +152,8 @@ impl Lists {
     }
 
     /// What became of it when it was for departments or everybody: it was delivered if anybody got it, or nothing is
-    /// said of anybody.
+    /// said of anybody. Then there most likely is nobody, which the operator is to know; sending it again tells nobody,
+    /// either.
     pub fn for_all(&self) -> Answer {
         let held_back = self
             .held_back
@@ -155,7 +167,9 @@ impl Lists {
                 .iter()
                 .any(|(_, code)| outcome_of(*code) == Outcome::Delivered);
         if reached {
-            let detail = if missed.is_empty() {
+            let detail = if self.lists_nobody() {
+                "DingTalk lists nobody whom it was passed on to; see who is in the departments".to_owned()
+            } else if missed.is_empty() {
                 "ok".to_owned()
             } else {
                 missed
@@ -167,6 +181,10 @@ impl Lists {
             None if self.failed.is_empty() => answer(TARGET, Some(0), missed),
             None => answer(Outcome::Retry, Some(0), missed),
         }
+    }
+
+    fn lists_nobody(&self) -> bool {
+        !self.are_too_many && *self == Self::default()
     }
 
     /// Who got nothing, in one line.
@@ -330,7 +348,11 @@ mod tests {
     #[test]
     fn departments_got_it_when_anybody_did_or_nothing_bad_is_said() {
         for (result, expected, detail) in [
-            (json!({}), "delivered", "ok"),
+            (
+                json!({}),
+                "delivered",
+                "DingTalk lists nobody whom it was passed on to; see who is in the departments",
+            ),
             (json!({"unread_user_id_list": ["a"]}), "delivered", "ok"),
             (
                 json!({"unread_user_id_list": ["a"], "invalid_dept_id_list": [42, "7"], "failed_user_id_list": ["b"],
@@ -370,6 +392,7 @@ mod tests {
 
     #[test]
     fn more_people_than_are_listed_are_no_failure() {
+        assert_eq!(Lists::of_too_many().for_all().detail, "ok");
         let read = |body: &[u8]| lists(reply(body)).expect_err("no lists");
         assert!(are_too_many(&read(br#"{"errcode":15,"errmsg":"timeout"}"#)));
         for body in [&br#"{"errcode":0}"#[..], br#"{"errcode":-1}"#] {

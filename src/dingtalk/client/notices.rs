@@ -101,7 +101,7 @@ impl Client {
                     Ok(None) => {}
                     // It has gone out, to more people than DingTalk lists.
                     Err(answer) if is_done && notice.to.is_many() && notice::are_too_many(&answer) => {
-                        return Ok(Lists::default());
+                        return Ok(Lists::of_too_many());
                     }
                     // Whatever is to be done about it, asking again is not.
                     Err(answer) if matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota) => {
@@ -171,7 +171,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use tokio::net::TcpListener;
+    use serde_json::Value;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::clock::now;
@@ -271,6 +273,61 @@ mod tests {
         assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
         // Once for the departments, twice for the person.
         assert_eq!(simulator.stats().apps[0].calls[NOTICE_OUTCOME_PATH], 3);
+    }
+
+    /// Answers one request by its path, as a DingTalk that has passed a notice on and says this of it.
+    async fn answer(stream: TcpStream, result: Value) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_until(b'\n', &mut head).await?;
+        }
+        let head = String::from_utf8_lossy(&head).to_lowercase();
+        let (_, length) = head.split_once("content-length: ").expect("a body");
+        let length = length.lines().next().and_then(|length| length.parse().ok());
+        let mut body = vec![0; length.expect("a length")];
+        stream.read_exact(&mut body).await?;
+        let says = match head.split_whitespace().nth(1).expect("a path") {
+            path if path.starts_with(NOTICE_SEND_PATH) => json!({"errcode": 0, "task_id": 1}),
+            path if path.starts_with(NOTICE_PROGRESS_PATH) => {
+                json!({"errcode": 0, "progress": {"progress_in_percent": 100, "status": 2}})
+            }
+            path if path.starts_with(NOTICE_OUTCOME_PATH) => json!({"errcode": 0, "send_result": result}),
+            _ => json!({"accessToken": "t", "expireIn": 7200}),
+        };
+        let says = says.to_string();
+        let length = says.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        stream.write_all((head + &says).as_bytes()).await
+    }
+
+    /// The fate of a notice to a department of which DingTalk says this.
+    async fn fate_of(result: Value) -> Answer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, result.clone()));
+            }
+        });
+        let app = Arc::new(App::of_tests("ding1", "app-s3cret", &url));
+        let client = Client::with_timeouts(LONG, LONG);
+        send(&client, Audience::Departments(app, BTreeSet::from([1])), "1").await
+    }
+
+    #[tokio::test]
+    async fn five_thousand_people_may_be_listed() {
+        let people: Vec<String> = (0..5_000).map(|number| format!("{number:064}")).collect();
+        let held_back: Vec<Value> = (people.iter().take(2_500))
+            .map(|user| json!({"code": "143105", "count": 1, "userid": user}))
+            .collect();
+        let result = json!({
+            "forbidden_user_id_list": people[..2_500], "forbidden_list": held_back,
+            "unread_user_id_list": people[2_500..],
+        });
+        let answer = fate_of(result).await;
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        assert_eq!(answer.detail, "2500 people did not get it");
     }
 
     #[tokio::test]
