@@ -47,6 +47,8 @@ pub struct Answerer {
     client: Client,
     metrics: Arc<Metrics>,
     heard: Mutex<Heard>,
+    /// Since when.
+    hears_since: Timestamp,
     places: Arc<Semaphore>,
 }
 
@@ -85,6 +87,7 @@ impl Answerer {
             client,
             metrics,
             heard: Mutex::default(),
+            hears_since: now(),
             places: Arc::new(Semaphore::new(ANSWERS_MAX as usize)),
         })
     }
@@ -96,7 +99,7 @@ impl Answerer {
         timestamp: Option<&str>,
         signature: Option<&'a str>,
     ) -> Result<Signed<'a>, NotTaken> {
-        let checked = callback::verify(&app.secret, timestamp, signature, now());
+        let checked = callback::verify(&app.secret, timestamp, signature, self.hears_since, now());
         if checked.is_err() {
             self.metrics.question(&app.name, "forged");
         }
@@ -145,7 +148,7 @@ impl Answerer {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| NotTaken::Busy)?;
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        match heard.hear(app.name.as_str(), &message.id, signed.0, now) {
+        match heard.hear(&app.key, &message.id, signed.0, now) {
             Hearing::New => Ok(Some((message, place))),
             Hearing::Again => Ok(None),
             Hearing::Replayed => Err(NotTaken::Replayed),

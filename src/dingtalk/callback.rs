@@ -1,8 +1,9 @@
 //! What DingTalk posts when somebody writes to an app's bot: who wrote, where, what, and where an answer may go.
 //!
 //! The signature covers the time and nothing of the body: whoever sees one request can send another body under its
-//! head for an hour. So [`Heard`] remembers messages and heads for longer than that. The address for the answer stands
-//! in the body, too; [`Session`] takes it only when it leads to DingTalk.
+//! head for an hour. So [`Heard`] remembers messages and heads for longer than that, and what is from before it began
+//! to remember is not believed. The address for the answer stands in the body, too; [`Session`] takes it only when it
+//! leads to DingTalk.
 //!
 //! Nothing here knows commands, configuration or connections; time comes in with every call.
 
@@ -35,16 +36,23 @@ pub enum Forged {
     /// The time is too far from ours.
     #[error("`timestamp` is more than an hour from this machine's clock; one of the two is wrong")]
     Stale,
+    /// It is from before our time, when it may have been answered.
+    #[error(
+        "`timestamp` is from before dingest was started, so this may have been answered already; ask again"
+    )]
+    BeforeStart,
     /// It was made with another secret.
     #[error("`sign` is not made with the secret of this app")]
     WrongSign,
 }
 
-/// Checks the head of a request against an app's secret; answers its signature.
+/// Checks the head of a request against an app's secret; answers its signature. What came before `since` is not
+/// remembered.
 pub fn verify<'a>(
     secret: &Secret,
     timestamp: Option<&str>,
     signature: Option<&'a str>,
+    since: Timestamp,
     now: Timestamp,
 ) -> Result<&'a str, Forged> {
     let (Some(text), Some(signature)) = (timestamp, signature) else {
@@ -57,11 +65,13 @@ pub fn verify<'a>(
         return Err(Forged::Stale);
     }
     let expected = sign::sign(secret, at);
-    if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
-        Ok(signature)
-    } else {
-        Err(Forged::WrongSign)
+    if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
+        return Err(Forged::WrongSign);
     }
+    if at < since {
+        return Err(Forged::BeforeStart);
+    }
+    Ok(signature)
 }
 
 /// Where an answer to one message can be posted for a while.
@@ -219,7 +229,8 @@ mod tests {
             signature: Option<&'a str>,
             now: Timestamp,
         ) -> Result<&'a str, Forged> {
-            verify(&secret(), time, signature, now)
+            let since = Timestamp(NOW.0 - 60_000);
+            verify(&secret(), time, signature, since, now)
         }
         let (time, signature) = signed(NOW);
         assert_eq!(check(Some(&time), Some(&signature), NOW), Ok(signature.as_str()));
@@ -235,6 +246,11 @@ mod tests {
         assert_eq!(check(Some(&ahead), Some(&of_ahead), NOW), Err(Forged::Stale));
         assert_eq!(check(Some(&time), Some(&of_ahead), NOW), Err(Forged::WrongSign));
         assert_eq!(check(Some(&time), Some(""), NOW), Err(Forged::WrongSign));
+        let (time_before, before) = signed(Timestamp(NOW.0 - 60_001));
+        assert_eq!(
+            check(Some(&time_before), Some(&before), NOW),
+            Err(Forged::BeforeStart)
+        );
         for odd in [
             "",
             "now",

@@ -315,7 +315,7 @@ async fn an_answer_under_way_arrives_although_the_daemon_is_stopped() {
 #[tokio::test]
 async fn forgers_are_not_answered_and_a_head_serves_one_message() {
     let chat = chat().await;
-    let (_home, daemon) = daemon(&chat).await;
+    let (home, daemon) = daemon(&chat).await;
     let body = message("m1", "status");
     // Another secret, an old head, no head, another app.
     assert_eq!(post(&daemon, &body, "wrong", 0).await, 403);
@@ -326,13 +326,33 @@ async fn forgers_are_not_answered_and_a_head_serves_one_message() {
     }
     let at = Timestamp(jiff::Timestamp::now().as_millisecond());
     let signature = sign::sign(&Secret::new("app-s3cret"), at);
-    for (id, status) in [("m1", 200), ("m1", 200), ("m2", 403)] {
-        let request = daemon.http().post(daemon.url(PATH));
+    let with_this_head = async |daemon: &Daemon, path: &str, id: &str| {
+        let request = daemon.http().post(daemon.url(path));
         let request = request.header("timestamp", at.0).header("sign", &signature);
         let response = request.body(message(id, "status").to_string()).send().await;
-        assert_eq!(response.expect("an answer").status(), status, "{id}");
+        response.expect("an answer").status().as_u16()
+    };
+    for (id, status) in [("m1", 200), ("m1", 200), ("m2", 403)] {
+        assert_eq!(with_this_head(&daemon, PATH, id).await, status, "{id}");
     }
     heard(&chat, "one answer", |calls| calls.len() == 1).await;
+    // Nor of an app that has another name by now, nor after a crash.
+    let before = std::fs::read_to_string(home.config()).expect("a configuration");
+    home.configure(&before.replace("oncall", "duty"));
+    let reloaded = daemon.http().post(daemon.url("/-/reload")).send().await;
+    assert!(reloaded.expect("an answer").status().is_success());
+    assert_eq!(with_this_head(&daemon, "/v1/apps/duty/messages", "m2").await, 403);
+    home.configure(&before);
+    daemon.kill();
+    let daemon = Daemon::start(&home).await;
+    for id in ["m1", "m2"] {
+        assert_eq!(with_this_head(&daemon, PATH, id).await, 403, "{id}");
+    }
+    assert_eq!(
+        post(&daemon, &message("m3", "status"), "app-s3cret", 0).await,
+        200
+    );
+    heard(&chat, "another answer", |calls| calls.len() == 2).await;
 }
 
 #[tokio::test]

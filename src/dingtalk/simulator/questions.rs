@@ -263,7 +263,14 @@ mod tests {
             let at = caller.rules.sign_at(now);
             let signature = sign::sign(&posting.secret, at);
             assert!(
-                callback::verify(&Secret::new("s"), Some(&at.0.to_string()), Some(&signature), now).is_ok()
+                callback::verify(
+                    &Secret::new("s"),
+                    Some(&at.0.to_string()),
+                    Some(&signature),
+                    at,
+                    now
+                )
+                .is_ok()
             );
             let message = Message::read(posting.body.as_bytes(), OWN_URL).unwrap();
             assert_eq!((message.in_group, message.text.as_str()), (in_group, "status"));
