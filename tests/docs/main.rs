@@ -27,6 +27,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/getting-started.zh-CN.md",
     "docs/operations.md",
     "docs/rehearse.md",
+    "docs/security.md",
     "docs/templates.md",
 ];
 
@@ -248,6 +249,24 @@ fn every_alert_says_what_is_wrong_and_what_to_do_and_has_a_case_in_which_it_fire
             );
         }
     }
+}
+
+#[test]
+fn who_may_use_a_path_stands_in_the_document_on_security() {
+    let description: Value = serde_json::from_str(&read("docs/openapi.json")).expect("JSON");
+    let document = read("docs/security.md");
+    let (_, open) = document.split_once("\n## What is open\n").expect("a chapter");
+    let open = open.split("\n## ").next().unwrap_or_default();
+    let words = quoted(open);
+    let paths = description["paths"].as_object().expect("paths");
+    let missing: Vec<_> = paths
+        .keys()
+        .filter(|path| !words.contains(path.as_str()))
+        .collect();
+    assert!(
+        paths.len() > 15 && missing.is_empty(),
+        "docs/security.md lacks {missing:?}"
+    );
 }
 
 /// The names of the files in a directory.
