@@ -23,11 +23,15 @@ const DOCUMENTS: &[&str] = &[
     "packaging/README.md",
     "packaging/monitoring/README.md",
     "examples/senders/README.md",
+    "docs/comparison.md",
+    "docs/faults.md",
     "docs/getting-started.md",
     "docs/getting-started.zh-CN.md",
     "docs/operations.md",
     "docs/rehearse.md",
+    "docs/reliability.md",
     "docs/security.md",
+    "docs/simulator.md",
     "docs/templates.md",
 ];
 
