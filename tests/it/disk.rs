@@ -53,6 +53,34 @@ async fn a_second_daemon_on_the_same_file_is_refused_and_the_first_is_not_distur
     Daemon::start(&home).await;
 }
 
+/// The backup of a running daemon in docs/operations.md: what is copied is what a power cut would have left.
+#[tokio::test]
+async fn file_and_log_copied_while_the_process_is_held_still_are_a_backup() {
+    let chat = chat(&["ops"]).await;
+    let (here, there) = (home(&chat), home(&chat));
+    let daemon = Daemon::start(&here).await;
+    for node in 0..50 {
+        daemon.post(&[firing(&format!("node-{node}"))]).await;
+    }
+    daemon.signal("STOP");
+    let stat = format!("/proc/{}/stat", daemon.pid());
+    eventually("it is held still", async || {
+        let stat = std::fs::read_to_string(&stat).expect("a process");
+        stat.contains(") T ").then_some(())
+    })
+    .await;
+    for file in ["dingest.db", "dingest.db-wal"] {
+        std::fs::copy(here.path(file), there.path(file)).expect("it is copied");
+    }
+    daemon.signal("CONT");
+    daemon.post(&[firing("node-50")]).await;
+    let held = async |daemon: &Daemon| daemon.api("/api/v1/status").await["alerts"]["firing"].clone();
+    assert_eq!(held(&daemon).await, 51);
+    let restored = Daemon::start(&there).await;
+    assert_eq!(held(&restored).await, 50);
+    restored.everything_is_told().await;
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_refused_and_left_as_it_is() {
     let chat = chat(&["ops"]).await;
