@@ -420,6 +420,8 @@ impl Engine {
         engine.restore_receipts(saved.receipts);
         engine.count_all();
         engine.compare_all(&BTreeMap::new());
+        // What became due in the meantime is true before anybody is told a number.
+        engine.pass_time();
         engine.look_around();
         engine.follow_up();
         engine

@@ -151,7 +151,7 @@ impl Judge<'_> {
                 Some(_) if writable && row.is_none() => Some("it is not on disk"),
                 Some("superseded") => self.is_not_superseded(telling),
                 Some(_) => self
-                    .is_not_over(telling, now, time)
+                    .is_not_over(telling, store, now, time)
                     .or_else(|| self.is_not_over_on_disk(telling, store).filter(|_| writable)),
             };
             if let Some(why_not) = why_not {
@@ -178,7 +178,13 @@ impl Judge<'_> {
         (!found).then_some("there is nothing newer in the chat")
     }
 
-    fn is_not_over(&self, telling: &Telling, now: u64, time: Timestamp) -> Option<&'static str> {
+    fn is_not_over(
+        &self,
+        telling: &Telling,
+        store: &MemoryStore,
+        now: u64,
+        time: Timestamp,
+    ) -> Option<&'static str> {
         let announces = |change: Change| match change {
             Change::New | Change::Again | Change::Reminder | Change::Flapping => true,
             Change::Resolved | Change::Passed | Change::Expired => false,
@@ -187,7 +193,9 @@ impl Judge<'_> {
             return Some("it tells an end");
         }
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let fires = telling.covers.iter().any(|(alert, _, _)| {
+        // What was over for so long that it was forgotten is over, even if it fires by another number now.
+        let known = (telling.covers.iter()).filter(|(_, no, _)| store.alerts.contains_key(no));
+        let fires = known.map(|(alert, ..)| alert).any(|alert| {
             let news = self
                 .effective(alert)
                 .iter()

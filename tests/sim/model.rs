@@ -232,8 +232,11 @@ impl Reader {
                 }
             }
             Truth::Over if heard.at - self.ended_at >= REMEMBERED => {
-                // It was forgotten, or just not yet.
+                // It was forgotten, or just not yet: then this may be a repeat of an end that is known.
                 self.story.begun = None;
+                let begin = heard.start.unwrap_or(self.start.1);
+                let known = if begin > self.ended { begin } else { self.start.0 };
+                self.start = (known.min(begin), known.max(begin));
                 self.is_over(heard, end);
             }
             Truth::Over => {
