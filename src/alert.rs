@@ -7,6 +7,7 @@
 //! equal texts, and the [`Fingerprint`] is the one Prometheus computes for the same set.
 
 pub(crate) mod difference;
+pub mod occurrence;
 pub mod words;
 
 use std::fmt;

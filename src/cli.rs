@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod import;
 mod manual;
 mod render;
@@ -15,8 +16,8 @@ mod simulate;
 mod status;
 mod test;
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +66,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Send a test message through every bot of a receiver.
     Send(send::SendArgs),
+    /// Say why an alert was told to whom it was, which routes it took and why not others, and what waits for what.
+    Explain(explain::ExplainArgs),
     /// Ask a running daemon on this machine how it is; fails when it takes no alerts.
     Status(status::StatusArgs),
     /// Run a local stand-in for DingTalk's webhook that enforces its rules and shows the group chat.
@@ -173,11 +176,22 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
             Command::Replay(args) => replay::run(args),
             Command::Test(args) => Ok(test::run(&args)),
             Command::Send(args) => send::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::SimulateDingtalk(args) => simulate::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }
     })
+}
+
+/// The bytes of a file, or of standard input for `-`.
+fn read_input(payload: &Path) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    if payload == Path::new("-") {
+        std::io::stdin().read_to_end(&mut body)?;
+        return Ok(body);
+    }
+    Ok(std::fs::read(payload).map_err(|error| format!("cannot read `{}`: {error}", payload.display()))?)
 }
 
 /// Prints what was asked for. Nobody may be reading any more, as behind `| head`.

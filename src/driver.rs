@@ -31,12 +31,12 @@ use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::answering::NoAnswer;
-use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, ReceiverView};
+use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, Explained, ReceiverView};
 use crate::engine::{Answer, Errand, Event, Fate, Finding, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Plan};
 use crate::render::Prepared;
 use crate::shares::Shares;
-use crate::store::{Changes, RefusedBody, Store, StoreError, Told};
+use crate::store::{Changes, DigestQuery, RefusedBody, Store, StoreError, Told};
 use crate::telemetry::Metrics;
 
 /// Why an alert could not be taken responsibility for; all of them mean "try again later".
@@ -87,12 +87,17 @@ pub enum Ask {
         /// The list.
         reply: oneshot::Sender<AlertList>,
     },
+    /// Explain alerts.
+    Explain {
+        /// Which.
+        query: AlertQuery,
+        /// The explanations.
+        reply: oneshot::Sender<Explained>,
+    },
     /// List digests of the history, newest first.
     Digests {
-        /// Of this receiver, or of all.
-        receiver: Option<ReceiverName>,
-        /// At most so many.
-        limit: usize,
+        /// Which.
+        query: DigestQuery,
         /// The list.
         reply: oneshot::Sender<Result<Vec<Told>, Unavailable>>,
     },
@@ -136,6 +141,7 @@ impl Ask {
         match self {
             Self::Accept { alerts, .. } => alerts.len(),
             Self::Alerts { .. }
+            | Self::Explain { .. }
             | Self::Digests { .. }
             | Self::Hasten { .. }
             | Self::BeginAnswer { .. }
@@ -250,18 +256,15 @@ impl Handle {
         self.ask(|reply| Ask::Alerts { query, reply }).await
     }
 
+    /// The alerts that match, with why what was and was not said of them.
+    pub async fn explain(&self, query: AlertQuery) -> Result<Explained, Unavailable> {
+        let _turn = self.lists.acquire().await;
+        self.ask(|reply| Ask::Explain { query, reply }).await
+    }
+
     /// The newest digests first.
-    pub async fn digests(
-        &self,
-        receiver: Option<ReceiverName>,
-        limit: usize,
-    ) -> Result<Vec<Told>, Unavailable> {
-        self.ask(|reply| Ask::Digests {
-            receiver,
-            limit,
-            reply,
-        })
-        .await?
+    pub async fn digests(&self, query: DigestQuery) -> Result<Vec<Told>, Unavailable> {
+        self.ask(|reply| Ask::Digests { query, reply }).await?
     }
 
     /// Lets changes of these receivers be told now; answers how many there are.
@@ -608,11 +611,11 @@ impl Driver {
                 // Somebody who asked and went away is owed nothing.
                 let _gone = reply.send(self.steering.engine().alerts(&query));
             }
-            Ask::Digests {
-                receiver,
-                limit,
-                reply,
-            } => self.writer.digests(receiver, limit, reply),
+            Ask::Explain { query, reply } => {
+                self.steering.wake(self.clock.now());
+                let _gone = reply.send(self.steering.engine().explain(&query));
+            }
+            Ask::Digests { query, reply } => self.writer.digests(query, reply),
             Ask::Hasten { receivers, reply } => {
                 let changes = self.steering.hasten(receivers, self.clock.now());
                 let _gone = reply.send(changes);

@@ -12,6 +12,7 @@ mod api;
 mod ask;
 mod auth;
 mod body;
+pub(crate) mod explain;
 mod intake;
 pub mod limits;
 mod moved;
@@ -238,6 +239,11 @@ fn routes(
             .and(query)
             .then(api::digests))
         .unify()
+        .or(warp::path!("api" / "v1" / "explain")
+            .and(call.clone())
+            .and(query)
+            .then(explain::explain))
+        .unify()
         .or(warp::path!("api" / "v1" / "receivers")
             .and(call.clone())
             .and(query)
@@ -329,13 +335,14 @@ fn hooks() -> impl Filter<Extract = (Target,), Error = warp::Rejection> + Clone 
 }
 
 /// The words our paths are made of.
-const WORDS: [&str; 23] = [
+const WORDS: [&str; 24] = [
     "-",
     "alerts",
     "api",
     "apps",
     "digests",
     "dingtalk",
+    "explain",
     "healthy",
     "healthz",
     "hooks",

@@ -6,6 +6,7 @@
 
 pub mod calendar;
 pub mod matcher;
+pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU8;
@@ -995,8 +996,17 @@ impl Receiver {
 impl Route {
     /// Whether an alert passes it.
     fn matches(&self, source: &SourceName, labels: &Labels) -> bool {
-        (self.sources.is_empty() || self.sources.contains(source))
-            && self.matchers.iter().all(|matcher| matcher.matches(labels))
+        self.is_for(source) && self.mismatch(labels).is_none()
+    }
+
+    /// Whether alerts of a source may pass.
+    fn is_for(&self, source: &SourceName) -> bool {
+        self.sources.is_empty() || self.sources.contains(source)
+    }
+
+    /// The first of its matchers that labels do not satisfy.
+    fn mismatch(&self, labels: &Labels) -> Option<&Matcher> {
+        self.matchers.iter().find(|matcher| !matcher.matches(labels))
     }
 
     /// A root with every setting at its default: everything goes to `receiver`, sections by `alertname`.

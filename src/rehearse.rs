@@ -19,6 +19,7 @@ use crate::digest::compose::{Outline, Settings, View};
 use crate::digest::{Detail, Digest, Draft, Rendered};
 use crate::driver::steering::{Action, Steering};
 use crate::engine::limits::RESTART_GRACE;
+use crate::engine::view::{AlertQuery, Explained};
 use crate::engine::{Answer, Outcome, Send};
 use crate::plan::matcher::Matcher;
 use crate::plan::{Plan, Source, SourceKind};
@@ -233,6 +234,15 @@ impl Rehearsal {
             .accept(source.name.clone(), decoded.alerts, self.now);
         self.settle();
         Ok(taken)
+    }
+
+    /// Why what was and was not said of the alerts so far, of so many at most.
+    pub fn explain(&self, limit: usize) -> Explained {
+        let query = AlertQuery {
+            limit,
+            ..AlertQuery::default()
+        };
+        self.steering.engine().explain(&query)
     }
 
     /// The messages so far, in the order in which they were sent.

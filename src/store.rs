@@ -11,6 +11,7 @@ pub(crate) use sqlite::check_blob;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::alert::occurrence::Occurrences;
 use crate::alert::words::{Model, Words};
 use crate::alert::{
     AlertNo, DigestId, EndpointName, Fingerprint, MessageId, ModelNo, Receipt, ReceiverName, SourceName,
@@ -44,6 +45,8 @@ pub struct AlertRow {
     pub flapping: bool,
     /// Whether it is over and a firing message about the same episode came in right after its end.
     pub doubted: bool,
+    /// What happened to it lately, as of the last write.
+    pub occurrences: Occurrences,
 }
 
 /// Where the truth about an alert stands.
@@ -117,6 +120,9 @@ impl Said {
     }
 }
 
+/// An alert, as what it is told, and how many episodes it has had by then.
+pub type Cover = (AlertNo, Said, u32);
+
 /// A message that is to be sent, or whose outcome is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlightRow {
@@ -130,8 +136,8 @@ pub struct InFlightRow {
     pub urgent: bool,
     /// The exact bytes of the request, `msgUuid` included.
     pub body: Arc<[u8]>,
-    /// What is told when it is delivered: alert, as what, and the episodes counted.
-    pub covers: Vec<(AlertNo, Said, u32)>,
+    /// What is told when it is delivered.
+    pub covers: Vec<Cover>,
     /// How often it has been tried.
     pub attempts: u32,
 }
@@ -218,6 +224,10 @@ pub struct MessageRow {
     pub attempts: u32,
     /// DingTalk's code in its last answer, if it gave one.
     pub errcode: Option<i64>,
+    /// What came of the last try, in DingTalk's words where it had any.
+    pub answer: Option<String>,
+    /// What it tells.
+    pub covers: Vec<Cover>,
     /// Title.
     pub title: String,
     /// Text.
@@ -233,6 +243,8 @@ pub struct AttemptRow {
     pub attempts: u32,
     /// DingTalk's code in its last answer, if it gave one.
     pub errcode: Option<i64>,
+    /// What came of it, in DingTalk's words where it had any.
+    pub answer: Option<String>,
 }
 
 /// What has become known of a message of the history after it was delivered.
@@ -358,6 +370,20 @@ pub struct Saved {
     pub people: Vec<(PersonKey, PersonRow)>,
 }
 
+/// Which digests of the history are asked for; every condition must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DigestQuery {
+    /// To this configured receiver, in whichever way.
+    pub receiver: Option<ReceiverName>,
+    /// That tell of this alert. Only the newest [`SEARCHED_MESSAGES_MAX`] messages are searched.
+    pub alert: Option<AlertNo>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// How many messages of the history are searched for an alert.
+pub const SEARCHED_MESSAGES_MAX: usize = 20_000;
+
 /// A digest of the history with its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -407,8 +433,8 @@ pub trait Store: Send + 'static {
     /// Commits all rows or none; they are on disk when this returns. Without rows it tries whether the disk can be
     /// written. After an error none of them is, and the same call may be made again later.
     fn commit(&mut self, changes: &Changes) -> Result<(), StoreError>;
-    /// The newest digests first, at most `limit`, of one receiver or of all.
-    fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError>;
+    /// The digests that are asked for, the newest first.
+    fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError>;
     /// Keeps a refused body; of each source only the newest [`REFUSED_KEPT_MAX`] stay.
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError>;
     /// The refused bodies, newest first, at most `limit`, of one source or of all.

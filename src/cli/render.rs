@@ -1,12 +1,11 @@
 //! `dingest render`: the messages a webhook body would become, on a virtual clock and without sending anything.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::{ConfigArgs, Exit, Failure, say};
+use super::{ConfigArgs, Exit, Failure, read_input, say};
 use crate::clock::now;
 use crate::dingtalk::simulator::content::{self, Content};
 use crate::rehearse::{Composed, Form, LOOK_AHEAD, Post, Rehearsal};
@@ -33,7 +32,7 @@ pub(super) fn run(args: RenderArgs) -> Result<Exit, Failure> {
         source: &args.source,
         form: Form::OfSource,
         content_type: args.content_type.as_deref(),
-        body: &read(&args.payload)?,
+        body: &read_input(&args.payload)?,
     })?;
     for problem in &taken.problems {
         say(format!("problem: {}", problem.text));
@@ -51,15 +50,6 @@ pub(super) fn run(args: RenderArgs) -> Result<Exit, Failure> {
         say("nothing would be sent");
     }
     Ok(Exit::Done)
-}
-
-fn read(payload: &Path) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    if payload == Path::new("-") {
-        std::io::stdin().read_to_end(&mut body)?;
-        return Ok(body);
-    }
-    Ok(std::fs::read(payload).map_err(|error| format!("cannot read `{}`: {error}", payload.display()))?)
 }
 
 /// What can be pressed in a message besides the links in its text, as the stand-in reads it.

@@ -111,7 +111,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
 }
 
 /// One question to the daemon.
-async fn get<T: serde::de::DeserializeOwned>(url: &str, path: &str) -> Result<T, Failure> {
+pub(super) async fn get<T: serde::de::DeserializeOwned>(url: &str, path: &str) -> Result<T, Failure> {
     let url = format!("{}{path}", url.trim_end_matches('/'));
     let response = client::without_tls(ANSWER_WAIT)?.get(&url).send().await?;
     let (status, body) = (response.status(), response.bytes().await?);

@@ -13,7 +13,7 @@ use crate::dingtalk::simulator::fault::{Fault, Injection};
 use crate::dingtalk::simulator::rules::Call;
 use crate::dingtalk::simulator::{Simulator, SimulatorSettings};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Changes, Saved};
+use crate::store::{Changes, DigestQuery, Saved};
 
 /// A store whose commits wait for permission, or fail.
 struct TestStore {
@@ -50,9 +50,9 @@ impl Store for TestStore {
         self.store.commit(changes)
     }
 
-    fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError> {
+    fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError> {
         assert!(!self.cursed.load(Ordering::SeqCst), "a bug");
-        self.store.digests(receiver, limit)
+        self.store.digests(query)
     }
 
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError> {
@@ -323,7 +323,7 @@ async fn a_panic_of_the_stores_thread_ends_the_driver_even_when_there_is_nothing
     running.post("Durable").await.unwrap();
     running.chat(1).await;
     running.cursed.store(true, Ordering::SeqCst);
-    let asked = running.handle.digests(None, 1).await;
+    let asked = running.handle.digests(DigestQuery::default()).await;
     assert!(asked.is_err(), "nobody is left without an answer");
     let error = running.task.await.unwrap_err();
     assert!(

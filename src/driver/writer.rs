@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Keeping, Unavailable};
-use crate::alert::{ReceiverName, SourceName, Timestamp};
-use crate::store::{Changes, RefusedBody, Saved, Store, StoreError, Told};
+use crate::alert::{SourceName, Timestamp};
+use crate::store::{Changes, DigestQuery, RefusedBody, Saved, Store, StoreError, Told};
 
 /// Reads that may wait for the thread; one more is refused.
 const READS_WAITING_MAX: usize = 64;
@@ -51,7 +51,7 @@ pub(super) fn died() -> ! {
 enum Command {
     Commit(Changes, oneshot::Sender<Committed>),
     Load(oneshot::Sender<Result<Saved, StoreError>>),
-    Digests(Option<ReceiverName>, usize, DigestsReply, OwnedSemaphorePermit),
+    Digests(DigestQuery, DigestsReply, OwnedSemaphorePermit),
     Refused(Option<SourceName>, usize, RefusedReply, OwnedSemaphorePermit),
     KeepRefused(RefusedBody, Keeping),
     Keep(Changes),
@@ -106,9 +106,9 @@ impl Writer {
         saved.await.unwrap_or_else(|_| died())
     }
 
-    pub(super) fn digests(&self, receiver: Option<ReceiverName>, limit: usize, reply: DigestsReply) {
+    pub(super) fn digests(&self, query: DigestQuery, reply: DigestsReply) {
         match Arc::clone(&self.reads).try_acquire_owned() {
-            Ok(permit) => self.give(Command::Digests(receiver, limit, reply, permit)),
+            Ok(permit) => self.give(Command::Digests(query, reply, permit)),
             Err(_) => drop(reply.send(Err(Unavailable::InboxFull))),
         }
     }
@@ -152,8 +152,8 @@ fn obey(store: &mut dyn Store, command: Command) {
             }));
         }
         Command::Load(reply) => drop(reply.send(store.load())),
-        Command::Digests(receiver, limit, reply, _permit) => {
-            let found = store.digests(receiver.as_ref(), limit);
+        Command::Digests(query, reply, _permit) => {
+            let found = store.digests(&query);
             drop(reply.send(found.map_err(|error| unreadable(&error))));
         }
         Command::Refused(source, limit, reply, _permit) => {

@@ -422,7 +422,7 @@ impl Engine {
         }
     }
 
-    /// Whether an alert is over, and there is nothing to be told of that. What is forgotten is.
+    /// Whether an alert is over beyond doubt, and there is nothing to be told of that. What is forgotten is.
     fn is_over_for(&self, no: AlertNo, name: &ReceiverName) -> bool {
         let Some(record) = self.truth.get(no) else {
             return true;
@@ -432,7 +432,7 @@ impl Engine {
                 .concern(name)
                 .is_some_and(|concern| self.change_for(no, concern).is_some())
         };
-        record.state == State::Resolved && !record.flapping && !owed()
+        record.state == State::Resolved && !record.doubted && !record.flapping && !owed()
     }
 
     /// Does what is to be done by now.

@@ -21,7 +21,7 @@ use super::{Answer, Effect, Engine, Event, Outcome, Send, told};
 use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ReceiverName, Span, Status, Tick};
 use crate::digest::{Change, Detail, Draft, Entry, Fit, Notice, Rendered};
 use crate::plan::{Channel, Endpoint, Quota, Receiver, Route, RouteId};
-use crate::store::{AttemptRow, DigestRow, InFlightRow, MessageRow, Said, State, ToldRow};
+use crate::store::{AttemptRow, Cover, DigestRow, InFlightRow, MessageRow, Said, State, ToldRow};
 
 /// Whether a receiver can be told at this moment.
 #[derive(Debug)]
@@ -511,10 +511,22 @@ impl Engine {
         let parts = u8::try_from(rendered.messages.len()).unwrap_or(u8::MAX);
         let mut rows = BTreeMap::new();
         for (part, message) in (1..=parts).zip(&rendered.messages) {
-            let telling = |no: &AlertNo| Some((*no, under_way.tells.get(no)?));
-            let covers = (message.covers.iter().filter_map(telling))
-                .map(|(no, telling)| (no, telling.said, telling.episodes))
-                .collect();
+            let cover = |no: &AlertNo| {
+                let telling = under_way.tells.get(no)?;
+                Some((*no, telling.said, telling.episodes))
+            };
+            let covers: Vec<Cover> = message.covers.iter().filter_map(cover).collect();
+            let kept = MessageRow {
+                endpoint: endpoint.clone(),
+                sent_at: None,
+                attempts: 0,
+                errcode: None,
+                answer: None,
+                covers: covers.clone(),
+                title: message.title.clone(),
+                text: message.text.clone(),
+            };
+            self.dirty.rows.messages.insert(MessageId { digest, part }, kept);
             rows.insert(
                 part,
                 InFlightRow {
@@ -560,21 +572,6 @@ impl Engine {
         counts: BTreeMap<String, u64>,
         changes: usize,
     ) {
-        let endpoint = self
-            .desks
-            .get(receiver)
-            .and_then(|desk| desk.under_way.as_ref()?.endpoint.clone());
-        for (part, message) in (1..).zip(&rendered.messages) {
-            let row = MessageRow {
-                endpoint: endpoint.clone(),
-                sent_at: None,
-                attempts: 0,
-                errcode: None,
-                title: message.title.clone(),
-                text: message.text.clone(),
-            };
-            self.dirty.rows.messages.insert(MessageId { digest, part }, row);
-        }
         let row = DigestRow {
             receiver: receiver.clone(),
             composed_at: self.now.time,
@@ -679,6 +676,7 @@ impl Engine {
             sent_at: Some(self.now.time),
             attempts,
             errcode: answer.errcode,
+            answer: (!answer.detail.is_empty()).then(|| answer.detail.clone()),
         };
         self.dirty.rows.attempts.insert(message, attempt);
         self.effects.push_back(Effect::Event(Event::Answered {

@@ -9,11 +9,13 @@ use super::desk::Desk;
 use super::limits::QUERY_ALERTS_MAX;
 use super::truth::{Concern, Record};
 use super::view::{
-    AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Held, Order, ReceiverView,
-    WaitsFor,
+    AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Explained, Explanation, Held,
+    Order, Quiet, ReceiverView, RouteView, Standing, WaitsFor,
 };
 use crate::alert::{AlertNo, EndpointName, ReceiverName, Tick, Timestamp};
+use crate::plan::trace::{Passage, Step};
 use crate::plan::{Quota, SharedRate};
+use crate::store::State;
 
 /// What is left of each rate that several endpoints have between them, counted once however many they are.
 type Room = BTreeMap<SharedRate, u32>;
@@ -21,15 +23,35 @@ type Room = BTreeMap<SharedRate, u32>;
 impl Engine {
     /// The alerts that match.
     pub fn alerts(&self, query: &AlertQuery) -> AlertList {
-        let mut list = AlertList::default();
+        let (by_severity, listed) = self.find(query);
+        let view = |no| Some(self.alert_view(no, self.truth.get(no)?));
+        AlertList {
+            total: by_severity.iter().sum(),
+            by_severity,
+            alerts: listed.into_iter().filter_map(view).collect(),
+        }
+    }
+
+    /// The alerts that match, with why what was and was not said of them.
+    pub fn explain(&self, query: &AlertQuery) -> Explained {
+        let (by_severity, listed) = self.find(query);
+        let explanation = |no| Some(self.explanation(no, self.truth.get(no)?));
+        Explained {
+            total: by_severity.iter().sum(),
+            alerts: listed.into_iter().filter_map(explanation).collect(),
+        }
+    }
+
+    /// How many alerts match, by severity, and those that are to be listed.
+    fn find(&self, query: &AlertQuery) -> ([u64; 3], Vec<AlertNo>) {
         let limit = query.limit.min(QUERY_ALERTS_MAX);
         let wanted = query.skip.saturating_add(limit);
+        let mut by_severity = [0; 3];
         // What stands behind so many of its own kind is not listed in any case.
         let mut found: [Vec<AlertNo>; 3] = Default::default();
         for (no, record) in self.truth.iter().filter(|(_, record)| asked_for(query, record)) {
             let severity = record.severity as usize;
-            list.total += 1;
-            list.by_severity[severity] += 1;
+            by_severity[severity] += 1;
             let place = match query.order {
                 Order::Arrival => 0,
                 Order::Severity => severity,
@@ -39,9 +61,76 @@ impl Engine {
             }
         }
         let listed = found.into_iter().flatten().skip(query.skip).take(limit);
-        let view = |no| Some(self.alert_view(no, self.truth.get(no)?));
-        list.alerts = listed.filter_map(view).collect();
-        list
+        (by_severity, listed.collect())
+    }
+
+    fn explanation(&self, no: AlertNo, record: &Record) -> Explanation {
+        let alert = self.alert_view(no, record);
+        let steps = self.plan.routes.trace(&alert.source, &alert.labels);
+        let concerns = record.concerns.iter();
+        Explanation {
+            no,
+            expires_at: record.fires().then_some(record.expires_at),
+            doubted_until: record.doubted.then(|| record.believed_at()),
+            flapping: record.flapping,
+            occurrences: record.occurrences.as_slice().to_vec(),
+            routes: steps.iter().map(|step| self.route_view(step)).collect(),
+            receivers: (concerns.map(|concern| self.standing(no, record, concern))).collect(),
+            alert,
+        }
+    }
+
+    fn route_view(&self, step: &Step<'_>) -> RouteView {
+        let route = step.route;
+        let (mismatch, shadowed_by) = match &step.passage {
+            Passage::Mismatch(matcher) => (Some(matcher.to_string()), None),
+            Passage::Shadowed(sibling) => (None, Some(*sibling)),
+            Passage::Taken | Passage::Delegated | Passage::OtherSource => (None, None),
+        };
+        RouteView {
+            id: step.id,
+            depth: step.depth,
+            receiver: route.receiver.clone(),
+            sources: route.sources.clone(),
+            matchers: route.matchers.iter().map(ToString::to_string).collect(),
+            passage: step.passage.as_str(),
+            mismatch,
+            shadowed_by,
+            muted: !self.plan.speaks(route, self.now.time),
+        }
+    }
+
+    fn standing(&self, no: AlertNo, record: &Record, concern: &Concern) -> Standing {
+        let told = (self.desks.get(&concern.receiver)).and_then(|desk| desk.told.get(&no));
+        let owes_an_end = told.is_some_and(|told| told.said.owes_an_end());
+        let change = self.change_for(no, concern);
+        let quiet = match change {
+            Some(_) => None,
+            None if record.state == State::Resolved && owes_an_end => Some(Quiet::NoEnds),
+            None if concern.former => Some(Quiet::Former),
+            None => Some(Quiet::Knows),
+        };
+        let reminded = (quiet == Some(Quiet::Knows) && record.fires() && !record.flapping).then_some(told);
+        let interval = self.plan.routes.get(concern.route).repeat_interval;
+        // Nobody has thought of when a muted route may speak again.
+        let speaks = self
+            .plan
+            .speaks(self.plan.routes.get(concern.route), self.now.time);
+        let due_at = || Some(self.time_of(self.situation(&concern.receiver).0?));
+        let receiver = self.plan.receivers.get(&concern.receiver);
+        let endpoints = receiver.map_or(Vec::new(), |receiver| {
+            let mut room = Room::new();
+            (receiver.endpoints().iter())
+                .filter_map(|endpoint| self.endpoint_view(endpoint, &mut room))
+                .collect()
+        });
+        Standing {
+            route: (!concern.former).then_some(concern.route),
+            quiet,
+            due_at: change.filter(|_| speaks).and_then(|_| due_at()),
+            reminder_at: reminded.flatten().map(|told| told.at.plus(interval)),
+            endpoints,
+        }
     }
 
     fn alert_view(&self, no: AlertNo, record: &Record) -> AlertView {
@@ -208,6 +297,7 @@ fn asked_for(query: &AlertQuery, record: &Record) -> bool {
         .as_ref()
         .is_none_or(|source| record.words.source() == source)
         && query.state.is_none_or(|state| record.state == state)
+        && (query.fingerprint).is_none_or(|fingerprint| record.fingerprint == fingerprint)
         && query.receiver.as_ref().is_none_or(|receiver| {
             let mut concerned = record.concerns.iter();
             concerned.any(|concern| concern.receiver.is_of(receiver.as_str()))

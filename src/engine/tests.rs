@@ -23,6 +23,7 @@ use crate::plan::{Route, Routes};
 
 mod afterwards;
 mod answers;
+mod explain;
 mod people;
 mod work_notices;
 
@@ -574,6 +575,7 @@ impl Stage {
                 let held = format!("{} known, {} fire", list.total, self.engine.counts().firing);
                 self.say(&held);
             }
+            ["explain"] => self.explain(),
             ["waits", receiver] => {
                 let views = self.engine.receivers();
                 let view = views.iter().find(|view| view.name.as_str() == *receiver).unwrap();

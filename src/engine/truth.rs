@@ -11,6 +11,7 @@ use super::limits::{
     FLAPPING_CALM, FLAPPING_EPISODES_MAX, FLAPPING_WINDOW, LATE_MAX, OVER_KEPT, RESTART_GRACE,
     expiry_drift_max,
 };
+use crate::alert::occurrence::{Occurred, Occurrences};
 use crate::alert::words::{Texts, Words};
 use crate::alert::{
     Alert, AlertNo, Fingerprint, Labels, ReceiverName, Severity, SourceName, Span, Status, Tick, Timestamp,
@@ -74,6 +75,7 @@ pub(super) struct Record {
     pub(super) recent: Vec<Timestamp>,
     pub(super) flapping: bool,
     pub(super) doubted: bool,
+    pub(super) occurrences: Occurrences,
     pub(super) words: Words,
     pub(super) severity: Severity,
     pub(super) concerns: Arc<[Concern]>,
@@ -108,6 +110,7 @@ impl Record {
             recent: row.recent,
             flapping: row.flapping,
             doubted: row.doubted,
+            occurrences: row.occurrences,
             words: row.words,
             severity: Severity::of(labels),
             concerns,
@@ -131,6 +134,7 @@ impl Record {
             recent: self.recent.clone(),
             flapping: self.flapping,
             doubted: self.doubted,
+            occurrences: self.occurrences.clone(),
         }
     }
 
@@ -158,6 +162,10 @@ impl Record {
             State::Firing => alert.expires_at.unwrap_or(now.plus(expire_after)),
             State::Resolved | State::Expired => now.plus(OVER_KEPT),
         };
+        let mut occurrences = Occurrences::default();
+        if state == State::Resolved {
+            occurrences.note(Occurred::Resolved, now);
+        }
         let (fingerprint, starts_at) = (alert.fingerprint, alert.starts_at.unwrap_or(now));
         let texts = Texts::of(alert);
         let record = Self {
@@ -172,6 +180,7 @@ impl Record {
             recent: Vec::new(),
             flapping: false,
             doubted: false,
+            occurrences,
             words: models.pack(source, &texts),
             severity: Severity::of(&texts.labels),
             concerns: Arc::from([]),
@@ -199,6 +208,7 @@ impl Record {
             self.expires_at = now.plus(OVER_UNKNOWN_KEPT);
         }
         self.saved_expires_at = self.saved_expires_at.min(self.expires_at);
+        self.occurrences.trust_clock(now);
     }
 
     /// The clock, which was to show `expected`, was set while we ran: an end came in, and is remembered, as if the
@@ -259,6 +269,7 @@ impl Record {
             }
         };
         if matches!(verdict, Verdict::Late | Verdict::Doubted) {
+            self.note(verdict, now);
             return Heard {
                 verdict,
                 write: verdict == Verdict::Doubted,
@@ -277,6 +288,7 @@ impl Record {
         } else {
             verdict
         };
+        self.note(verdict, now);
         let drifted = self.expires_at.since(self.saved_expires_at) > expiry_drift_max(expire_after);
         let write = verdict != Verdict::Repeat || drifted;
         if write {
@@ -287,6 +299,19 @@ impl Record {
             write,
             relabelled: news.labels.then_some(texts.labels),
         }
+    }
+
+    /// Keeps what a message meant, if it was news.
+    fn note(&mut self, verdict: Verdict, now: Timestamp) {
+        let what = match verdict {
+            Verdict::Again => Occurred::Again,
+            Verdict::Resolved => Occurred::Resolved,
+            Verdict::Updated => Occurred::Updated,
+            Verdict::Late => Occurred::Late,
+            Verdict::Doubted => Occurred::Doubted,
+            Verdict::New | Verdict::Repeat | Verdict::Stale | Verdict::OverLimit => return,
+        };
+        self.occurrences.note(what, now);
     }
 
     /// An end of a firing alert: of this episode, unless it lies before its begin.
@@ -338,7 +363,9 @@ impl Record {
         // Older begins than these can no longer decide anything.
         let surplus = self.recent.len().saturating_sub(RECENT_KEPT_MAX);
         self.recent.drain(..surplus);
-        self.flapping |= self.recent.len() > FLAPPING_EPISODES_MAX;
+        if self.recent.len() > FLAPPING_EPISODES_MAX && !std::mem::replace(&mut self.flapping, true) {
+            self.occurrences.note(Occurred::Flapping, now);
+        }
         self.doubted = false;
         self.state = State::Firing;
         self.starts_at = starts_at;
@@ -381,11 +408,13 @@ impl Record {
             self.begin(self.starts_at, now);
             self.expires_at = now.plus(believed_for);
             self.saved_expires_at = self.expires_at;
+            self.occurrences.note(Occurred::Believed, now);
             return Ageing::Believed;
         }
         if self.flapping && self.calm_at() <= now {
             self.flapping = false;
             self.recent.clear();
+            self.occurrences.note(Occurred::Calm, now);
             return Ageing::Calm;
         }
         if self.expires_with(patient_until) > now {
@@ -395,6 +424,7 @@ impl Record {
             State::Firing => {
                 self.end(State::Expired, now, now);
                 self.saved_expires_at = self.expires_at;
+                self.occurrences.note(Occurred::Expired, now);
                 Ageing::Expired
             }
             State::Resolved | State::Expired => Ageing::Forget,
@@ -421,7 +451,8 @@ impl Record {
         }
     }
 
-    fn believed_at(&self) -> Timestamp {
+    /// Until when it is doubted, when it is.
+    pub(super) fn believed_at(&self) -> Timestamp {
         self.over_seen().plus(LATE_MAX)
     }
 

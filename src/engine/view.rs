@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span, Timestamp};
+use crate::alert::occurrence::Occurrence;
+use crate::alert::{
+    AlertNo, DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span, Timestamp,
+};
 use crate::digest::Change;
-use crate::plan::Quota;
 use crate::plan::matcher::Matcher;
+use crate::plan::{Quota, RouteId};
 use crate::store::{Said, State};
 
 /// Which alerts are asked for; every condition must hold.
@@ -21,6 +24,8 @@ pub struct AlertQuery {
     pub receiver: Option<ReceiverName>,
     /// With labels that match.
     pub matchers: Vec<Matcher>,
+    /// With this fingerprint; of each source there may be one.
+    pub fingerprint: Option<Fingerprint>,
     /// In this order.
     pub order: Order,
     /// Without so many of the first.
@@ -92,6 +97,96 @@ pub struct AlertReceiverView {
     pub change: Option<Change>,
     /// Why it has not been told yet.
     pub waits_for: Option<WaitsFor>,
+}
+
+/// The answer to an [`AlertQuery`] of somebody who wants to know why.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// How many match, explained or not.
+    pub total: u64,
+    /// The first of them.
+    pub alerts: Vec<Explanation>,
+}
+
+/// One alert, and why what was and was not said of it. What each receiver was told is in the history, by its number.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Its number.
+    pub no: AlertNo,
+    /// What is true and who was told what.
+    pub alert: AlertView,
+    /// When it expires unless it is repeated, while it fires.
+    pub expires_at: Option<Timestamp>,
+    /// Until when it is open whether it fires after all.
+    pub doubted_until: Option<Timestamp>,
+    /// Whether it comes and goes too often.
+    pub flapping: bool,
+    /// What happened to it after it first came in, oldest first: the last of it.
+    pub occurrences: Vec<Occurrence>,
+    /// Its way through the routing tree, by the configuration in force.
+    pub routes: Vec<RouteView>,
+    /// More about each of `alert.receivers`, in their order.
+    pub receivers: Vec<Standing>,
+}
+
+/// A node of the routing tree that was looked at on an alert's way.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// Its number, in the order of the configuration; the root is 0.
+    pub id: RouteId,
+    /// How far below the root.
+    pub depth: usize,
+    /// Whom it tells.
+    pub receiver: ReceiverName,
+    /// The sources it is for; empty is all.
+    pub sources: Vec<SourceName>,
+    /// Its matchers in words.
+    pub matchers: Vec<String>,
+    /// What it did with the alert: the name of a [`crate::plan::trace::Passage`].
+    pub passage: &'static str,
+    /// The matcher that does not match.
+    pub mismatch: Option<String>,
+    /// The node before it that leaves nothing to it.
+    pub shadowed_by: Option<RouteId>,
+    /// Whether it tells nothing at this time of the week.
+    pub muted: bool,
+}
+
+/// How a receiver stands to an alert.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The route that leads to it; none does any more to whom only its end is owed.
+    pub route: Option<RouteId>,
+    /// Why there is nothing to tell it, when there is not.
+    pub quiet: Option<Quiet>,
+    /// When it will be told what it is to be told, as far as known.
+    pub due_at: Option<Timestamp>,
+    /// When it is told again that the alert fires, if it goes on like this.
+    pub reminder_at: Option<Timestamp>,
+    /// What it is told through.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// Why there is nothing to tell a receiver about an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quiet {
+    /// It knows what is true.
+    Knows,
+    /// Its route tells no ends.
+    NoEnds,
+    /// No route leads to it any more.
+    Former,
+}
+
+impl Quiet {
+    /// The stable name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Knows => "knows",
+            Self::NoEnds => "no_ends",
+            Self::Former => "former",
+        }
+    }
 }
 
 /// Why a change has not been told yet.

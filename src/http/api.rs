@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::alert::{Labels, Timestamp};
+use crate::alert::{Fingerprint, Labels, Timestamp};
 use crate::clock::now;
 use crate::driver::{Health, Unavailable};
 use crate::engine::view::{AlertQuery, AlertReceiverView, AlertView, EndpointView, ReceiverView, WaitsFor};
@@ -26,7 +26,7 @@ use crate::http::reply::{Fault, body, json};
 use crate::http::{Call, answered};
 use crate::plan::Quota;
 use crate::plan::matcher::Matcher;
-use crate::store;
+use crate::store::{self, DigestQuery};
 use crate::telemetry::Snapshot;
 
 /// All of this for programs and those who write them; tests hold it and the answers against each other.
@@ -119,7 +119,12 @@ async fn list_alerts(call: &Call, query: &str) -> Result<Response, Fault> {
     }
     call.reads()?;
     call.local()?;
-    let list = within(call.site.driver.alerts(alert_query(query)?)).await?;
+    let list = within(
+        call.site
+            .driver
+            .alerts(alert_query(query, LISTED_DEFAULT, LISTED_MAX)?),
+    )
+    .await?;
     let alerts = list.alerts.iter().map(Alert::from).collect();
     Ok(json(
         StatusCode::OK,
@@ -130,8 +135,10 @@ async fn list_alerts(call: &Call, query: &str) -> Result<Response, Fault> {
     ))
 }
 
-pub(crate) fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
-    let mut parameters = Parameters::read(query, &["source", "status", "receiver", "limit"], &["filter"])?;
+/// Reads which alerts are asked for: `default` when no limit is named, and never more than `max`.
+pub(crate) fn alert_query(query: &str, default: usize, max: usize) -> Result<AlertQuery, Fault> {
+    let once = ["source", "status", "receiver", "fingerprint", "limit"];
+    let mut parameters = Parameters::read(query, &once, &["filter"])?;
     let state = match parameters.once.remove("status").as_deref() {
         None => None,
         Some("firing") => Some(store::State::Firing),
@@ -156,7 +163,8 @@ pub(crate) fn alert_query(query: &str) -> Result<AlertQuery, Fault> {
         state,
         receiver: parameters.name("receiver"),
         matchers,
-        limit: parameters.limit(LISTED_DEFAULT, LISTED_MAX)?,
+        fingerprint: parameters.fingerprint()?,
+        limit: parameters.limit(default, max)?,
         ..AlertQuery::default()
     })
 }
@@ -174,9 +182,12 @@ async fn list_digests(call: &Call, query: &str) -> Result<Response, Fault> {
     call.reads()?;
     call.local()?;
     let mut parameters = Parameters::read(query, &["receiver", "limit"], &[])?;
-    let receiver = parameters.name("receiver");
-    let limit = parameters.limit(LISTED_DEFAULT, LISTED_MAX)?;
-    let told = within(call.site.driver.digests(receiver, limit)).await?;
+    let query = DigestQuery {
+        receiver: parameters.name("receiver"),
+        limit: parameters.limit(LISTED_DEFAULT, LISTED_MAX)?,
+        ..DigestQuery::default()
+    };
+    let told = within(call.site.driver.digests(query)).await?;
     Ok(json(
         StatusCode::OK,
         &List {
@@ -325,6 +336,18 @@ impl Parameters {
             .map(T::from)
     }
 
+    fn fingerprint(&mut self) -> Result<Option<Fingerprint>, Fault> {
+        let Some(text) = self.name::<String>("fingerprint") else {
+            return Ok(None);
+        };
+        match Fingerprint::parse(&text) {
+            None => Err(Fault::BadQuery(format!(
+                "`fingerprint={text}` is none: it has 16 digits, as `/api/v1/alerts` shows it"
+            ))),
+            known => Ok(known),
+        }
+    }
+
     fn limit(&mut self, default: usize, max: usize) -> Result<usize, Fault> {
         let Some(text) = self.once.remove("limit") else {
             return Ok(default);
@@ -343,12 +366,14 @@ struct Time(Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match jiff::Timestamp::from_millisecond(self.0.0) {
-            Ok(time) => to.collect_str(&format_args!("{time:.3}")),
-            // Outside the years a calendar has: nothing anybody could read.
-            Err(_) => to.serialize_none(),
-        }
+        utc(self.0).serialize(to)
     }
+}
+
+/// A time as text; none outside the years a calendar has, which nobody could read.
+pub(crate) fn utc(time: Timestamp) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(time.0).ok()?;
+    Some(format!("{time:.3}"))
 }
 
 /// Labels as an object.
@@ -431,6 +456,7 @@ struct Message<'a> {
     sent_at: Option<Time>,
     attempts: u32,
     errcode: Option<i64>,
+    answer: Option<&'a str>,
     title: &'a str,
     text: &'a str,
     recalled_at: Option<Time>,
@@ -582,6 +608,7 @@ impl<'a> From<&'a store::Told> for Digest<'a> {
                     sent_at: message.sent_at.map(Time),
                     attempts: message.attempts,
                     errcode: message.errcode,
+                    answer: message.answer.as_deref(),
                     title: &message.title,
                     text: &message.text,
                     recalled_at: later.get(part).and_then(|later| later.recalled_at).map(Time),

@@ -73,6 +73,13 @@ pub const LISTED_DEFAULT: usize = 100;
 /// Most items a query may ask for.
 pub const LISTED_MAX: usize = 10_000;
 
+/// Alerts explained when a query names no limit.
+pub const EXPLAINED_DEFAULT: usize = 3;
+/// Most alerts a query may want explained: each is a search through the history.
+pub const EXPLAINED_MAX: usize = 10;
+/// Digests of the history that an explanation names, the newest.
+pub const EXPLAINED_DIGESTS_MAX: usize = 50;
+
 const _: () = assert!(BODY_IDLE_MILLIS_MAX <= BODY_READ_MILLIS_MAX);
 const _: () = assert!(LINGER_MILLIS_MAX < DRAIN_MILLIS_MAX && ACCEPT_MILLIS_MAX < DRAIN_MILLIS_MAX);
 const _: () = assert!(LISTED_DEFAULT <= LISTED_MAX);

@@ -20,6 +20,7 @@ use crate::digest::{naming, shorten};
 use crate::engine::limits::ALERTS_HELD_MAX;
 use crate::engine::view::{AlertList, AlertQuery, AlertView, Order, WaitsFor};
 use crate::http::api::{alert_query, within};
+use crate::http::limits::LISTED_MAX;
 use crate::http::reply::{Fault, body};
 use crate::http::{Call, answered};
 use crate::plan::Plan;
@@ -195,7 +196,7 @@ fn asked(address: &mut Address) -> Result<AlertQuery, Fault> {
         *address = Address(Vec::new());
         return problem(format!("the address asks with more than {QUERY_BYTES_MAX} bytes"));
     }
-    let query = alert_query(&query)?;
+    let query = alert_query(&query, ALERTS_MAX, LISTED_MAX)?;
     Ok(AlertQuery {
         state: query.state.or(Some(State::Firing)),
         order: Order::Severity,

@@ -22,16 +22,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::alert::{DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span};
+use crate::alert::occurrence::{Occurred, Occurrence};
+use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span};
 use crate::digest::Change;
 use crate::dingtalk::Client;
 use crate::driver::{Ask, Handle, Health, Unavailable};
 use crate::engine::Verdict;
 use crate::engine::view::{
-    AlertList, AlertReceiverView, AlertView, Counts, EndpointView, ReceiverView, WaitsFor,
+    AlertList, AlertReceiverView, AlertView, Counts, EndpointView, Explained, Explanation, ReceiverView,
+    RouteView, Standing, WaitsFor,
 };
 use crate::plan::{
-    Auth, DingTalk, GroupBy, Listen, Locale, Route, Routes, Server as ServerPlan, Source, SourceKind, Store,
+    Auth, DingTalk, GroupBy, Listen, Locale, Route, RouteId, Routes, Server as ServerPlan, Source,
+    SourceKind, Store,
 };
 use crate::record::Recorder;
 use crate::render::Renderer;
@@ -212,6 +215,55 @@ fn alert_list() -> AlertList {
     }
 }
 
+/// As if by a plan with a route for `severity="warning"` alone that is before one for everything.
+fn explained() -> Explained {
+    let route = |id, matchers: &[&str], passage| RouteView {
+        id: RouteId(id),
+        depth: usize::from(id > 0),
+        receiver: ReceiverName::from("ops"),
+        sources: Vec::new(),
+        matchers: matchers.iter().map(ToString::to_string).collect(),
+        passage,
+        mismatch: None,
+        shadowed_by: None,
+        muted: id == 2,
+    };
+    let mismatch = RouteView {
+        mismatch: Some(r#"severity="warning""#.to_owned()),
+        ..route(1, &[r#"severity="warning""#], "mismatch")
+    };
+    let alert = alert_list().alerts.remove(0);
+    Explained {
+        total: 1,
+        alerts: vec![Explanation {
+            no: AlertNo(7),
+            alert,
+            expires_at: Some(Timestamp(1_776_326_400_000)),
+            doubted_until: None,
+            flapping: false,
+            occurrences: vec![Occurrence {
+                what: Occurred::Updated,
+                at: Timestamp(1_775_030_420_000),
+            }],
+            routes: vec![route(0, &[], "delegated"), mismatch, route(2, &[], "taken")],
+            receivers: vec![Standing {
+                route: Some(RouteId(2)),
+                quiet: None,
+                due_at: None,
+                reminder_at: None,
+                endpoints: vec![EndpointView {
+                    name: EndpointName::from("ops-1"),
+                    kind: "bot",
+                    budget_left: 0,
+                    paused_until: Some(Timestamp(1_775_030_999_000)),
+                    reason: Some("limited"),
+                    used_this_month: 5,
+                }],
+            }],
+        }],
+    }
+}
+
 fn digest_list() -> Vec<Told> {
     vec![Told {
         id: DigestId(4),
@@ -229,6 +281,8 @@ fn digest_list() -> Vec<Told> {
                 sent_at: Some(Timestamp(1_775_030_410_250)),
                 attempts: 1,
                 errcode: Some(0),
+                answer: Some("ok".to_owned()),
+                covers: vec![(AlertNo(7), Said::Firing, 1)],
                 title: "1 new".to_owned(),
                 text: "**DiskFull**".to_owned(),
             },
@@ -276,6 +330,9 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
         }
         Ask::Alerts { reply, .. } => {
             let _gone = reply.send(alert_list());
+        }
+        Ask::Explain { reply, .. } => {
+            let _gone = reply.send(explained());
         }
         Ask::Digests { reply, .. } => {
             let _gone = reply.send(Ok(digest_list()));

@@ -92,6 +92,11 @@ impl Matcher {
         }
     }
 
+    /// The label it is about.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the labels satisfy it. A label that is not there counts as empty, as in Alertmanager.
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.name).unwrap_or("");

@@ -36,12 +36,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::alert::{AlertNo, ReceiverName, SourceName, Timestamp};
+use crate::alert::{AlertNo, SourceName, Timestamp};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::read::Reader;
 use crate::store::sqlite::schema::Found;
 use crate::store::sqlite::write::{Next, Writer};
-use crate::store::{AlertRow, Changes, RefusedBody, Saved, Store, StoreError, Told};
+use crate::store::{AlertRow, Changes, DigestQuery, RefusedBody, Saved, Store, StoreError, Told};
 
 /// How long another owner of the file is waited for: long enough for one that is just ending.
 const OWNER_WAIT: Duration = Duration::from_millis(250);
@@ -244,9 +244,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError> {
+    fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError> {
+        let receiver = query.receiver.as_ref();
         let members = receiver.map(|name| self.names.members(name.as_str()));
-        self.reader().digests(members.as_deref(), rows(limit))
+        (self.reader()).digests(members.as_deref(), query.alert, rows(query.limit))
     }
 
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ mod crash;
 mod daemon;
 mod disk;
 mod everyday;
+mod explain;
 mod fairness;
 mod hostile;
 mod message_types;

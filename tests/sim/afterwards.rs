@@ -31,6 +31,8 @@ pub(crate) struct Afterwards {
     awaited: BTreeMap<u64, Errand>,
     /// How often everything could begin anew: starts, and loads of a configuration.
     beginnings: u64,
+    /// When the last of them was.
+    begun_at: u64,
 }
 
 impl Afterwards {
@@ -40,8 +42,9 @@ impl Afterwards {
     }
 
     /// A start, or a load of a configuration.
-    pub(crate) fn begins(&mut self) {
+    pub(crate) fn begins(&mut self, now: u64) {
         self.beginnings += 1;
+        self.begun_at = now;
     }
 
     /// A message was answered.
@@ -121,7 +124,7 @@ impl Judge<'_> {
 
     /// There are none while the month is made to last.
     fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
-        let pace = self.api_month.pace(self.setting().text.api_quota, time, now);
+        let pace = self.api_month.pace(self.setting().text.api_quota, time);
         if pace.is_none() {
             return Ok(());
         }
@@ -146,13 +149,13 @@ impl Judge<'_> {
         for telling in self.afterwards.calls.get(receipt).into_iter().flatten() {
             let telling = &self.tellings[*telling];
             let row = kept.iter().find(|(message, _)| **message == telling.message);
-            let why_not = match self.recall_of(telling) {
+            let why_not = match self.recall_of(telling, now) {
                 None => Some("nobody asked for that"),
                 Some(_) if writable && row.is_none() => Some("it is not on disk"),
                 Some("superseded") => self.is_not_superseded(telling),
                 Some(_) => self
                     .is_not_over(telling, store, now, time)
-                    .or_else(|| self.is_not_over_on_disk(telling, store).filter(|_| writable)),
+                    .or_else(|| self.is_not_over_on_disk(telling, store, now).filter(|_| writable)),
             };
             if let Some(why_not) = why_not {
                 let (message, receiver) = (telling.message, &telling.receiver);
@@ -163,9 +166,13 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// When messages of a receiver are taken back.
-    fn recall_of(&self, telling: &Telling) -> Option<&str> {
-        self.setting().text.words_of(&telling.receiver)?.get("recall")
+    /// When messages of a receiver are taken back, by the plan in force or by that by which an errand that leaves now
+    /// may have been decided.
+    fn recall_of(&self, telling: &Telling, now: u64) -> Option<&str> {
+        let lately = i64::try_from(now - self.afterwards.begun_at).is_ok_and(|ago| ago < DECIDED_BEFORE);
+        let plans = self.plans.iter().rev().take(if lately { 2 } else { 1 });
+        let mut recalls = plans.filter_map(|(_, plan)| plan.text.words_of(&telling.receiver)?.get("recall"));
+        recalls.next()
     }
 
     fn is_not_superseded(&self, telling: &Telling) -> Option<&'static str> {
@@ -192,28 +199,30 @@ impl Judge<'_> {
         if !telling.covers.iter().all(|(_, _, change)| announces(*change)) {
             return Some("it tells an end");
         }
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
         // What was over for so long that it was forgotten is over, even if it fires by another number now.
         let known = (telling.covers.iter()).filter(|(_, no, _)| store.alerts.contains_key(no));
         let fires = known.map(|(alert, ..)| alert).any(|alert| {
-            let news = self
-                .effective(alert)
-                .iter()
-                .any(|heard| heard.true_at + DECIDED_BEFORE > now);
-            let story = self.story(alert, time);
-            story.truth == Truth::Firing && story.open_until <= time.0 && !news
+            let told = self.story(alert, time);
+            told.truth == Truth::Firing && told.open_until <= time.0 && !self.began_lately(alert, now)
         });
         fires.then_some("some of it fires")
     }
 
+    /// Whether it was said to fire only after an errand that leaves now may have been decided.
+    fn began_lately(&self, alert: &str, now: u64) -> bool {
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let heard = self.effective(alert);
+        (heard.iter()).any(|heard| heard.fires && heard.true_at + DECIDED_BEFORE > now)
+    }
+
     /// What is on disk must say so already: that it is over, and that this was told, or is not told.
-    fn is_not_over_on_disk(&self, telling: &Telling, store: &MemoryStore) -> Option<&'static str> {
+    fn is_not_over_on_disk(&self, telling: &Telling, store: &MemoryStore, now: u64) -> Option<&'static str> {
         let text = &self.setting().text;
         for (name, no, _) in &telling.covers {
             let Some(alert) = store.alerts.get(no) else {
                 continue;
             };
-            if alert.state != State::Resolved {
+            if (alert.state != State::Resolved || alert.doubted) && !self.began_lately(name, now) {
                 return Some("by what is on disk some of it fires");
             }
             let told = store.told.get(&(telling.receiver.as_str().into(), *no));

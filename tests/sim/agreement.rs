@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use dingest::alert::occurrence::{Occurred, Occurrence};
 use dingest::alert::words::{Model, Texts, Words};
 use dingest::alert::{
     AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, ReceiverName, SourceName,
@@ -11,8 +12,9 @@ use dingest::alert::{
 };
 use dingest::store::sqlite::SqliteStore;
 use dingest::store::{
-    AlertRow, AttemptRow, Changes, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey,
-    PersonRow, REFUSED_BODY_BYTES_MAX, ReceiptRow, RefusedBody, Said, Saved, State, Store, ToldRow,
+    AlertRow, AttemptRow, Changes, DigestQuery, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow,
+    PersonKey, PersonRow, REFUSED_BODY_BYTES_MAX, ReceiptRow, RefusedBody, Said, Saved, State, Store,
+    ToldRow,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -137,6 +139,12 @@ fn alert_row(variant: u8) -> AlertRow {
         recent: (0..variant % 5).map(time).collect(),
         flapping: variant.is_multiple_of(3),
         doubted: variant.is_multiple_of(5),
+        occurrences: (0..variant % 4)
+            .map(|index| Occurrence {
+                what: Occurred::ALL[usize::from(index + variant % 5)],
+                at: time(index),
+            })
+            .collect(),
     }
 }
 
@@ -198,6 +206,10 @@ fn message_row(variant: u8) -> MessageRow {
         sent_at: None,
         attempts: 0,
         errcode: None,
+        answer: None,
+        covers: (0..variant % 3)
+            .map(|no| (AlertNo(u64::from(no)), Said::Firing, u32::from(variant)))
+            .collect(),
         title: text(variant),
         text: text(variant.wrapping_add(1)),
     }
@@ -261,6 +273,7 @@ fn changes(rows: &[Row]) -> Changes {
                     sent_at: (!variant.is_multiple_of(3)).then(|| time(variant)),
                     attempts: u32::from(variant),
                     errcode: (!variant.is_multiple_of(2)).then(|| -i64::from(variant)),
+                    answer: (!variant.is_multiple_of(3)).then(|| text(variant)),
                 };
                 changes.attempts.insert(message(id, part), row);
             }
@@ -310,9 +323,14 @@ proptest! {
                 .expect("the store can be written");
             }
             prop_assert_eq!(loaded(&mut memory), loaded(on_disk));
-            for name in [None, Some(receiver(0)), Some(receiver(9))] {
-                for limit in [2, usize::MAX] {
-                    let told = |store: &mut dyn Store| store.digests(name.as_ref(), limit).expect("a list");
+            for receiver in [None, Some(receiver(0)), Some(receiver(9))] {
+                for (alert, limit) in [(None, 2), (None, usize::MAX), (Some(AlertNo(1)), 2)] {
+                    let query = DigestQuery {
+                        receiver: receiver.clone(),
+                        alert,
+                        limit,
+                    };
+                    let told = |store: &mut dyn Store| store.digests(&query).expect("a list");
                     prop_assert_eq!(told(&mut memory), told(on_disk));
                 }
             }

@@ -178,10 +178,12 @@ impl<'a> Judge<'a> {
 
     // ---- the process ------------------------------------------------------------------------------------------
 
-    pub(crate) fn started(&mut self, store: &MemoryStore, setting: &'a Setting, now: u64) {
+    pub(crate) fn started(&mut self, store: &MemoryStore, setting: &'a Setting, now: u64, time: Timestamp) {
         self.step();
         self.life += 1;
-        self.afterwards.begins();
+        self.month.read(time, now);
+        self.api_month.read(time, now);
+        self.afterwards.begins(now);
         self.plans.push((self.seq, setting));
         self.doubt_what_is_in_flight(store, now);
         self.timing.restarted(now, self.clock_was_set);
@@ -190,7 +192,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
         self.plans.push((self.seq, setting));
-        self.afterwards.begins();
+        self.afterwards.begins(now);
         for until in self.gone.values_mut() {
             until.get_or_insert(self.seq);
         }
@@ -204,8 +206,10 @@ impl<'a> Judge<'a> {
     }
 
     /// The engine was put back to what is durable.
-    pub(crate) fn put_back(&mut self, store: &MemoryStore, now: u64) {
+    pub(crate) fn put_back(&mut self, store: &MemoryStore, now: u64, time: Timestamp) {
         self.forget(true, now);
+        self.month.read(time, now);
+        self.api_month.read(time, now);
         self.timing.put_back(now, self.clock_was_set);
         self.doubt_what_is_in_flight(store, now);
         // What is on its way at this moment counts as tried again, for its answer may never come.
@@ -679,7 +683,7 @@ impl<'a> Judge<'a> {
         } else {
             (&self.month, text.quota)
         };
-        let Some((since, pace)) = month.pace(quota, time, now).filter(|_| !draft.urgent) else {
+        let Some((since, pace)) = month.pace(quota, time).filter(|_| !draft.urgent) else {
             return Ok(());
         };
         if now >= since + pace && rendered.messages.len() == 1 {

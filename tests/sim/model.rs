@@ -92,6 +92,8 @@ pub(crate) fn story(heard: &[&Heard], expire_after: i64, now: Timestamp) -> Stor
     let mut shown = i64::MIN;
     for heard in heard {
         let soon = heard.at - reader.ended_at <= DOUBT;
+        // It is believed within two seconds of then.
+        reader.open |= reader.doubted.is_some() && !soon && heard.at - reader.ended_at <= DOUBT + 2000;
         reader.open |= reader.ended_at > 0 && soon != (heard.true_at - reader.ended_truly <= DOUBT);
         if !soon {
             // What was doubted is believed by now.
@@ -234,9 +236,9 @@ impl Reader {
             Truth::Over if heard.at - self.ended_at >= REMEMBERED => {
                 // It was forgotten, or just not yet: then this may be a repeat of an end that is known.
                 self.story.begun = None;
-                let begin = heard.start.unwrap_or(self.start.1);
-                let known = if begin > self.ended { begin } else { self.start.0 };
-                self.start = (known.min(begin), known.max(begin));
+                let said = heard.start.unwrap_or(self.start.1);
+                let known = if said > self.ended { said } else { self.start.0 };
+                self.start = (known.min(said), known.max(said));
                 self.is_over(heard, end);
             }
             Truth::Over => {

@@ -13,8 +13,6 @@ struct Counted {
     at: u64,
     /// How far the clock was from the true time.
     ahead: i64,
-    /// Known only from the disk, that is by the clock.
-    read: bool,
 }
 
 /// See the module's head.
@@ -58,7 +56,6 @@ impl Month {
         self.last = Some(Counted {
             at: now,
             ahead: ahead(time, now),
-            read: false,
         });
     }
 
@@ -75,26 +72,27 @@ impl Month {
     /// The process ended, or was put back to what is on disk.
     pub(crate) fn forgotten(&mut self) {
         (self.committing, self.open) = (0, 0);
-        self.last = self.last_durable.map(|counted| Counted {
-            read: true,
-            ..counted
-        });
+        self.last = self.last_durable;
         self.last_committing = self.last;
     }
 
-    /// When the last message was counted and how long the next one must wait after it, in milliseconds, when it must:
-    /// not if all that is known of it is what a clock said that has been set since.
-    pub(crate) fn pace(&self, quota: u64, time: Timestamp, now: u64) -> Option<(u64, u64)> {
+    /// What is on disk was read: it says by the clock when a message was last counted, which is worth nothing when
+    /// the clock was set since.
+    pub(crate) fn read(&mut self, time: Timestamp, now: u64) {
+        self.last = self.last.filter(|last| last.ahead == ahead(time, now));
+        self.last_committing = self.last;
+    }
+
+    /// When the last message was counted, if that is known, and how long the next one must wait after it, in
+    /// milliseconds, when it must.
+    pub(crate) fn pace(&self, quota: u64, time: Timestamp) -> Option<(u64, u64)> {
         let ends_at = Self::end_of(time);
         let used = self.durable + self.committing + self.open;
         if quota == 0 || ends_at != self.ends_at || used * 100 < quota * STRETCHED_FROM {
             return None;
         }
         let left = u64::try_from(ends_at - time.0).unwrap_or(0);
-        let last = self
-            .last
-            .filter(|last| !last.read || last.ahead == ahead(time, now))?;
-        Some((last.at, left / quota.saturating_sub(used).max(1)))
+        Some((self.last?.at, left / quota.saturating_sub(used).max(1)))
     }
 
     /// Whether changes that are not urgent may be made to wait.

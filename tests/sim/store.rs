@@ -8,9 +8,9 @@ use dingest::alert::{
     AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, SourceName, Timestamp,
 };
 use dingest::store::{
-    AlertRow, Changes, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow,
-    REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReceiptRow, RefusedBody, Saved, Store, StoreError, Told,
-    ToldRow,
+    AlertRow, Changes, DigestQuery, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey,
+    PersonRow, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReceiptRow, RefusedBody, Saved, Store, StoreError,
+    Told, ToldRow,
 };
 
 /// Everything that was committed.
@@ -69,6 +69,7 @@ impl MemoryStore {
                 message.sent_at = attempt.sent_at;
                 message.attempts = attempt.attempts;
                 message.errcode = attempt.errcode;
+                message.answer.clone_from(&attempt.answer);
             }
         }
         for (id, outcome) in &changes.outcomes {
@@ -124,10 +125,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn digests(&mut self, receiver: Option<&ReceiverName>, limit: usize) -> Result<Vec<Told>, StoreError> {
-        let asked = self.digests.iter().rev();
-        let asked = asked.filter(|(_, digest)| receiver.is_none_or(|name| digest.receiver == *name));
-        let told = asked.take(limit).map(|(id, digest)| Told {
+    fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError> {
+        let tells = |id: &DigestId, alert: AlertNo| {
+            let mut messages = self.messages.iter().filter(|(message, _)| message.digest == *id);
+            messages.any(|(_, row)| row.covers.iter().any(|(no, ..)| *no == alert))
+        };
+        let asked = self.digests.iter().rev().filter(|(id, digest)| {
+            (query.receiver.as_ref()).is_none_or(|name| digest.receiver == *name)
+                && query.alert.is_none_or(|alert| tells(id, alert))
+        });
+        let told = asked.take(query.limit).map(|(id, digest)| Told {
             id: *id,
             digest: digest.clone(),
             messages: self

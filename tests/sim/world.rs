@@ -405,7 +405,8 @@ impl<'a> World<'a> {
             time: Timestamp(self.true_time().0 + self.ahead),
         };
         self.store.check_models();
-        self.judge.started(&self.store, self.setting, self.now);
+        let time = self.clocks().time;
+        (self.judge).started(&self.store, self.setting, self.now, time);
         let saved = self.load();
         self.process = Some(Process {
             life: self.lives,
@@ -557,7 +558,8 @@ impl<'a> World<'a> {
             Err(full())
         } else {
             self.store.check_models();
-            self.judge.put_back(&self.store, self.now);
+            let time = self.clocks().time;
+            self.judge.put_back(&self.store, self.now, time);
             Ok(self.load())
         };
         self.input(|steering, now| steering.loaded(loaded, now))

@@ -20,7 +20,7 @@ async fn a_reload_tells_what_came_of_it() {
 async fn the_read_api_has_its_public_names() {
     let (server, _seen) = running().await;
     let mut all = String::new();
-    for path in ["alerts", "receivers", "digests", "refused", "status"] {
+    for path in ["alerts", "explain", "receivers", "digests", "refused", "status"] {
         let reply = talk(server.address, &request(&format!("GET /api/v1/{path}"), &[], b"")).await;
         check(path, &reply, 200, None);
         let pretty = serde_json::to_string_pretty(&reply.json()).unwrap();
@@ -46,12 +46,17 @@ async fn a_query_reaches_the_engine_as_it_was_asked() {
             to.send(format!("{query:?}")).unwrap();
             reply.send(alert_list()).unwrap();
         }
-        Ask::Digests {
-            receiver,
-            limit,
-            reply,
-        } => {
-            to.send(format!("{receiver:?} {limit}")).unwrap();
+        Ask::Explain { query, reply } => {
+            to.send(format!("{query:?}")).unwrap();
+            reply
+                .send(Explained {
+                    total: 0,
+                    alerts: Vec::new(),
+                })
+                .unwrap();
+        }
+        Ask::Digests { query, reply } => {
+            to.send(format!("{:?} {}", query.receiver, query.limit)).unwrap();
             reply.send(Ok(Vec::new())).unwrap();
         }
         Ask::Refused { source, limit, reply } => {
@@ -69,11 +74,16 @@ async fn a_query_reaches_the_engine_as_it_was_asked() {
     let cases = [
         (
             "alerts",
-            "AlertQuery { source: None, state: None, receiver: None, matchers: [], order: Arrival, skip: 0, limit: 100 }",
+            "AlertQuery { source: None, state: None, receiver: None, matchers: [], fingerprint: None, order: Arrival, skip: 0, limit: 100 }",
         ),
         (
             "alerts?source=a%20b&status=expired&receiver=ops&limit=0",
-            r#"AlertQuery { source: Some("a b"), state: Some(Expired), receiver: Some("ops"), matchers: [], order: Arrival, skip: 0, limit: 0 }"#,
+            r#"AlertQuery { source: Some("a b"), state: Some(Expired), receiver: Some("ops"), matchers: [], fingerprint: None, order: Arrival, skip: 0, limit: 0 }"#,
+        ),
+        (
+            "explain?fingerprint=00000000000000ff",
+            "AlertQuery { source: None, state: None, receiver: None, matchers: [], fingerprint: Some(00000000000000ff), \
+             order: Arrival, skip: 0, limit: 3 }",
         ),
         ("digests?receiver=&limit=3", "None 3"),
         ("digests?receiver=ops", r#"Some("ops") 100"#),
@@ -93,7 +103,7 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
     let cases = [
         (
             "alerts?colour=red",
-            "there is no parameter `colour` here; there is `source`, `status`, `receiver`, `limit`, `filter`",
+            "there is no parameter `colour` here; there is `source`, `status`, `receiver`, `fingerprint`, `limit`, `filter`",
         ),
         (
             "alerts?status=broken",
@@ -105,6 +115,11 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
         ),
         ("digests?limit=", "`limit=` is no number from 0 to 10000"),
         ("alerts?limit=10001", "`limit=10001` is no number from 0 to 10000"),
+        ("explain?limit=11", "`limit=11` is no number from 0 to 10"),
+        (
+            "explain?fingerprint=ff",
+            "`fingerprint=ff` is none: it has 16 digits, as `/api/v1/alerts` shows it",
+        ),
         ("refused?limit=101", "`limit=101` is no number from 0 to 100"),
         ("digests?limit=-1", "`limit=-1` is no number from 0 to 10000"),
         ("alerts?source=a&source=b", "parameter `source` is given twice"),

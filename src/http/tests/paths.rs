@@ -129,6 +129,7 @@ async fn the_machine_itself_is_told_apart_from_the_network() {
     for line in [
         "GET /alerts",
         "GET /api/v1/alerts",
+        "GET /api/v1/explain",
         "GET /api/v1/status",
         "GET /api/v1/receivers",
         "GET /api/v1/digests",

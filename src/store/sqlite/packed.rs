@@ -7,12 +7,10 @@
 
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 
+use crate::alert::occurrence::{Occurred, Occurrence, Occurrences};
 use crate::alert::{AlertNo, Fingerprint, Timestamp};
 use crate::store::sqlite::columns::odd;
-use crate::store::{AlertRow, Said, State};
-
-/// An alert number, as what it is told, and its episodes: an element of `in_flight.covers`.
-pub(super) type Cover = (AlertNo, Said, u32);
+use crate::store::{AlertRow, Cover, Said, State};
 
 /// What an [`AlertRow`] holds besides names and texts: the column `alert.facts`.
 pub(super) struct Facts {
@@ -27,12 +25,14 @@ pub(super) struct Facts {
     pub(super) expires_at: Timestamp,
     pub(super) episodes: u32,
     pub(super) recent: Vec<Timestamp>,
+    pub(super) occurrences: Occurrences,
 }
 
 /// The bit of a flag in the first byte of the facts, above the state's code.
 const FLAPPING: u8 = 0b0100;
 const ENDED: u8 = 0b1000;
 const DOUBTED: u8 = 0b1_0000;
+const OCCURRED: u8 = 0b10_0000;
 
 impl Facts {
     /// The facts of a row as a blob of about forty bytes.
@@ -41,7 +41,9 @@ impl Facts {
         let flapping = if row.flapping { FLAPPING } else { 0 };
         let ended = if row.ends_at.is_some() { ENDED } else { 0 };
         let doubted = if row.doubted { DOUBTED } else { 0 };
-        blob.0.push(state_code(row.state) | flapping | ended | doubted);
+        let occurrences = row.occurrences.as_slice();
+        let occurred = if occurrences.is_empty() { 0 } else { OCCURRED };
+        (blob.0).push(state_code(row.state) | flapping | ended | doubted | occurred);
         blob.0.extend_from_slice(&row.fingerprint.0.to_le_bytes());
         let start = row.starts_at;
         blob.time(start, Timestamp(0));
@@ -52,6 +54,13 @@ impl Facts {
             blob.time(end, start);
         }
         blob.unsigned(row.episodes.into());
+        if !occurrences.is_empty() {
+            blob.unsigned(occurrences.len() as u64);
+        }
+        for occurrence in occurrences {
+            blob.unsigned(occurred_code(occurrence.what));
+            blob.time(occurrence.at, start);
+        }
         blob.times(&row.recent, start);
         blob.0
     }
@@ -59,7 +68,7 @@ impl Facts {
     fn from_blob(blob: &[u8]) -> Option<Self> {
         let (&[first], rest) = blob.split_first_chunk()?;
         let (fingerprint, rest) = rest.split_first_chunk()?;
-        if first >= DOUBTED << 1 {
+        if first >= OCCURRED << 1 {
             return None;
         }
         let state = State::ALL
@@ -82,6 +91,11 @@ impl Facts {
                 None
             },
             episodes: u32::try_from(rest.unsigned()?).ok()?,
+            occurrences: if first & OCCURRED != 0 {
+                rest.occurrences(start)?
+            } else {
+                Occurrences::default()
+            },
             recent: rest.times(start)?,
         })
     }
@@ -98,6 +112,20 @@ const fn state_code(state: State) -> u8 {
         State::Firing => 0,
         State::Resolved => 1,
         State::Expired => 2,
+    }
+}
+
+const fn occurred_code(what: Occurred) -> u64 {
+    match what {
+        Occurred::Again => 0,
+        Occurred::Resolved => 1,
+        Occurred::Updated => 2,
+        Occurred::Late => 3,
+        Occurred::Doubted => 4,
+        Occurred::Believed => 5,
+        Occurred::Expired => 6,
+        Occurred::Flapping => 7,
+        Occurred::Calm => 8,
     }
 }
 
@@ -154,7 +182,7 @@ impl FromSql for Numbers {
     }
 }
 
-/// What a message tells: the column `in_flight.covers`.
+/// What a message tells: the columns `in_flight.covers` and `message.covers`.
 pub(super) struct Covers(pub(super) Vec<Cover>);
 
 impl Covers {
@@ -222,7 +250,8 @@ pub(crate) fn check_blob(blob: &[u8]) {
         assert_eq!(again, Some(times), "a list of times changed");
     }
     if let Some(facts) = Facts::from_blob(blob) {
-        assert!(facts.recent.len() <= blob.len(), "more times than bytes");
+        let times = facts.recent.len() + facts.occurrences.as_slice().len();
+        assert!(times <= blob.len(), "more times than bytes");
     }
 }
 
@@ -283,6 +312,19 @@ impl Unpacker<'_> {
 
     fn time(&mut self, base: Timestamp) -> Option<Timestamp> {
         Some(Timestamp(base.0.wrapping_add(self.signed()?)))
+    }
+
+    fn occurrences(&mut self, base: Timestamp) -> Option<Occurrences> {
+        let count = self.unsigned()?;
+        (0..count)
+            .map(|_| {
+                let code = self.unsigned()?;
+                let mut all = Occurred::ALL.into_iter();
+                let what = all.find(|what| occurred_code(*what) == code)?;
+                let at = self.time(base)?;
+                Some(Occurrence { what, at })
+            })
+            .collect()
     }
 
     fn times(&mut self, base: Timestamp) -> Option<Vec<Timestamp>> {

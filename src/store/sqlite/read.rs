@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, Params, Row, params};
+use rusqlite::types::{Type, Value};
+use rusqlite::{Connection, Params, Row, params, params_from_iter};
 
 use crate::alert::words::{Model, Texts, Words};
 use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ModelNo, ReceiverName, Timestamp};
@@ -13,10 +13,11 @@ use crate::store::sqlite::columns::odd;
 use crate::store::sqlite::failure;
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::packed::{Covers, Facts, Numbers, Times};
+use crate::store::sqlite::rows;
 use crate::store::sqlite::write::{first_part, last_part};
 use crate::store::{
     AlertRow, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow, ReceiptRow,
-    RefusedBody, StoreError, Told, ToldRow,
+    RefusedBody, SEARCHED_MESSAGES_MAX, StoreError, Told, ToldRow,
 };
 
 /// Where rows come from.
@@ -62,6 +63,7 @@ impl Reader<'_> {
                     recent: facts.recent,
                     flapping: facts.flapping,
                     doubted: facts.doubted,
+                    occurrences: facts.occurrences,
                 };
                 take(row.get(0)?, alert);
                 Ok(())
@@ -173,8 +175,13 @@ impl Reader<'_> {
         })
     }
 
-    /// The newest digests first, of these receivers or of all.
-    pub(super) fn digests(&self, receivers: Option<&[i64]>, limit: i64) -> Result<Vec<Told>, StoreError> {
+    /// The newest digests first: of these receivers, and that tell of this alert, as far as that is asked for.
+    pub(super) fn digests(
+        &self,
+        receivers: Option<&[i64]>,
+        alert: Option<AlertNo>,
+        limit: i64,
+    ) -> Result<Vec<Told>, StoreError> {
         let decode = |row: &Row<'_>| {
             let counts: BTreeMap<String, u64> = serde_json::from_str(&row.get::<_, String>(4)?)
                 .map_err(|error| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, error.into()))?;
@@ -187,15 +194,24 @@ impl Reader<'_> {
             };
             Ok((row.get(0)?, digest))
         };
-        let found = if let Some(receivers) = receivers {
-            let sql = "SELECT * FROM digest WHERE receiver IN (SELECT value FROM json_each(?1)) \
-                       ORDER BY id DESC LIMIT ?2";
-            let receivers = serde_json::Value::from(receivers).to_string();
-            self.all("digest", sql, params![receivers, limit], decode)
-        } else {
-            let sql = "SELECT * FROM digest ORDER BY id DESC LIMIT ?1";
-            self.all("digest", sql, params![limit], decode)
-        }?;
+        // What is not asked for is not in the query, so that an index serves what is.
+        let mut sql = "SELECT * FROM digest WHERE TRUE".to_owned();
+        let mut wanted: Vec<Value> = Vec::new();
+        if let Some(receivers) = receivers {
+            sql.push_str(" AND receiver IN (SELECT value FROM json_each(?))");
+            wanted.push(serde_json::Value::from(receivers).to_string().into());
+        }
+        if let Some(alert) = alert {
+            sql.push_str(" AND id IN (SELECT value FROM json_each(?))");
+            wanted.push(
+                serde_json::Value::from(self.digests_about(alert)?)
+                    .to_string()
+                    .into(),
+            );
+        }
+        sql.push_str(" ORDER BY id DESC LIMIT ?");
+        wanted.push(limit.into());
+        let found = self.all("digest", &sql, params_from_iter(wanted), decode)?;
         found
             .into_iter()
             .map(|(id, digest)| {
@@ -209,6 +225,20 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// The digests that tell of an alert, among those with the newest messages.
+    fn digests_about(&self, alert: AlertNo) -> Result<Vec<u64>, StoreError> {
+        let sql = "SELECT id, covers FROM message ORDER BY id DESC LIMIT ?1";
+        let mut digests = Vec::new();
+        self.each("message", sql, params![rows(SEARCHED_MESSAGES_MAX)], |row| {
+            let Covers(covers) = row.get(1)?;
+            if covers.iter().any(|(no, ..)| *no == alert) {
+                digests.push(row.get::<_, MessageId>(0)?.digest.0);
+            }
+            Ok(())
+        })?;
+        Ok(digests)
+    }
+
     fn messages(&self, digest: DigestId) -> Result<Vec<(u8, MessageRow)>, StoreError> {
         let sql = "SELECT * FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
         self.all(
@@ -216,13 +246,16 @@ impl Reader<'_> {
             sql,
             params![first_part(digest), last_part(digest)],
             |row| {
+                let Covers(covers) = row.get(6)?;
                 let message = MessageRow {
                     endpoint: self.name_if_any(row, 1)?,
                     sent_at: row.get(2)?,
                     attempts: row.get(3)?,
                     errcode: row.get(4)?,
-                    title: row.get(5)?,
-                    text: row.get(6)?,
+                    answer: row.get(5)?,
+                    covers,
+                    title: row.get(7)?,
+                    text: row.get(8)?,
                 };
                 Ok((row.get::<_, MessageId>(0)?.part, message))
             },

@@ -120,6 +120,8 @@ CREATE TABLE message (
     sent_at  INTEGER,
     attempts INTEGER NOT NULL,
     errcode  INTEGER,
+    answer   TEXT,
+    covers   BLOB NOT NULL,
     title    TEXT NOT NULL,
     text     TEXT NOT NULL
 ) STRICT;

@@ -13,10 +13,13 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::alert::occurrence::{Occurred, Occurrence, Occurrences};
 use crate::alert::words::{Model, Texts, Words};
-use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, SourceName};
+use crate::alert::{
+    AlertNo, DigestId, EndpointName, Fingerprint, Labels, MessageId, ModelNo, ReceiverName, SourceName,
+};
 use crate::store::{
-    AlertRow, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow,
+    AlertRow, Cover, DigestRow, EndpointRow, InFlightRow, LaterRow, MessageRow, PersonKey, PersonRow,
     REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReceiptRow, Said, State, ToldRow,
 };
 
@@ -71,6 +74,7 @@ fn alert(summary: &str) -> AlertRow {
         recent: vec![Timestamp(1)],
         flapping: false,
         doubted: false,
+        occurrences: Occurrences::default(),
     }
 }
 
@@ -104,6 +108,8 @@ fn message(text: &str) -> MessageRow {
         sent_at: Some(Timestamp(7)),
         attempts: 1,
         errcode: Some(0),
+        answer: Some("ok".to_owned()),
+        covers: Vec::new(),
         title: "3 new".to_owned(),
         text: text.to_owned(),
     }
@@ -233,6 +239,12 @@ prop_compose! {
     }
 }
 
+fn occurrences() -> impl Strategy<Value = Occurrences> {
+    let occurrence = (prop::sample::select(Occurred::ALL.to_vec()), time());
+    let occurrence = occurrence.prop_map(|(what, at)| Occurrence { what, at });
+    vec(occurrence, 0..4).prop_map(Occurrences::from_iter)
+}
+
 prop_compose! {
     /// Described by a model of its own, which has yet to be given its number.
     fn alert_row()(
@@ -241,12 +253,14 @@ prop_compose! {
         state in prop::sample::select(State::ALL.to_vec()),
         (starts_at, ends_at, first_seen) in (time(), option::of(time()), time()),
         (last_seen, expires_at, recent) in (time(), time(), vec(time(), 0..5)),
+        occurrences in occurrences(),
         (episodes, flapping, doubted) in any::<(u32, bool, bool)>(),
     ) -> AlertRow {
         let model = Arc::new(Model { no: ModelNo(0), source, texts: model });
         AlertRow {
             words: Words::describe(&model, &texts), fingerprint: Fingerprint(fingerprint), state,
             starts_at, ends_at, first_seen, last_seen, expires_at, episodes, recent, flapping, doubted,
+            occurrences,
         }
     }
 }
@@ -281,13 +295,17 @@ prop_compose! {
     }
 }
 
+fn covers() -> impl Strategy<Value = Vec<Cover>> {
+    let cover = (any::<u64>().prop_map(AlertNo), said(), any::<u32>());
+    vec(cover, 0..5)
+}
+
 prop_compose! {
     fn in_flight_row()(
         (receiver, endpoint, parts, urgent) in (name(), option::of(name()), any::<u8>(), any::<bool>()),
         (body, attempts) in any::<(Vec<u8>, u32)>(),
-        covers in vec((any::<u64>(), said(), any::<u32>()), 0..5),
+        covers in covers(),
     ) -> InFlightRow {
-        let covers = covers.into_iter().map(|(no, said, episodes)| (AlertNo(no), said, episodes)).collect();
         InFlightRow { receiver, endpoint, parts, urgent, body: body.into(), covers, attempts }
     }
 }
@@ -338,9 +356,10 @@ prop_compose! {
     fn message_row()(
         (endpoint, sent_at) in (option::of(name()), option::of(time())),
         (attempts, errcode) in any::<(u32, Option<i64>)>(),
+        (answer, covers) in (any::<Option<String>>(), covers()),
         (title, text) in any::<(String, String)>(),
     ) -> MessageRow {
-        MessageRow { endpoint, sent_at, attempts, errcode, title, text }
+        MessageRow { endpoint, sent_at, attempts, errcode, answer, covers, title, text }
     }
 }
 
@@ -405,7 +424,7 @@ proptest! {
                 store = open(&file(&directory));
             }
             prop_assert_eq!(rows(&mut store), model.saved());
-            prop_assert_eq!(store.digests(None, usize::MAX).unwrap(), model.history());
+            prop_assert_eq!(store.digests(&asked(None, usize::MAX)).unwrap(), model.history());
         }
     }
 }
@@ -442,14 +461,53 @@ fn who_goes_on_from_what_is_saved_has_a_name_of_its_own() {
 
 // ---- history --------------------------------------------------------------------------------------------------
 
+fn asked(receiver: Option<&str>, limit: usize) -> DigestQuery {
+    DigestQuery {
+        receiver: receiver.map(ReceiverName::from),
+        limit,
+        ..DigestQuery::default()
+    }
+}
+
+#[test]
+fn history_knows_which_digests_tell_of_an_alert() {
+    let directory = directory();
+    let mut store = open(&file(&directory));
+    let mut changes = history(6);
+    for (digest, part) in [(2, 1), (3, 2), (5, 1), (5, 2)] {
+        let id = MessageId {
+            digest: DigestId(digest),
+            part,
+        };
+        let message = changes.messages.get_mut(&id).unwrap();
+        message.covers = vec![
+            (AlertNo(41), Said::Firing, 1),
+            (AlertNo(digest), Said::Resolved, 2),
+        ];
+    }
+    store.commit(&changes).unwrap();
+    let mut ids = |query: DigestQuery| -> Vec<u64> {
+        let told = store.digests(&query).unwrap();
+        told.iter().map(|told| told.id.0).collect()
+    };
+    let about = |alert, query| DigestQuery {
+        alert: Some(AlertNo(alert)),
+        ..query
+    };
+    assert_eq!(ids(about(41, asked(None, 9))), [5, 3, 2]);
+    assert_eq!(ids(about(41, asked(None, 1))), [5]);
+    assert_eq!(ids(about(41, asked(Some("db"), 9))), [5, 3]);
+    assert_eq!(ids(about(5, asked(None, 9))), [5]);
+    assert_eq!(ids(about(6, asked(None, 9))), [0_u64; 0]);
+}
+
 #[test]
 fn history_is_newest_first_and_of_one_receiver_when_asked() {
     let directory = directory();
     let mut store = open(&file(&directory));
     store.commit(&history(6)).unwrap();
     let mut ids = |receiver: Option<&str>, limit| -> Vec<u64> {
-        let receiver = receiver.map(ReceiverName::from);
-        let told = store.digests(receiver.as_ref(), limit).unwrap();
+        let told = store.digests(&asked(receiver, limit)).unwrap();
         told.iter().map(|told| told.id.0).collect()
     };
     assert_eq!(ids(None, 4), [6, 5, 4, 3]);
@@ -465,7 +523,7 @@ fn pruning_forgets_digests_of_before_with_their_messages_and_nothing_else() {
     store.commit(&history(6)).unwrap();
     store.commit(&one_alert(1, 10)).unwrap();
     store.prune(Timestamp(4000)).unwrap();
-    let told = store.digests(None, 10).unwrap();
+    let told = store.digests(&asked(None, 10)).unwrap();
     let left: Vec<_> = told.iter().map(|told| (told.id.0, told.messages.len())).collect();
     assert_eq!(left, [(6, 2), (5, 2), (4, 2)]);
     let messages: i64 = (store.connection)
@@ -482,13 +540,13 @@ fn pruning_goes_in_steps_oldest_first() {
     let step = DIGESTS_PRUNED_MAX.unsigned_abs();
     store.commit(&history(step + 5)).unwrap();
     store.prune(Timestamp(i64::MAX)).unwrap();
-    let left = store.digests(None, usize::MAX).unwrap();
+    let left = store.digests(&asked(None, usize::MAX)).unwrap();
     assert_eq!(
         (left.len(), left.last().map(|told| told.id.0)),
         (5, Some(step + 1))
     );
     store.prune(Timestamp(i64::MAX)).unwrap();
-    assert_eq!(store.digests(None, usize::MAX).unwrap(), []);
+    assert_eq!(store.digests(&asked(None, usize::MAX)).unwrap(), []);
 }
 
 #[test]
@@ -1075,5 +1133,5 @@ fn check_whole(path: &Path, last_confirmed: u64) {
     let mut model = Naive::default();
     model.apply(&all);
     assert!(found == model.saved(), "rows are missing or left over");
-    assert_eq!(store.digests(None, usize::MAX).unwrap(), model.history());
+    assert_eq!(store.digests(&asked(None, usize::MAX)).unwrap(), model.history());
 }

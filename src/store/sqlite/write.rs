@@ -276,10 +276,11 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put = (self.connection)
-            .prepare_cached("UPDATE message SET sent_at = ?2, attempts = ?3, errcode = ?4 WHERE id = ?1")?;
+        let mut put = (self.connection).prepare_cached(
+            "UPDATE message SET sent_at = ?2, attempts = ?3, errcode = ?4, answer = ?5 WHERE id = ?1",
+        )?;
         for (id, row) in rows {
-            put.execute(params![id, row.sent_at, row.attempts, row.errcode])?;
+            put.execute(params![id, row.sent_at, row.attempts, row.errcode, row.answer])?;
         }
         Ok(())
     }
@@ -324,7 +325,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put = (self.connection)
-            .prepare_cached("INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+            .prepare_cached("INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
         for (id, row) in rows {
             put.execute(params![
                 id,
@@ -332,6 +333,8 @@ impl Writer<'_> {
                 row.sent_at,
                 row.attempts,
                 row.errcode,
+                row.answer,
+                Covers::to_blob(&row.covers),
                 row.title,
                 row.text,
             ])?;

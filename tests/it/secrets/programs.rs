@@ -200,11 +200,7 @@ impl Store for Panicking {
         panic!("no commit of {changes:?} under {:#?}", self.0)
     }
 
-    fn digests(
-        &mut self,
-        _: Option<&dingest::alert::ReceiverName>,
-        _: usize,
-    ) -> Result<Vec<Told>, StoreError> {
+    fn digests(&mut self, _: &dingest::store::DigestQuery) -> Result<Vec<Told>, StoreError> {
         Ok(Vec::new())
     }
 
