@@ -423,7 +423,8 @@ pub(crate) fn description(lines: &[&str]) -> String {
 
 /// Declares mappings: the type, how it is read, and its schema, from one list of keys.
 ///
-/// Keys are `[required]`, `[optional]`, or `[secret]` (three keys: as it is, `_file`, `_env`).
+/// Keys are `[required]`, `[optional]`, `[secret]` (three keys: as it is, `_file`, `_env`), or `[required_secret]` (of
+/// which `compile` wants one).
 macro_rules! mapping {
     ($(
         $(#[doc = $doc:expr])*
@@ -473,6 +474,10 @@ macro_rules! mapping {
                     if !required.is_empty() {
                         schema["required"] = serde_json::json!(required);
                     }
+                    let secrets: Vec<serde_json::Value> = [$( mapping!(@demand $mode $field) ),*].concat();
+                    if !secrets.is_empty() {
+                        schema["allOf"] = serde_json::json!(secrets);
+                    }
                     defs.insert(stringify!($name).to_owned(), schema);
                 }
                 serde_json::json!({"$ref": concat!("#/definitions/", stringify!($name))})
@@ -483,10 +488,14 @@ macro_rules! mapping {
     (@names secret $field:ident) => {
         [stringify!($field), concat!(stringify!($field), "_file"), concat!(stringify!($field), "_env")]
     };
+    (@names required_secret $field:ident) => { mapping!(@names secret $field) };
     (@names $mode:ident $field:ident) => { [stringify!($field)] };
 
     (@read secret $field:ident $keys:ident $findings:ident $what:literal) => {
         $keys.secret(mapping!(@names secret $field), $findings)
+    };
+    (@read required_secret $field:ident $keys:ident $findings:ident $what:literal) => {
+        mapping!(@read secret $field $keys $findings $what)
     };
     (@read optional $field:ident $keys:ident $findings:ident $what:literal) => {
         $keys.optional($crate::config::read::key_name(stringify!($field)), $findings)
@@ -494,6 +503,12 @@ macro_rules! mapping {
     (@read required $field:ident $keys:ident $findings:ident $what:literal) => {
         $keys.required($what, $crate::config::read::key_name(stringify!($field)), $findings)
     };
+
+    (@demand required_secret $field:ident) => {{
+        let ways = mapping!(@names secret $field).map(|name| serde_json::json!({"required": [name]}));
+        vec![serde_json::json!({"anyOf": ways})]
+    }};
+    (@demand $mode:ident $field:ident) => { vec![] };
 
     (@schema secret $field:ident $ty:ty, $text:ident, $properties:ident, $required:ident, $defs:ident) => {
         for (name, suffix) in mapping!(@names secret $field).into_iter().zip([
@@ -507,6 +522,7 @@ macro_rules! mapping {
             $properties.insert(name.to_owned(), schema);
         }
     };
+    (@schema required_secret $field:ident $($rest:tt)*) => { mapping!(@schema secret $field $($rest)*) };
     (@schema $mode:ident $field:ident $ty:ty, $text:ident, $properties:ident, $required:ident, $defs:ident) => {
         let name = $crate::config::read::key_name(stringify!($field));
         let mut schema = <$ty as $crate::config::read::Read>::schema($defs);

@@ -2,6 +2,8 @@
 
 #![expect(clippy::string_slice, reason = "the texts of these tests are ASCII")]
 
+mod reference;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -250,7 +252,7 @@ fn the_shipped_schema_is_that_of_this_version() {
     let shipped = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         shipped == current,
-        "examples/dingest.schema.json is stale; write it anew with `UPDATE_SCHEMA=1 cargo test --lib shipped_schema`"
+        "examples/dingest.schema.json is stale; write it anew with `UPDATE_SCHEMA=1 cargo test --lib shipped`"
     );
 }
 

@@ -106,7 +106,7 @@ fn the_shipped_schema_of_cases_is_that_of_this_version() {
     let shipped = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         shipped == current,
-        "examples/dingest-test.schema.json is stale; write it anew with `UPDATE_SCHEMA=1 cargo test --lib shipped_schema`"
+        "examples/dingest-test.schema.json is stale; write it anew with `UPDATE_SCHEMA=1 cargo test --lib shipped`"
     );
 }
 
