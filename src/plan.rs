@@ -681,7 +681,7 @@ impl WorkNotice {
     /// Most notices of an app to everybody in any 24 hours.
     pub const TO_EVERYBODY_MAX: u32 = 3;
 
-    /// Calls it takes: one that sends, one that asks how far that is, and one what came of it.
+    /// Calls it usually takes: one that sends, one that asks how far that is, and one what came of it.
     pub const CALLS: u64 = 3;
 
     /// The app that tells.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::apicode::{TARGET, THROTTLE_PAUSE, no_such_person};
+use super::apicode::{CHECK_PERSON, TARGET, THROTTLE_PAUSE, no_such_person};
 use super::errcode::{answer, integer};
 use super::oapicode;
 use crate::alert::Receipt;
@@ -129,15 +129,32 @@ impl Lists {
         }
     }
 
+    /// Whether something is said of each of these people.
+    pub fn mention_all(&self, users: &[&str]) -> bool {
+        users.iter().all(|user| self.find(user).is_some())
+    }
+
     /// What became of it for each of these people.
     pub fn for_each(&self, users: &[&str]) -> Vec<Answer> {
         users.iter().map(|user| self.for_one(user)).collect()
     }
 
+    /// Who was told so and is in no list is no user id as DingTalk spells it, most likely. To ask for the same again
+    /// would not change that, however often.
     fn for_one(&self, user: &str) -> Answer {
-        let among = |list: &[String]| list.iter().any(|other| other == user);
-        let held_back = self.held_back.iter().find(|(other, _)| other == user);
-        if among(&self.invalid) {
+        self.find(user).unwrap_or_else(|| {
+            let detail = format!(
+                "DingTalk says nothing of `{user}` among those whom it has passed the notice on to; {CHECK_PERSON}"
+            );
+            answer(TARGET, Some(0), detail)
+        })
+    }
+
+    fn find(&self, user: &str) -> Option<Answer> {
+        let is_meant = |other: &String| other.eq_ignore_ascii_case(user);
+        let among = |list: &[String]| list.iter().any(is_meant);
+        let held_back = self.held_back.iter().find(|(other, _)| is_meant(other));
+        Some(if among(&self.invalid) {
             no_such_person(user)
         } else if let Some((_, code)) = held_back {
             self::held_back(user, *code)
@@ -147,8 +164,8 @@ impl Lists {
         } else if among(&self.told) {
             answer(Outcome::Delivered, Some(0), "ok")
         } else {
-            answer(Outcome::Unknown, Some(0), "nothing was said about this person")
-        }
+            return None;
+        })
     }
 
     /// What became of it when it was for departments or everybody: it was delivered if anybody got it, or nothing is
@@ -334,7 +351,8 @@ mod tests {
             ("new", "throttled for 60 s"),
             ("nobody-says-why", "throttled for 60 s"),
             ("both", "throttled for 60 s"),
-            ("unmentioned", "unknown"),
+            ("READ", "delivered"),
+            ("unmentioned", "refused_target"),
         ] {
             let answer = lists.for_each(&[user]).remove(0);
             assert_eq!(shown(answer.outcome), expected, "{user}: {}", answer.detail);

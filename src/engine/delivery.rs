@@ -760,8 +760,9 @@ impl Engine {
         let Some(endpoint) = counted.clone().or_else(|| answers.iter().find_map(endpoint)) else {
             return;
         };
-        let configured = self.plan.endpoints.get(&endpoint);
-        let calls = configured.map_or(1, Endpoint::calls_per_message);
+        let usual = || (self.plan.endpoints.get(&endpoint)).map_or(1, Endpoint::calls_per_message);
+        let calls = answers.iter().filter_map(|(_, answer)| answer.calls).max();
+        let calls = calls.unwrap_or_else(usual);
         self.count_against(&endpoint, if counted.is_some() { calls } else { 0 });
     }
 

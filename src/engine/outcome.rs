@@ -18,6 +18,8 @@ pub struct Answer {
     /// What the message can be asked about by, when it was delivered through an app. Equal messages that went by one
     /// call have one.
     pub receipt: Option<Receipt>,
+    /// How many calls it took that count against the month, when these are not as many as usual.
+    pub calls: Option<u64>,
 }
 
 impl Answer {
@@ -28,6 +30,7 @@ impl Answer {
             errcode: None,
             detail: detail.into(),
             receipt: None,
+            calls: None,
         }
     }
 

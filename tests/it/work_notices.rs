@@ -226,6 +226,9 @@ async fn questions_that_are_not_answered_are_asked_again_and_the_notice_is_sent_
         (asked(&chat, SEND), asked(&chat, PROGRESS), asked(&chat, RESULT)),
         (1, 2, 2)
     );
+    let metrics = daemon.text("/metrics").await;
+    let sample = "dingest_quota_used_this_month{quota=\"api\"} 5";
+    assert!(metrics.lines().any(|line| line == sample), "{metrics}");
     assert_eq!((chat.chat("ann").len(), chat.chat("wang").len()), (1, 1));
 }
 

@@ -5,6 +5,7 @@
 //! whoever has it already does not get it twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,12 +19,37 @@ use crate::dingtalk::message::work_notice;
 use crate::dingtalk::notice::{self, Lists, Reply};
 use crate::dingtalk::{NOTICE_OUTCOME_PATH, NOTICE_PROGRESS_PATH, NOTICE_SEND_PATH, oapicode};
 use crate::engine::{Answer, Outcome};
-use crate::plan::{App, WorkNotice};
+use crate::plan::WorkNotice;
 
 /// From the start of an attempt to the last word about it: what is not known by then is unknown.
 pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(14);
+/// The same of a notice to departments or everybody, which may be passed on for a minute or two. Sending it again in
+/// the meantime would use up what DingTalk allows of it in a day. Who stops before that leaves it to the next process.
+const NOTICE_TO_MANY_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// How long it is left alone before it is asked for; twice as long before the next time, and so on.
 const FIRST_QUESTION: Duration = Duration::from_secs(1);
+
+/// A notice on its way.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    notice: &'a WorkNotice,
+    /// When it began, by the wall clock.
+    now: Timestamp,
+    /// When it ends.
+    until: Instant,
+    /// Calls that were made for it.
+    calls: &'a AtomicU64,
+}
+
+impl Attempt<'_> {
+    /// An answer with how many calls that took.
+    fn counted(&self, answer: Answer) -> Answer {
+        Answer {
+            calls: Some(self.calls.load(Ordering::Relaxed)),
+            ..answer
+        }
+    }
+}
 
 impl Client {
     /// Sends a notice to these users of an app, by one call unless it is refused because of one of them, and says what
@@ -35,12 +61,17 @@ impl Client {
         message: &[u8],
         now: Timestamp,
     ) -> Vec<Answer> {
-        let until = Instant::now() + NOTICE_TIMEOUT;
+        let attempt = Attempt {
+            notice,
+            now,
+            until: Instant::now() + NOTICE_TIMEOUT,
+            calls: &AtomicU64::new(0),
+        };
         let mut parts = Parts::of(users);
         let mut sent = Vec::new();
         while let Some(part) = parts.next() {
             let body = Arc::from(work_notice::addressed(message, part));
-            let task = self.send_notice(notice.app(), body, now).await;
+            let task = self.send_notice(attempt, body).await;
             let is_spoilt = task.as_ref().is_err_and(oapicode::is_of_a_person);
             if !(is_spoilt && parts.halve(part)) {
                 sent.push((part, task));
@@ -49,7 +80,7 @@ impl Client {
         // All of them are waited for together.
         let fates = sent.into_iter().map(async |(part, task)| {
             let fate = match task {
-                Ok(task) => (self.fate(notice, task, until, now).await).map(|lists| (task, lists)),
+                Ok(task) => (self.fate(attempt, task, part).await).map(|lists| (task, lists)),
                 Err(answer) => Err(answer),
             };
             match fate {
@@ -60,47 +91,66 @@ impl Client {
                 Err(answer) => vec![answer; part.len()],
             }
         });
-        join_all(fates).await.concat()
+        let answers = join_all(fates).await.concat();
+        answers
+            .into_iter()
+            .map(|answer| attempt.counted(answer))
+            .collect()
     }
 
     /// Sends a notice to departments or everybody.
     pub(super) async fn notify_all(&self, notice: &WorkNotice, body: Arc<[u8]>, now: Timestamp) -> Answer {
-        let until = Instant::now() + NOTICE_TIMEOUT;
-        let fate = match self.send_notice(notice.app(), body, now).await {
-            Ok(task) => (self.fate(notice, task, until, now).await).map(|lists| (task, lists)),
+        let attempt = Attempt {
+            notice,
+            now,
+            until: Instant::now() + NOTICE_TO_MANY_TIMEOUT,
+            calls: &AtomicU64::new(0),
+        };
+        let fate = match self.send_notice(attempt, body).await {
+            Ok(task) => (self.fate(attempt, task, &[]).await).map(|lists| (task, lists)),
             Err(answer) => Err(answer),
         };
-        match fate {
+        attempt.counted(match fate {
             Ok((task, lists)) => with_receipt(lists.for_all(), notice, task),
             Err(answer) => answer,
-        }
+        })
+    }
+
+    /// One call about a notice.
+    async fn call_for<T>(
+        &self,
+        attempt: Attempt<'_>,
+        path: &str,
+        body: Arc<[u8]>,
+        read: impl Fn(Reply<'_>) -> Result<T, Answer>,
+    ) -> Result<T, Answer> {
+        attempt.calls.fetch_add(1, Ordering::Relaxed);
+        let read = |response: &Response| response.read_older(&read);
+        self.post_older(attempt.notice.app(), path, body, attempt.now, read)
+            .await
     }
 
     /// The number of a notice that was taken.
-    async fn send_notice(&self, app: &App, body: Arc<[u8]>, now: Timestamp) -> Result<i64, Answer> {
-        let read = |response: &Response| response.read_older(notice::task);
-        self.post_older(app, NOTICE_SEND_PATH, body, now, read).await
+    async fn send_notice(&self, attempt: Attempt<'_>, body: Arc<[u8]>) -> Result<i64, Answer> {
+        self.call_for(attempt, NOTICE_SEND_PATH, body, notice::task).await
     }
 
-    /// What became of a notice that was taken: asked for sparingly, for every call counts.
-    async fn fate(
-        &self,
-        notice: &WorkNotice,
-        task: i64,
-        until: Instant,
-        now: Timestamp,
-    ) -> Result<Lists, Answer> {
-        let mut last = String::new();
+    /// What became of a notice that was taken: asked for sparingly, for every call counts. `users` are those it was
+    /// for, if that is known, and what does not mention all of them is asked for again.
+    async fn fate(&self, attempt: Attempt<'_>, task: i64, users: &[&str]) -> Result<Lists, Answer> {
+        let (mut last, mut incomplete) = (String::new(), None);
         let asking = async {
             let (mut wait, mut is_done) = (FIRST_QUESTION, false);
             loop {
                 sleep(wait).await;
                 wait *= 2;
-                match self.ask_for_fate(notice, task, &mut is_done, now).await {
-                    Ok(Some(lists)) => return Ok(lists),
-                    Ok(None) => {}
+                match self.ask_for_fate(attempt, task, &mut is_done).await {
+                    Ok(Some(lists)) if lists.mention_all(users) => return Ok(lists),
+                    Ok(lists) => incomplete = lists.or(incomplete.take()),
                     // It has gone out, to more people than DingTalk lists.
-                    Err(answer) if is_done && notice.to.is_many() && notice::are_too_many(&answer) => {
+                    Err(answer)
+                        if is_done && attempt.notice.to.is_many() && notice::are_too_many(&answer) =>
+                    {
                         return Ok(Lists::of_too_many());
                     }
                     // Whatever is to be done about it, asking again is not.
@@ -111,35 +161,32 @@ impl Client {
                 }
             }
         };
-        let asked = timeout_at(until, asking).await;
+        let asked = timeout_at(attempt.until, asking).await;
         asked.unwrap_or_else(|_| {
             let detail = format!("DingTalk took it, but did not say in time what became of it{last}");
-            Err(Answer::new(Outcome::Unknown, detail))
+            incomplete.ok_or_else(|| Answer::new(Outcome::Unknown, detail))
         })
     }
 
     /// What became of a notice, once it has gone out; `is_done` remembers that it has.
     async fn ask_for_fate(
         &self,
-        notice: &WorkNotice,
+        attempt: Attempt<'_>,
         task: i64,
         is_done: &mut bool,
-        now: Timestamp,
     ) -> Result<Option<Lists>, Answer> {
-        let asked = json!({"agent_id": notice.agent_id, "task_id": task}).to_string();
+        let asked = json!({"agent_id": attempt.notice.agent_id, "task_id": task}).to_string();
         let asked: Arc<[u8]> = Arc::from(asked.into_bytes());
         if !*is_done {
-            let read = |response: &Response| response.read_older(notice::is_done);
             let body = Arc::clone(&asked);
             *is_done = self
-                .post_older(notice.app(), NOTICE_PROGRESS_PATH, body, now, read)
+                .call_for(attempt, NOTICE_PROGRESS_PATH, body, notice::is_done)
                 .await?;
         }
         if !*is_done {
             return Ok(None);
         }
-        let read = |response: &Response| response.read_older(notice::lists);
-        self.post_older(notice.app(), NOTICE_OUTCOME_PATH, asked, now, read)
+        self.call_for(attempt, NOTICE_OUTCOME_PATH, asked, notice::lists)
             .await
             .map(Some)
     }
@@ -170,6 +217,7 @@ fn with_receipt(answer: Answer, notice: &WorkNotice, task: i64) -> Answer {
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
+    use std::sync::Mutex;
 
     use serde_json::Value;
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -181,7 +229,7 @@ mod tests {
     use crate::dingtalk::simulator::fault::{Fault, Injection};
     use crate::dingtalk::simulator::{Simulator, SimulatorSettings};
     use crate::engine::outcome::Refused;
-    use crate::plan::{Audience, Endpoint, Person, Plan, Way};
+    use crate::plan::{App, Audience, Endpoint, Person, Plan, Way};
 
     const LONG: Duration = Duration::from_secs(30);
 
@@ -275,44 +323,94 @@ mod tests {
         assert_eq!(simulator.stats().apps[0].calls[NOTICE_OUTCOME_PATH], 3);
     }
 
-    /// Answers one request by its path, as a DingTalk that has passed a notice on and says this of it.
-    async fn answer(stream: TcpStream, result: Value) -> std::io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_until(b'\n', &mut head).await?;
-        }
-        let head = String::from_utf8_lossy(&head).to_lowercase();
-        let (_, length) = head.split_once("content-length: ").expect("a body");
-        let length = length.lines().next().and_then(|length| length.parse().ok());
-        let mut body = vec![0; length.expect("a length")];
-        stream.read_exact(&mut body).await?;
-        let says = match head.split_whitespace().nth(1).expect("a path") {
-            path if path.starts_with(NOTICE_SEND_PATH) => json!({"errcode": 0, "task_id": 1}),
-            path if path.starts_with(NOTICE_PROGRESS_PATH) => {
-                json!({"errcode": 0, "progress": {"progress_in_percent": 100, "status": 2}})
-            }
-            path if path.starts_with(NOTICE_OUTCOME_PATH) => json!({"errcode": 0, "send_result": result}),
-            _ => json!({"accessToken": "t", "expireIn": 7200}),
-        };
-        let says = says.to_string();
-        let length = says.len();
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-        stream.write_all((head + &says).as_bytes()).await
+    /// A DingTalk that takes notices, and some time to pass them on.
+    struct Slow {
+        done_at: Instant,
+        /// What it says of them, one after the other; the last again and again.
+        results: Mutex<Vec<Value>>,
     }
 
-    /// The fate of a notice to a department of which DingTalk says this.
-    async fn fate_of(result: Value) -> Answer {
+    impl Slow {
+        /// Answers one request by its path.
+        async fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
+            let mut stream = BufReader::new(stream);
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_until(b'\n', &mut head).await?;
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let (_, length) = head.split_once("content-length: ").expect("a body");
+            let length = length.lines().next().and_then(|length| length.parse().ok());
+            let mut body = vec![0; length.expect("a length")];
+            stream.read_exact(&mut body).await?;
+            let says = self.says(head.split_whitespace().nth(1).expect("a path"));
+            let length = says.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            stream.write_all((head + &says).as_bytes()).await
+        }
+
+        fn says(&self, path: &str) -> String {
+            let is_done = Instant::now() >= self.done_at;
+            let mut results = self.results.lock().expect("nobody has panicked");
+            let says = match path {
+                path if path.starts_with(NOTICE_SEND_PATH) => json!({"errcode": 0, "task_id": 1}),
+                path if path.starts_with(NOTICE_PROGRESS_PATH) => {
+                    json!({"errcode": 0, "progress": {"status": if is_done { 2 } else { 1 }}})
+                }
+                path if path.starts_with(NOTICE_OUTCOME_PATH) => {
+                    let last = results.len() == 1;
+                    let result = if last {
+                        results[0].clone()
+                    } else {
+                        results.remove(0)
+                    };
+                    json!({"errcode": 0, "send_result": result})
+                }
+                _ => json!({"accessToken": "t", "expireIn": 7200}),
+            };
+            says.to_string()
+        }
+    }
+
+    /// The fate of a notice to a department, or else to Ann, of which it is said this, after so many seconds.
+    async fn fate_of(to_many: bool, seconds: u64, results: Vec<Value>) -> Answer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let slow = Arc::new(Slow {
+            done_at: Instant::now() + Duration::from_secs(seconds),
+            results: Mutex::new(results),
+        });
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, result.clone()));
+                let slow = Arc::clone(&slow);
+                tokio::spawn(async move { slow.answer(stream).await });
             }
         });
         let app = Arc::new(App::of_tests("ding1", "app-s3cret", &url));
         let client = Client::with_timeouts(LONG, LONG);
-        send(&client, Audience::Departments(app, BTreeSet::from([1])), "1").await
+        let to = if to_many {
+            Audience::Departments(app, BTreeSet::from([1]))
+        } else {
+            ann(&app)
+        };
+        send(&client, to, "1").await
+    }
+
+    #[tokio::test]
+    async fn what_is_passed_on_to_many_people_for_long_is_not_sent_again_meanwhile() {
+        let told = json!({"unread_user_id_list": ["ann"]});
+        let answer = fate_of(true, 8, vec![told]).await;
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        // It was sent, asked for after 1 s, 3 s, 7 s and 15 s, and then who got it.
+        assert_eq!(answer.calls, Some(6));
+    }
+
+    #[tokio::test]
+    async fn what_says_nothing_of_somebody_is_asked_for_again() {
+        let told = json!({"unread_user_id_list": ["Ann"]});
+        let answer = fate_of(false, 0, vec![json!({}), told]).await;
+        assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
+        assert_eq!(answer.calls, Some(4));
     }
 
     #[tokio::test]
@@ -325,7 +423,7 @@ mod tests {
             "forbidden_user_id_list": people[..2_500], "forbidden_list": held_back,
             "unread_user_id_list": people[2_500..],
         });
-        let answer = fate_of(result).await;
+        let answer = fate_of(true, 0, vec![result]).await;
         assert_eq!(answer.outcome, Outcome::Delivered, "{}", answer.detail);
         assert_eq!(answer.detail, "2500 people did not get it");
     }
