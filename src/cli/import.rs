@@ -35,13 +35,18 @@ pub(super) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     {
         return Err(format!("`{}` is there already; give another directory", taken.display()).into());
     }
-    for file in &imported.files {
-        let path = args.output.join(&file.path);
-        write(&path, file).map_err(|error| format!("cannot write `{}`: {error}", path.display()))?;
-    }
     let path = args.output.join("dingest.yaml");
+    let mut written = Vec::new();
     // What was written must be what is read.
-    config::load(Some(&path), &args.output).map_err(AppError::Config)?;
+    let made = write_all(&imported.files, &args.output, &mut written)
+        .and_then(|()| Ok(config::load(Some(&path), &args.output).map_err(AppError::Config)?));
+    if let Err(failure) = made {
+        // Half a configuration helps nobody, and would be in the way of the next try.
+        for path in written {
+            drop(fs::remove_file(path));
+        }
+        return Err(failure);
+    }
     if !imported.left.is_empty() {
         complain_of_config(&imported.left);
     }
@@ -52,6 +57,15 @@ pub(super) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         imported.left.problems().len()
     ));
     Ok(Exit::Done)
+}
+
+fn write_all(files: &[Written], output: &Path, written: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    for file in files {
+        let path = output.join(&file.path);
+        write(&path, file).map_err(|error| format!("cannot write `{}`: {error}", path.display()))?;
+        written.push(path);
+    }
+    Ok(())
 }
 
 fn write(path: &Path, file: &Written) -> std::io::Result<()> {

@@ -3,7 +3,7 @@
 //! Every step notes what is wrong and goes on with the rest; whether there is a plan is decided at the very end.
 //! What is absent is as in [`Plan::builtin`].
 
-mod endpoints;
+pub(super) mod endpoints;
 mod receivers;
 mod routes;
 mod secrets;

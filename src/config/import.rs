@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value as Json, json};
 
+use super::compile::endpoints::webhook;
 use super::read::{At, Given, Read, SecretText, expected, mapping};
 use super::report::{Findings, Place, Report};
 use super::yaml::{Node, Value};
@@ -221,6 +222,11 @@ fn carried(
         findings.error(target.place, format!("target `{name}` has no `url`"));
         return None;
     };
+    if let Err(problem) = webhook(url.trim()) {
+        let place = target.url.place().unwrap_or(target.place);
+        findings.error(place, format!("the `url` of target `{name}` {problem}"));
+        return None;
+    }
     let mention = target.mention.value();
     let mobiles = mention.map_or(&[][..], |mention| mention.mobiles.items());
     let message = target.message.value().or(foreign.default_message.value());

@@ -200,6 +200,38 @@ fn alert(name: &str) -> String {
     )
 }
 
+#[test]
+fn a_target_whose_bot_cannot_be_is_named_where_it_stands_and_leaves_nothing_behind() {
+    let home = Home::new();
+    let (file, output) = (home.path("config.yml"), home.path("ours"));
+    let import = |url: &str, secret: &str| {
+        let target = format!("targets:\n  ops:\n    url: '{url}'\n    secret: '{secret}'\n");
+        fs::write(&file, target).expect("a configuration");
+        let [file, output] = [&file, &output].map(|path| path.display().to_string());
+        dingest(&["import", &file, "--output", &output])
+    };
+    let bot = "https://oapi.dingtalk.com/robot/send?access_token=abc";
+    for (url, secret, place) in [
+        (
+            "https://oapi.dingtalk.com/robot/sent?access_token=abc",
+            "SEC1",
+            "config.yml:3:10",
+        ),
+        (
+            "https://me:pw@oapi.dingtalk.com/robot/send?access_token=abc",
+            "SEC1",
+            "config.yml:3:10",
+        ),
+        (bot, "SEC 1", "secrets/ops.secret"),
+    ] {
+        let refused = import(url, secret);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(place), "{said}");
+        assert!(!said.contains("abc") && !said.contains("SEC"), "{said}");
+    }
+    assert!(import(bot, "SEC1").status.success());
+}
+
 #[tokio::test]
 async fn its_senders_go_on_telling_whom_they_told() {
     let chat = chat(&["ops", "db"]).await;

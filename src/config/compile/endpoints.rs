@@ -87,7 +87,7 @@ fn pasted_url(raw: &raw::Bot, findings: &mut Findings) -> Option<(Secret, Option
 }
 
 /// Takes a webhook URL apart; a time and signature in it are stale and left out.
-fn webhook(text: &str) -> Result<(Secret, String), &'static str> {
+pub(in crate::config) fn webhook(text: &str) -> Result<(Secret, String), &'static str> {
     let (url, base) = base_url(text)?;
     if url.path().trim_end_matches('/') != SEND_PATH {
         return Err("has another path than `/robot/send`");
