@@ -19,14 +19,16 @@ use std::process::{Command, Output, Stdio};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
-use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
+use dingest::dingtalk::simulator::questions::Saying;
+use dingest::dingtalk::simulator::rules::Call;
+use dingest::dingtalk::simulator::{SimulatedCallback, Simulator, SimulatorSettings};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::alerts::{firing, webhook};
+use crate::alerts::{alert, firing, resolved, webhook};
 use crate::chat::heard;
 use crate::daemon::{Daemon, Home, configuration};
 use crate::eventually;
@@ -102,10 +104,20 @@ fn rest(api: &str) -> String {
 bots:
   - {{ name: ops, access_token_file: token, secret_env: MARKED_SECRET }}
 apps:
-  - {{ name: alerts, app_key: {APP_KEY}, app_secret_file: app-secret, base_url: '{api}' }}
+  - name: alerts
+    app_key: {APP_KEY}
+    app_secret_file: app-secret
+    agent_id: 7
+    base_url: '{api}'
+    ask: {{ people: [ann] }}
 receivers:
   - {{ name: ops, bots: [ops], direct: {{ app: alerts, users: [ann] }} }}
-route: {{ receiver: ops, group_wait: 20ms, group_interval: 20ms }}
+  - {{ name: night, work_notice: {{ app: alerts, users: ['mobile:13800000000'] }}, recall: resolved }}
+route:
+  receiver: ops
+  group_wait: 20ms
+  group_interval: 20ms
+  routes: [{{ receiver: night, matchers: [alertname=Night] }}]
 "
     )
 }
@@ -116,11 +128,11 @@ async fn group_chat() -> Simulator {
     let settings = SimulatorSettings {
         bots: vec![bot.parse().expect("a bot's description")],
         apps: vec![
-            format!("alerts:{APP_KEY}:{APP_SECRET}")
+            format!("alerts:{APP_KEY}:{APP_SECRET}:{APP_KEY}:7")
                 .parse()
                 .expect("an app's description"),
         ],
-        people: vec!["Ann:ann".parse().expect("a person's description")],
+        people: vec!["Ann:ann:13800000000".parse().expect("a person's description")],
         accept_any_token: false,
         ..SimulatorSettings::default()
     };
@@ -191,6 +203,7 @@ async fn of_a_daemon(exhibits: &mut Exhibits) {
         );
     }
     trouble(&daemon, &chat).await;
+    errands(&daemon, &chat).await;
     mistakes(exhibits, &daemon, &home, &chat).await;
     let description = daemon.api("/api/v1/openapi.json").await;
     let paths = description["paths"].as_object().expect("paths");
@@ -358,6 +371,47 @@ async fn trouble(daemon: &Daemon, chat: &Simulator) {
         .await;
         // Lifts the pause.
         reload(daemon, 200).await;
+    }
+}
+
+/// The calls of the older API, each refused with our own words before it succeeds, and somebody who asks.
+async fn errands(daemon: &Daemon, chat: &Simulator) {
+    let echo = |path: &str| Injection {
+        path: Some(path.to_owned()),
+        ..Injection::next(Fault::Errcode {
+            errcode: -1,
+            errmsg: Some(format!("busy with {} of {APP_SECRET}", app_token())),
+            sub_code: None,
+        })
+    };
+    let notices = "/topapi/message/corpconversation";
+    chat.inject(echo("/topapi/user/getbymobile"));
+    for call in ["asyncsend_v2", "getsendprogress", "getsendresult", "recall"] {
+        chat.inject(echo(&format!("{notices}/{call}")));
+    }
+    let night = alert("Night", "node-6", "critical");
+    daemon.post(std::slice::from_ref(&night)).await;
+    daemon.everything_is_told().await;
+    daemon.post(&[resolved(&night)]).await;
+    heard(chat, "a recall", |calls| {
+        calls.iter().any(|call| call.notice && call.recalled)
+    })
+    .await;
+    chat.call_back(SimulatedCallback {
+        app: "alerts".to_owned(),
+        url: daemon.url("/v1/apps/alerts/messages"),
+    });
+    // Its session ends before it is answered, so it is answered through the app.
+    chat.inject(echo("/robot/sendBySession"));
+    for _ in 0..2 {
+        let number = chat
+            .say(&Saying::new("ann", None, "status"))
+            .expect("it is posted");
+        heard(chat, "an answer", |calls| {
+            let is_answer = |call: &Call| call.number > number && call.shown && call.said_by.is_none();
+            calls.iter().any(is_answer)
+        })
+        .await;
     }
 }
 

@@ -132,6 +132,7 @@ static SEARCH: LazyLock<(Regex, Vec<String>)> = LazyLock::new(|| {
     for (name, pattern) in [
         ("a signed address", "[?&]sign=[0-9A-Za-z%+/]"),
         ("the address of a bot", "access_token=[0-9A-Za-z%]"),
+        ("the address of a session", "sendBySession[?][a-z]+=[0-9A-Za-z%]"),
     ] {
         patterns.push(format!("({pattern})"));
         names.push(name.to_owned());
