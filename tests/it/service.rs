@@ -53,6 +53,7 @@ receivers: [{ name: ops, bots: [ops] }]
         report.contains("secrets/ops.url") && report.contains("secrets/am.token"),
         "{report}"
     );
+    assert!(report.contains("systemctl restart dingest"), "{report}");
 }
 
 #[tokio::test]

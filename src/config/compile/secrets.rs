@@ -57,7 +57,11 @@ pub(super) fn text(given: &Given<SecretText>, key: &str, findings: &mut Findings
         }
         Ok(text) => Some((text, place)),
         Err(problem) => {
-            findings.error(place, problem);
+            let is_handed_over = matches!(value, SecretText::File(_)) && credentials().is_some();
+            findings.error(place, problem).maybe_help(is_handed_over.then(|| {
+                "systemd hands secrets over when the service starts: `systemctl restart dingest` for a new one"
+                    .to_owned()
+            }));
             None
         }
     }
@@ -71,10 +75,15 @@ fn invented(key: &str) -> &'static str {
     }
 }
 
+/// Where systemd puts what it hands over to a service.
+fn credentials() -> Option<std::ffi::OsString> {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+}
+
 /// The file among the credentials of a systemd service. `LoadCredential=secrets:/etc/dingest/secrets` hands the file
 /// `secrets/ops.url` over under the name `secrets_ops.url`, so one configuration does for the service and for a shell.
 fn credential(name: &str) -> Option<PathBuf> {
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    let directory = credentials()?;
     if !Path::new(name).is_relative() {
         return None;
     }
