@@ -29,7 +29,7 @@ use crate::telemetry::{self, LogFormat};
 /// Alerts in, readable DingTalk digests out.
 ///
 /// Takes alerts from Alertmanager, Grafana, Prometheus and any JSON webhook, keeps them durably, folds
-/// duplicates, and tells each DingTalk group only what changed, within DingTalk's limits.
+/// duplicates, and tells each DingTalk group or person only what changed, within DingTalk's limits.
 #[derive(Debug, Parser)]
 #[command(
     name = "dingest",

@@ -63,7 +63,8 @@ impl Loaded {
 
 /// Loads a configuration file, or the built-in defaults when there is none.
 ///
-/// Relative paths in a file are relative to the file; `store.path` is relative to `state_dir`.
+/// Relative paths in a file are relative to the file; `store.path` and `record.path` are relative to
+/// `state_dir`.
 pub fn load(path: Option<&Path>, state_dir: &Path) -> Result<Loaded, Report> {
     load_with(path, state_dir, Findings::default())
 }
