@@ -11,7 +11,7 @@ pub mod cases;
 pub mod replay;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::alert::{DigestId, Now, ReceiverName, SourceName, Span, Tick, Timestamp};
@@ -133,7 +133,7 @@ impl Message {
         &self.rendered().text
     }
 
-    /// By which routes its alerts came to the receiver, each as its matchers; the root has none.
+    /// By which routes its alerts came to the receiver, each as its sources and matchers; the root has neither.
     pub fn routes(&self, plan: &Plan) -> Vec<String> {
         let mut routes: Vec<String> = Vec::new();
         for entry in &self.composed.draft.entries {
@@ -141,7 +141,7 @@ impl Message {
             let taken = taken.map(|id| plan.routes.get(id));
             let here = taken
                 .filter(|route| self.receiver.is_of(route.receiver.as_str()))
-                .map(|route| written_route(&route.matchers));
+                .map(|route| written_route(&route.sources, &route.matchers));
             // Of two routes to one receiver the first counts.
             routes.extend(here.take(1));
         }
@@ -151,10 +151,17 @@ impl Message {
     }
 }
 
-/// A route as the list of its matchers.
-fn written_route(matchers: &[Matcher]) -> String {
+/// A route as its sources, in whichever order they are configured, and its matchers.
+fn written_route(sources: &[SourceName], matchers: &[Matcher]) -> String {
+    let sources: BTreeSet<&str> = sources.iter().map(SourceName::as_str).collect();
+    let sources = sources.into_iter().collect::<Vec<_>>().join(", ");
     let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
-    format!("{{{}}}", matchers.join(", "))
+    let matchers = matchers.join(", ");
+    match (sources.is_empty(), matchers.is_empty()) {
+        (true, _) => format!("{{{matchers}}}"),
+        (false, true) => format!("{{sources: {sources}}}"),
+        (false, false) => format!("{{sources: {sources}; {matchers}}}"),
+    }
 }
 
 /// A daemon that is played. See the module's head.

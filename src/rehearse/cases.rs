@@ -262,6 +262,8 @@ mapping! {
         [optional] at: Span,
         /// The matchers of the route by which an alert in it came; of the root: [].
         [optional] route: Vec<At<String>>,
+        /// The sources of that route. Default: it is for all.
+        [optional] sources: Vec<At<String>>,
         /// Whether something urgent is in it.
         [optional] urgent: bool,
         /// Its title.
@@ -431,7 +433,6 @@ impl Compiler<'_> {
 
     fn source(&mut self, raw: &RawPost) -> Option<String> {
         let names = self.plan.sources.keys().map(SourceName::as_str);
-        let known = |written| suggest::did_you_mean_or_list(written, names.clone());
         let Some(at) = raw.source.get() else {
             if let (Some(only), 1) = (names.clone().next(), names.len()) {
                 return Some(only.to_owned());
@@ -439,20 +440,26 @@ impl Compiler<'_> {
             if raw.source.is_absent() {
                 self.findings
                     .error(raw.place, "a post needs its `source`, because there are several")
-                    .maybe_help(known(""));
+                    .maybe_help(suggest::did_you_mean_or_list("", names));
             }
             return None;
         };
-        if !self.plan.sources.contains_key(at.value.as_str()) {
-            self.findings
-                .error(
-                    at.place,
-                    format!("the configuration has no source `{}`", at.value),
-                )
-                .maybe_help(known(&at.value));
-            return None;
+        self.known_source(at).then(|| at.value.clone())
+    }
+
+    /// Whether there is such a source; says so if not.
+    fn known_source(&mut self, at: &At<String>) -> bool {
+        if self.plan.sources.contains_key(at.value.as_str()) {
+            return true;
         }
-        Some(at.value.clone())
+        let names = self.plan.sources.keys().map(SourceName::as_str);
+        self.findings
+            .error(
+                at.place,
+                format!("the configuration has no source `{}`", at.value),
+            )
+            .maybe_help(suggest::did_you_mean_or_list(&at.value, names));
+        false
     }
 
     fn body_file(&mut self, given: &Given<String>) -> Option<Vec<u8>> {
@@ -472,7 +479,8 @@ impl Compiler<'_> {
         if let Some(at) = raw.receiver.get() {
             self.receiver(at);
         }
-        let route = raw.route.value().map(|list| self.route(list));
+        let given = raw.route.get().is_some() || raw.sources.get().is_some();
+        let route = given.then(|| self.route(raw));
         let sections = raw.sections.value();
         Expected {
             receiver: raw.receiver.or(String::new()),
@@ -503,28 +511,34 @@ impl Compiler<'_> {
     }
 
     /// A route, which there has to be.
-    fn route(&mut self, list: &[At<String>]) -> String {
+    fn route(&mut self, raw: &RawExpected) -> String {
+        let mut understood = !raw.route.is_unreadable() && !raw.sources.is_unreadable();
+        let mut sources = Vec::new();
+        for at in raw.sources.items() {
+            understood &= self.known_source(at);
+            sources.push(SourceName::from(at.value.as_str()));
+        }
         let mut matchers = Vec::new();
-        for At { value, place } in list {
+        for At { value, place } in raw.route.items() {
             match Matcher::parse(value) {
                 Ok(matcher) => matchers.push(matcher),
                 Err(problem) => {
                     let place = self.findings.inside(*place, problem.offset);
                     self.findings.error(place, problem.message);
+                    understood = false;
                 }
             }
         }
-        let route = written_route(&matchers);
+        let route = written_route(&sources, &matchers);
         let mut routes = self.plan.routes.iter();
-        let known = routes.any(|(_, known)| written_route(&known.matchers) == route);
-        if let Some(first) = list.first().filter(|_| matchers.len() == list.len() && !known) {
+        let known = routes.any(|(_, known)| written_route(&known.sources, &known.matchers) == route);
+        let first = raw.route.items().first().or(raw.sources.items().first());
+        if let Some(first) = first.filter(|_| understood && !known) {
             self.findings
-                .error(
-                    first.place,
-                    format!("the configuration has no route with just the matchers `{route}`"),
-                )
+                .error(first.place, format!("the configuration has no route with just `{route}`"))
                 .help(
-                    "write all matchers of one route, in their order, without those of the routes above it",
+                    "write all matchers of one route, in their order, and its `sources`, without those of the \
+                     routes above it",
                 );
         }
         route
