@@ -7,6 +7,7 @@
 //! The format is that program's `config/config.go`; its layouts are `template/default.tmpl`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -18,6 +19,7 @@ use super::read::{At, Given, Read, SecretText, expected, mapping};
 use super::report::{Findings, Place, Report};
 use super::yaml::{Node, Value};
 use super::{files, glob, read_file};
+use crate::secret::Secret;
 
 /// Most bytes of one of their template files.
 const TEMPLATE_BYTES_MAX: usize = 1 << 20;
@@ -133,7 +135,7 @@ impl Layout {
 }
 
 /// A file to be written.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Written {
     /// Below the directory that everything goes into.
     pub path: PathBuf,
@@ -141,6 +143,17 @@ pub struct Written {
     pub text: String,
     /// Whether only its owner may read it.
     pub secret: bool,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.secret { "***" } else { &self.text };
+        f.debug_struct("Written")
+            .field("path", &self.path)
+            .field("text", &text)
+            .field("secret", &self.secret)
+            .finish()
+    }
 }
 
 /// A configuration that was carried over.
@@ -185,8 +198,8 @@ pub fn import(path: &Path, alertmanager: &str) -> Result<Imported, Report> {
 
 /// What a target comes to.
 struct Carried {
-    url: String,
-    secret: Option<String>,
+    url: Secret,
+    secret: Option<Secret>,
     mobiles: Vec<String>,
     all: bool,
     mentions: bool,
@@ -209,7 +222,7 @@ fn carried(
     findings: &mut Findings,
 ) -> Option<Carried> {
     let text = |given: &Given<SecretText>| match given.value() {
-        Some(SecretText::Inline(text)) => Some(text.clone()),
+        Some(SecretText::Inline(text)) => Some(Secret::new(text.as_str())),
         Some(SecretText::File(_) | SecretText::Env(_)) | None => None,
     };
     if !is_name(name) {
@@ -222,7 +235,7 @@ fn carried(
         findings.error(target.place, format!("target `{name}` has no `url`"));
         return None;
     };
-    if let Err(problem) = webhook(url.trim()) {
+    if let Err(problem) = webhook(url.expose().trim()) {
         let place = target.url.place().unwrap_or(target.place);
         findings.error(place, format!("the `url` of target `{name}` {problem}"));
         return None;
@@ -378,7 +391,7 @@ fn files_of(targets: &[(&str, Carried)], alertmanager: &str) -> Vec<Written> {
         for (kind, text) in secrets {
             files.extend(text.map(|text| Written {
                 path: Path::new("secrets").join(format!("{name}.{kind}")),
-                text: format!("{text}\n"),
+                text: format!("{}\n", text.expose()),
                 secret: true,
             }));
         }
@@ -444,3 +457,27 @@ const HEAD: &str = "\
 # dingest's own digests. Senders on other machines need `server.listen`, and a credential or
 # `server.allow_unauthenticated: true`.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_over_shows_no_secret() {
+        let path = Path::new("tests/data/import/config.yml");
+        let imported = import(path, "http://localhost:9093").unwrap_or_else(|report| panic!("{report}"));
+        let secrets: Vec<&str> = (imported.files.iter())
+            .filter(|file| file.secret)
+            .map(|file| file.text.trim_end())
+            .collect();
+        assert!(secrets.len() > 1, "{imported:?}");
+        let shown = format!("{imported:?}");
+        for secret in secrets {
+            assert!(!shown.contains(secret), "{secret} in\n{shown}");
+        }
+        assert!(
+            !shown.contains("token-") && shown.contains("dingest.yaml"),
+            "{shown}"
+        );
+    }
+}
