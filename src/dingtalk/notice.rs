@@ -31,7 +31,7 @@ pub struct Lists {
     invalid: Vec<String>,
     /// Departments that nobody knows.
     invalid_departments: Vec<String>,
-    /// Those from whom it was held back, with a code if one is said.
+    /// Those from whom it was held back, with a code if one is said; somebody whose name is not said has an empty one.
     held_back: Vec<(String, Option<i64>)>,
     /// Those whom it could not be passed on to.
     failed: Vec<String>,
@@ -112,7 +112,12 @@ impl Lists {
         for entry in forbidden.into_iter().flatten() {
             let code = entry.get("code").and_then(integer);
             let users = entry.get("userid").and_then(text).unwrap_or_default();
-            held_back.extend(users.split(',').map(|user| (user.trim().to_owned(), code)));
+            let named = users.split(',').map(str::trim).filter(|user| !user.is_empty());
+            let before = held_back.len();
+            held_back.extend(named.map(|user| (user.to_owned(), code)));
+            if held_back.len() == before {
+                held_back.push((String::new(), code));
+            }
         }
         for user in texts("forbidden_user_id_list") {
             if held_back.iter().all(|(other, _)| *other != user) {
@@ -185,7 +190,9 @@ impl Lists {
                 .any(|(_, code)| outcome_of(*code) == Outcome::Delivered);
         if reached {
             let detail = if self.lists_nobody() {
-                "DingTalk lists nobody whom it was passed on to; see who is in the departments".to_owned()
+                "DingTalk lists nobody whom it was passed on to; see who may see the app, and who is in the \
+                 departments"
+                    .to_owned()
             } else if missed.is_empty() {
                 "ok".to_owned()
             } else {
@@ -215,7 +222,11 @@ impl Lists {
         let departments = (!departments.is_empty()).then(|| {
             format!("DingTalk knows no department `{departments}`; compare it with the address book")
         });
-        let people = (lost > 0).then(|| format!("{lost} people did not get it"));
+        let people = match lost {
+            0 => None,
+            1 => Some("1 person did not get it".to_owned()),
+            lost => Some(format!("{lost} people did not get it")),
+        };
         departments
             .into_iter()
             .chain(people)
@@ -239,10 +250,15 @@ fn held_back(user: &str, code: Option<i64>) -> Answer {
         .and_then(oapicode::lookup)
         .map_or("no reason is given", |row| row.meaning);
     let code_shown = code.map_or(String::new(), |code| format!(" (code {code})"));
+    let whom = if user.is_empty() {
+        "somebody".to_owned()
+    } else {
+        format!("`{user}`")
+    };
     answer(
         outcome,
         code,
-        format!("DingTalk held it back from `{user}`{code_shown}: {meaning}"),
+        format!("DingTalk held it back from {whom}{code_shown}: {meaning}"),
     )
 }
 
@@ -369,7 +385,8 @@ mod tests {
             (
                 json!({}),
                 "delivered",
-                "DingTalk lists nobody whom it was passed on to; see who is in the departments",
+                "DingTalk lists nobody whom it was passed on to; see who may see the app, and who is in the \
+                 departments",
             ),
             (json!({"unread_user_id_list": ["a"]}), "delivered", "ok"),
             (
@@ -389,6 +406,17 @@ mod tests {
                 "DingTalk held it back from `c` (code 143103): too many people were told in a minute",
             ),
             (
+                json!({"forbidden_list": [{"code": "143103", "userid": "c,"}, {"code": "143103", "userid": "d"}],
+                    "unread_user_id_list": ["a"]}),
+                "delivered",
+                "2 people did not get it",
+            ),
+            (
+                json!({"forbidden_list": [{"code": "143103", "count": 1}]}),
+                "throttled for 60 s",
+                "DingTalk held it back from somebody (code 143103): too many people were told in a minute",
+            ),
+            (
                 json!({"forbidden_list": [{"code": "143106", "userid": "c"}]}),
                 "delivered",
                 "ok",
@@ -396,7 +424,7 @@ mod tests {
             (
                 json!({"failed_user_id_list": ["b"]}),
                 "retry",
-                "1 people did not get it",
+                "1 person did not get it",
             ),
         ] {
             let answer = told(&result).for_all();
