@@ -11,6 +11,7 @@ use super::{Exit, Failure, complain_of_config, say};
 use crate::app::AppError;
 use crate::config;
 use crate::config::import::{Written, import};
+use crate::rehearse::replay::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
@@ -51,10 +52,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         complain_of_config(&imported.left);
     }
     say(format!(
-        "{}: {} targets; {} things could not be carried over",
+        "{}: {}; {} could not be carried over",
         path.display(),
-        imported.targets,
-        imported.left.problems().len()
+        counted(imported.targets, "target", "targets"),
+        counted(imported.left.problems().len(), "thing", "things")
     ));
     Ok(Exit::Done)
 }

@@ -8,7 +8,7 @@ use super::{ConfigArgs, Exit, Failure, say};
 use crate::app::AppError;
 use crate::config;
 use crate::rehearse::Message;
-use crate::rehearse::replay::{Recording, Replay};
+use crate::rehearse::replay::{Recording, Replay, counted};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -60,12 +60,16 @@ fn show(message: &Message, timezone: &jiff::tz::TimeZone, full: bool) {
 fn summarise(replay: &Replay, with: &str) {
     say(format!("{replay}{with}"));
     for (problem, count) in &replay.untaken {
-        say(format!("not taken, {count} of them: {problem}"));
+        say(format!(
+            "{} not taken: {problem}",
+            counted(*count, "body", "bodies")
+        ));
     }
     if replay.waiting > 0 {
+        let waiting = usize::try_from(replay.waiting).unwrap_or(usize::MAX);
+        let waiting = counted(waiting, "change", "changes");
         say(format!(
-            "a day after the last body {} changes still wait",
-            replay.waiting
+            "a day after the last body nobody has been told of {waiting}"
         ));
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Exit, complain_of_config, say};
 use crate::rehearse::cases::Cases;
+use crate::rehearse::replay::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct TestArgs {
@@ -18,13 +19,13 @@ pub(super) struct TestArgs {
 }
 
 pub(super) fn run(args: &TestArgs) -> Exit {
-    let (mut passed, mut failed, mut broken) = (0, 0, false);
+    let (mut passed, mut failed, mut broken) = (0, 0, 0);
     for file in &args.files {
         let cases = match Cases::load(file, args.config.as_deref()) {
             Ok(cases) => cases,
             Err(report) => {
                 complain_of_config(&report);
-                broken = true;
+                broken += 1;
                 continue;
             }
         };
@@ -41,10 +42,14 @@ pub(super) fn run(args: &TestArgs) -> Exit {
             }
         }
     }
-    say(format!("{passed} passed, {failed} failed"));
+    let unread = match broken {
+        0 => String::new(),
+        count => format!(", {} could not be read", counted(count, "file", "files")),
+    };
+    say(format!("{passed} passed, {failed} failed{unread}"));
     match (broken, failed) {
-        (true, _) => Exit::BadConfig,
-        (false, 0) => Exit::Done,
-        (false, _) => Exit::Failed,
+        (0, 0) => Exit::Done,
+        (0, _) => Exit::Failed,
+        (_, _) => Exit::BadConfig,
     }
 }

@@ -275,7 +275,8 @@ fn names(receivers: &BTreeSet<ReceiverName>) -> String {
     names.join(" and ")
 }
 
-fn counted(count: usize, one: &str, several: &str) -> String {
+/// A number and what there are so many of.
+pub(crate) fn counted(count: usize, one: &str, several: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { several })
 }
 

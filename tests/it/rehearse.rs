@@ -202,6 +202,7 @@ cases:
     );
     let broken = run(&home, &["test", "broken.yaml", "good.yaml"]);
     assert_eq!(broken.status.code(), Some(78));
+    assert_eq!(said(&broken), "1 passed, 0 failed, 1 file could not be read\n");
     let complaint = String::from_utf8_lossy(&broken.stderr);
     assert!(
         complaint.contains("broken.yaml:5:28") && complaint.contains("did you mean `db`?"),
