@@ -6,9 +6,9 @@
 //! **Invariant:** no credential is in it. Of a request it has the source, the content type and the body, blanked as
 //! refused bodies are.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -223,6 +223,8 @@ struct Scribe {
 /// A file that is being written.
 struct Open {
     path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
     file: File,
     bytes: u64,
 }
@@ -280,7 +282,7 @@ impl Scribe {
     }
 
     fn append(&mut self, record: &Record, line: &[u8]) -> io::Result<()> {
-        let open = self.open.take().filter(|open| open.path == record.path);
+        let open = self.open.take().filter(|open| open.is_still_at(&record.path));
         let mut open = match open {
             Some(open) => open,
             None => Open::at(&record.path)?,
@@ -297,6 +299,11 @@ impl Scribe {
 }
 
 impl Open {
+    /// Whether what is open still stands at `path`: it may have been moved away to be replayed.
+    fn is_still_at(&self, path: &Path) -> bool {
+        self.path == path && std::fs::metadata(path).is_ok_and(|there| self.identity == identity(&there))
+    }
+
     /// Goes on with a file, or begins it, readable by its owner only.
     fn at(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
@@ -306,7 +313,8 @@ impl Open {
             .create(true)
             .mode(0o600)
             .open(path)?;
-        let mut bytes = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let mut bytes = metadata.len();
         // A process that was killed may have left half a line.
         let mut last = [b'\n'];
         if bytes > 0 {
@@ -319,10 +327,16 @@ impl Open {
         }
         Ok(Self {
             path: path.to_owned(),
+            identity: identity(&metadata),
             file,
             bytes,
         })
     }
+}
+
+/// Device and inode.
+fn identity(of: &Metadata) -> (u64, u64) {
+    (of.dev(), of.ino())
 }
 
 #[cfg(test)]

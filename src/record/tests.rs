@@ -114,6 +114,24 @@ fn a_line_that_was_cut_off_spoils_no_other() {
 }
 
 #[test]
+fn a_file_that_is_taken_away_is_left_alone_and_another_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = plan(directory.path(), 1 << 20);
+    let path = plan.record.clone().unwrap().path;
+    let taken = directory.path().join("taken.jsonl");
+    let mut scribe = Scribe::new(Arc::new(Metrics::new()));
+    scribe.write(&entry(&plan, "1"));
+    std::fs::rename(&path, &taken).unwrap();
+    scribe.write(&entry(&plan, "2"));
+    scribe.write(&entry(&plan, "3"));
+    assert_eq!(bodies(&taken), ["1"]);
+    assert_eq!(bodies(&path), ["2", "3"]);
+    std::fs::remove_file(&path).unwrap();
+    scribe.write(&entry(&plan, "4"));
+    assert_eq!(bodies(&path), ["4"]);
+}
+
+#[test]
 fn what_is_not_recorded_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new());
