@@ -47,14 +47,14 @@ pub struct Answerer {
     client: Client,
     metrics: Arc<Metrics>,
     heard: Mutex<Heard>,
-    /// Since when.
+    /// Heads from before are not believed: nobody remembers them.
     hears_since: Timestamp,
     places: Arc<Semaphore>,
 }
 
-/// The signature of a request whose head is DingTalk's.
+/// The head of a request, which is DingTalk's.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a>(&'a str);
+pub struct Signed<'a>(callback::Head<'a>);
 
 /// Why a message is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,6 +152,7 @@ impl Answerer {
             Hearing::New => Ok(Some((message, place))),
             Hearing::Again => Ok(None),
             Hearing::Replayed => Err(NotTaken::Replayed),
+            Hearing::Forgotten => Err(Forged::Forgotten.into()),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::secret::Secret;
 const SKEW_MAX: Span = Span::hours(1);
 /// How long messages and heads are remembered: until no head of that time is believed any more.
 const REMEMBERED: Span = Span(2 * SKEW_MAX.0 + Span::minutes(5).0);
-/// Messages that are remembered; of more, the oldest are forgotten.
+/// Messages that are remembered; of more, the oldest are forgotten, and no head as old as theirs is believed any more.
 const REMEMBERED_MAX: usize = 10_000;
 /// Most bytes of an id; of those that are remembered it also keeps the memory bounded.
 const ID_BYTES_MAX: usize = 256;
@@ -36,25 +36,32 @@ pub enum Forged {
     /// The time is too far from ours.
     #[error("`timestamp` is more than an hour from this machine's clock; one of the two is wrong")]
     Stale,
-    /// It is from before our time, when it may have been answered.
+    /// It is from before what is remembered, so it may have been answered.
     #[error(
-        "`timestamp` is from before dingest was started, so this may have been answered already; ask again"
+        "`timestamp` is from before what dingest remembers, so this may have been answered already; ask again"
     )]
-    BeforeStart,
+    Forgotten,
     /// It was made with another secret.
     #[error("`sign` is not made with the secret of this app")]
     WrongSign,
 }
 
-/// Checks the head of a request against an app's secret; answers its signature. What came before `since` is not
-/// remembered.
+/// The head of a request that is DingTalk's.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// When it was made.
+    at: Timestamp,
+    signature: &'a str,
+}
+
+/// Checks the head of a request against an app's secret. What came before `since` is not remembered.
 pub fn verify<'a>(
     secret: &Secret,
     timestamp: Option<&str>,
     signature: Option<&'a str>,
     since: Timestamp,
     now: Timestamp,
-) -> Result<&'a str, Forged> {
+) -> Result<Head<'a>, Forged> {
     let (Some(text), Some(signature)) = (timestamp, signature) else {
         return Err(Forged::Incomplete);
     };
@@ -69,9 +76,9 @@ pub fn verify<'a>(
         return Err(Forged::WrongSign);
     }
     if at < since {
-        return Err(Forged::BeforeStart);
+        return Err(Forged::Forgotten);
     }
-    Ok(signature)
+    Ok(Head { at, signature })
 }
 
 /// Where an answer to one message can be posted for a while.
@@ -162,6 +169,8 @@ pub enum Hearing {
     Again,
     /// Its head was another message's.
     Replayed,
+    /// Its head is as old as one that was forgotten, and may be that.
+    Forgotten,
 }
 
 /// The messages and heads of the last hours.
@@ -171,37 +180,67 @@ pub struct Heard {
     messages: BTreeSet<Key>,
     /// By app and signature.
     heads: BTreeSet<Key>,
-    /// When each message came, and under which head.
-    order: VecDeque<(Timestamp, Key, Key)>,
+    /// The same in the order in which they came.
+    order: VecDeque<Remembered>,
+    /// The newest head that was forgotten because there were too many.
+    forgotten: Option<Timestamp>,
+}
+
+/// A message and its head.
+#[derive(Debug)]
+struct Remembered {
+    heard_at: Timestamp,
+    message: Key,
+    head: Key,
+    /// When the head was made.
+    made_at: Timestamp,
 }
 
 /// An app and a text of its own.
 type Key = (String, String);
 
 impl Heard {
-    /// Takes in a message of an app that came under this signature.
-    pub fn hear(&mut self, app: &str, message: &str, signature: &str, now: Timestamp) -> Hearing {
-        while let Some((at, ..)) = self.order.front() {
-            if self.order.len() < REMEMBERED_MAX && now.since(*at) <= REMEMBERED {
-                break;
-            }
-            if let Some((_, message, head)) = self.order.pop_front() {
-                self.messages.remove(&message);
-                self.heads.remove(&head);
-            }
-        }
+    /// Takes in a message of an app that came under this head.
+    pub fn hear(&mut self, app: &str, message: &str, head: Head<'_>, now: Timestamp) -> Hearing {
+        self.forget(now);
         let key = |text: &str| (app.to_owned(), text.to_owned());
-        let (message, head) = (key(message), key(signature));
+        let (message, made_at, head) = (key(message), head.at, key(head.signature));
         if self.messages.contains(&message) {
             return Hearing::Again;
         }
         if self.heads.contains(&head) {
             return Hearing::Replayed;
         }
+        if self.forgotten >= Some(made_at) {
+            return Hearing::Forgotten;
+        }
         self.messages.insert(message.clone());
         self.heads.insert(head.clone());
-        self.order.push_back((now, message, head));
+        self.order.push_back(Remembered {
+            heard_at: now,
+            message,
+            head,
+            made_at,
+        });
         Hearing::New
+    }
+
+    /// Makes room for one more, and forgets what is no longer believed.
+    fn forget(&mut self, now: Timestamp) {
+        while let Some(first) = self.order.front() {
+            let too_many = self.order.len() >= REMEMBERED_MAX;
+            let is_believed = now.since(first.heard_at) <= REMEMBERED;
+            if is_believed && !too_many {
+                break;
+            }
+            if is_believed {
+                self.forgotten = self.forgotten.max(Some(first.made_at));
+            }
+            if let Some(first) = self.order.pop_front() {
+                self.messages.remove(&first.message);
+                self.heads.remove(&first.head);
+            }
+        }
     }
 }
 
@@ -218,6 +257,10 @@ mod tests {
         Secret::new("client-secret")
     }
 
+    fn head(signature: &str, at: Timestamp) -> Head<'_> {
+        Head { at, signature }
+    }
+
     fn signed(at: Timestamp) -> (String, String) {
         (at.0.to_string(), sign::sign(&secret(), at))
     }
@@ -230,7 +273,7 @@ mod tests {
             now: Timestamp,
         ) -> Result<&'a str, Forged> {
             let since = Timestamp(NOW.0 - 60_000);
-            verify(&secret(), time, signature, since, now)
+            verify(&secret(), time, signature, since, now).map(|head| head.signature)
         }
         let (time, signature) = signed(NOW);
         assert_eq!(check(Some(&time), Some(&signature), NOW), Ok(signature.as_str()));
@@ -249,7 +292,7 @@ mod tests {
         let (time_before, before) = signed(Timestamp(NOW.0 - 60_001));
         assert_eq!(
             check(Some(&time_before), Some(&before), NOW),
-            Err(Forged::BeforeStart)
+            Err(Forged::Forgotten)
         );
         for odd in [
             "",
@@ -354,16 +397,34 @@ mod tests {
     #[test]
     fn a_message_is_heard_once_and_a_head_serves_one_message() {
         let mut heard = Heard::default();
-        assert_eq!(heard.hear("app", "m1", "s1", NOW), Hearing::New);
-        assert_eq!(heard.hear("app", "m1", "s1", NOW), Hearing::Again);
-        assert_eq!(heard.hear("app", "m1", "s2", NOW), Hearing::Again);
-        assert_eq!(heard.hear("app", "m2", "s1", NOW), Hearing::Replayed);
-        assert_eq!(heard.hear("other", "m1", "s1", NOW), Hearing::New);
+        let mut hear = |app, message, signature, now| heard.hear(app, message, head(signature, now), now);
+        assert_eq!(hear("app", "m1", "s1", NOW), Hearing::New);
+        assert_eq!(hear("app", "m1", "s1", NOW), Hearing::Again);
+        assert_eq!(hear("app", "m1", "s2", NOW), Hearing::Again);
+        assert_eq!(hear("app", "m2", "s1", NOW), Hearing::Replayed);
+        assert_eq!(hear("other", "m1", "s1", NOW), Hearing::New);
         let later = NOW.plus(Span(REMEMBERED.0 + 1));
-        assert_eq!(heard.hear("app", "m1", "s1", later), Hearing::New);
-        for number in 0..2 * REMEMBERED_MAX {
-            heard.hear("app", &format!("n{number}"), &format!("t{number}"), later);
+        assert_eq!(hear("app", "m1", "s1", later), Hearing::New);
+    }
+
+    #[test]
+    fn no_head_as_old_as_one_that_had_to_be_forgotten_is_taken() {
+        let mut heard = Heard::default();
+        let max = i64::try_from(REMEMBERED_MAX).unwrap();
+        let at = |number: i64| Timestamp(NOW.0 + number);
+        for number in 0..2 * max {
+            let (message, signature) = (format!("m{number}"), format!("s{number}"));
+            let hearing = heard.hear("app", &message, head(&signature, at(number)), at(number));
+            assert_eq!(hearing, Hearing::New);
         }
         assert!(heard.messages.len() <= REMEMBERED_MAX && heard.heads.len() <= REMEMBERED_MAX);
+        let now = at(2 * max);
+        let mut hear =
+            |message, signature, made_at| heard.hear("app", message, head(signature, made_at), now);
+        assert_eq!(hear("new", "s0", at(0)), Hearing::Forgotten);
+        assert_eq!(hear("new", "s10000", at(max)), Hearing::Forgotten);
+        assert_eq!(hear("new", "s10001", at(max + 1)), Hearing::Replayed);
+        assert_eq!(hear("m19999", "other", at(0)), Hearing::Again);
+        assert_eq!(hear("new", "late", at(max + 1)), Hearing::New);
     }
 }
