@@ -1175,3 +1175,19 @@ impl Plan {
         (route.active.is_empty() || inside(&route.active)) && !inside(&route.mute)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dingtalk_has_a_host_of_its_own_for_the_older_api_and_a_stand_in_has_not() {
+        for (newer, older) in [
+            ("https://api.dingtalk.com", "https://oapi.dingtalk.com"),
+            ("https://api.dingtalk.io", "https://oapi.dingtalk.io"),
+            ("http://127.0.0.1:8070", "http://127.0.0.1:8070"),
+        ] {
+            assert_eq!(App::of_tests("key", "s", newer).older_base_url(), older);
+        }
+    }
+}

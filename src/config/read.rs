@@ -542,26 +542,35 @@ macro_rules! choice {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum $name { $( $variant, )* }
 
+        impl $name {
+            /// The word itself.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word, )* }
+            }
+        }
+
         impl $crate::config::read::Read for $name {
             fn read(
                 node: &$crate::config::yaml::Node,
                 findings: &mut $crate::config::report::Findings,
             ) -> Option<Self> {
                 const WORDS: &[&str] = &[$( $word ),*];
-                if let $crate::config::yaml::Value::Text { text, .. } = &node.value {
-                    match text.as_str() {
-                        $( $word => return Some(Self::$variant), )*
-                        other => {
-                            let help = $crate::config::suggest::did_you_mean(other, WORDS.iter().copied());
-                            let words = format!("`{}`", WORDS.join("`, `"));
-                            $crate::config::read::expected(node, &format!("one of {words}"), findings).maybe_help(help);
-                            return None;
-                        }
-                    }
+                let text = if let $crate::config::yaml::Value::Text { text, .. } = &node.value {
+                    Some(text)
+                } else {
+                    None
+                };
+                let meant = text.and_then(|text| {
+                    [$( Self::$variant ),*].into_iter().find(|choice| choice.as_str() == text)
+                });
+                if meant.is_none() {
+                    let help = text.and_then(|text| {
+                        $crate::config::suggest::did_you_mean(text, WORDS.iter().copied())
+                    });
+                    let words = format!("`{}`", WORDS.join("`, `"));
+                    $crate::config::read::expected(node, &format!("one of {words}"), findings).maybe_help(help);
                 }
-                let words = format!("`{}`", WORDS.join("`, `"));
-                $crate::config::read::expected(node, &format!("one of {words}"), findings);
-                None
+                meant
             }
 
             fn schema(_: &mut serde_json::Map<String, serde_json::Value>) -> serde_json::Value {

@@ -199,17 +199,6 @@ mod tests {
         Timestamp(1_790_000_000_000 + seconds * 1000)
     }
 
-    #[test]
-    fn dingtalk_has_a_host_of_its_own_for_look_ups_and_a_stand_in_has_not() {
-        for (newer, older) in [
-            ("https://api.dingtalk.com", "https://oapi.dingtalk.com"),
-            ("https://api.dingtalk.io", "https://oapi.dingtalk.io"),
-            ("http://127.0.0.1:8070", "http://127.0.0.1:8070"),
-        ] {
-            assert_eq!(App::of_tests("key", "s", newer).older_base_url(), older);
-        }
-    }
-
     /// Answers every look-up alike, and counts them.
     struct Source {
         says: Result<Option<&'static str>, &'static str>,

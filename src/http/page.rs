@@ -30,7 +30,7 @@ use crate::store::State;
 
 /// Alerts of one page.
 const ALERTS_MAX: usize = 100;
-/// Pages that can be asked for: more than all alerts fill.
+/// Pages that can be asked for: as many as all alerts fill.
 const PAGES_MAX: usize = ALERTS_HELD_MAX / ALERTS_MAX;
 /// Labels that tell alerts of one name apart.
 const PLACES_MAX: usize = 4;

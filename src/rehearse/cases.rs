@@ -166,19 +166,6 @@ choice! {
     }
 }
 
-impl StateWord {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Firing => "firing",
-            Self::Flapping => "flapping",
-            Self::Resolved => "resolved",
-            Self::Expired => "expired",
-            Self::Passed => "passed",
-            Self::Reminder => "reminder",
-        }
-    }
-}
-
 /// Names and texts: labels, annotations.
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs(Vec<(String, String)>);
@@ -551,10 +538,7 @@ fn alert(labels: &Pairs, raw: &RawPost) -> Vec<u8> {
         let pairs = pairs.0.iter();
         pairs.map(|(name, text)| (name.clone(), json!(text))).collect()
     };
-    let status = match raw.status.or(StatusWord::Firing) {
-        StatusWord::Firing => "firing",
-        StatusWord::Resolved => "resolved",
-    };
+    let status = raw.status.or(StatusWord::Firing).as_str();
     let annotations = raw.annotations.value().map(object).unwrap_or_default();
     let alert = json!({"status": status, "labels": object(labels), "annotations": annotations});
     json!({ "alerts": [alert] }).to_string().into_bytes()
