@@ -765,18 +765,14 @@ fn tell_event(metrics: &Metrics, event: Event) {
             endpoint,
             answer,
         } => {
-            let (digest, part) = (message.digest, message.part);
             let endpoint = endpoint.as_ref().map_or("console", |endpoint| endpoint.as_str());
-            let (outcome, detail) = (answer.outcome.as_str(), answer.detail);
-            if answer.outcome == Outcome::Delivered && matches!(detail.as_str(), "" | "ok") {
-                tracing::info!(%digest, part, %receiver, endpoint, "message delivered");
-            } else if answer.outcome == Outcome::Delivered {
-                tracing::warn!(%digest, part, %receiver, endpoint, detail, "message delivered, but not to all");
-            } else {
-                let errcode = answer.errcode;
-                tracing::warn!(%digest, part, %receiver, endpoint, outcome, errcode, detail, "message not delivered");
-            }
+            tell_answer(message, &receiver, endpoint, answer);
         }
+        Event::Told {
+            receiver,
+            urgent,
+            waited,
+        } => metrics.told(&receiver, urgent, waited),
         Event::Read {
             message,
             receiver,
@@ -810,6 +806,19 @@ fn tell_event(metrics: &Metrics, event: Event) {
                 "most of the month's quota is used; what is not urgent is stretched"
             );
         }
+    }
+}
+
+fn tell_answer(message: MessageId, receiver: &ReceiverName, endpoint: &str, answer: Answer) {
+    let (digest, part) = (message.digest, message.part);
+    let (outcome, errcode, detail) = (answer.outcome, answer.errcode, answer.detail);
+    if outcome == Outcome::Delivered && matches!(detail.as_str(), "" | "ok") {
+        tracing::info!(%digest, part, %receiver, endpoint, "message delivered");
+    } else if outcome == Outcome::Delivered {
+        tracing::warn!(%digest, part, %receiver, endpoint, detail, "message delivered, but not to all");
+    } else {
+        let outcome = outcome.as_str();
+        tracing::warn!(%digest, part, %receiver, endpoint, outcome, errcode, detail, "message not delivered");
     }
 }
 

@@ -213,6 +213,15 @@ pub enum Event {
         /// What came of it.
         answer: Answer,
     },
+    /// A message was delivered.
+    Told {
+        /// To whom.
+        receiver: ReceiverName,
+        /// Whether there was an urgent change in it.
+        urgent: bool,
+        /// How long the oldest change in it had waited.
+        waited: Span,
+    },
     /// A message was read for the first time, as far as known.
     Read {
         /// Which.

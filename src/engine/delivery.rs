@@ -872,8 +872,10 @@ impl Engine {
         if !done && !at_once {
             sending.retry_at = Some(self.now.tick);
         }
+        let now = self.now.tick;
+        let mut since = now;
         for (no, said, episodes) in &row.covers {
-            under_way.tells.remove(no);
+            since = (under_way.tells.remove(no)).map_or(since, |telling| since.min(telling.since));
             desk.told.insert(
                 *no,
                 ToldRow {
@@ -892,6 +894,11 @@ impl Engine {
             self.dirty.rows.served.insert(name.clone(), at);
         }
         self.save_in_flight(message, None);
+        self.effects.push_back(Effect::Event(Event::Told {
+            receiver: name.clone(),
+            urgent: row.urgent,
+            waited: now.since(since),
+        }));
         for (no, said, _) in row.covers {
             self.dirty.told.insert((name.clone(), no));
             if said.owes_an_end()

@@ -61,6 +61,7 @@ pub struct Metrics {
     digests: Family<ReceiverDetail, Counter>,
     errands: Family<TaskOutcome, Counter>,
     fates: Family<ReceiverOutcome, Counter>,
+    told: Family<ReceiverUrgent, Histogram, fn() -> Histogram>,
     reads: Family<OfReceiver, Histogram, fn() -> Histogram>,
     template_failures: Family<OfReceiver, Counter>,
     reload_successful: Gauge,
@@ -89,6 +90,12 @@ struct OfSource {
 struct AppOutcome {
     app: AppName,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReceiverUrgent {
+    receiver: ReceiverName,
+    urgent: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -239,6 +246,8 @@ impl Metrics {
             digests: Family::default(),
             errands: Family::default(),
             fates: Family::default(),
+            // Half a second to six hours: an urgent change, and one that waited for an endpoint to be mended.
+            told: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.5, 2.5, 12))),
             // A minute to 34 hours: DingTalk says who has read for a day.
             reads: Family::new_with_constructor(|| Histogram::new(exponential_buckets(60.0, 2.0, 12))),
             template_failures: Family::default(),
@@ -273,6 +282,7 @@ impl Metrics {
         to.register("digests", "Digests composed, by level of detail", self.digests.clone());
         to.register("errands", "Calls to take messages back and to learn who has read them, by outcome", self.errands.clone());
         to.register("recalls", "Messages that were taken back, or could not be kept or taken back, by what came of it", self.fates.clone());
+        to.register("told_delay_seconds", "How long the oldest change in a message had waited when it was delivered", self.told.clone());
         to.register("message_read_age_seconds", "Time from the delivery of a message until somebody had read it, as far as known", self.reads.clone());
         to.register("template_failures", "Digests for which the template of the receiver failed and the built-in one spoke", self.template_failures.clone());
         to.register("config_last_reload_successful", "Whether the last attempt to load the configuration succeeded", self.reload_successful.clone());
@@ -444,6 +454,16 @@ impl Metrics {
             outcome: fate.as_str(),
         };
         self.fates.get_or_create(&labels).inc();
+    }
+
+    /// A message was delivered, whose oldest change had waited so long.
+    pub fn told(&self, receiver: &ReceiverName, urgent: bool, waited: Span) {
+        let of = ReceiverUrgent {
+            receiver: receiver_label(receiver),
+            urgent: if urgent { "true" } else { "false" },
+        };
+        let waited = waited.as_duration().as_secs_f64();
+        self.told.get_or_create(&of).observe(waited);
     }
 
     /// A message was read for the first time.

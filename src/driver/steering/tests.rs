@@ -254,7 +254,7 @@ fn an_answer_and_a_message_wait_for_the_commit_of_their_rows() {
     assert_eq!(rig.committed(), ["send 1"]);
     assert_eq!(
         rig.answered(Outcome::Delivered),
-        ["commit alerts=0 told=1 in_flight=1", "event"]
+        ["commit alerts=0 told=1 in_flight=1", "event", "event"]
     );
     assert!(rig.committed().is_empty());
 }
@@ -343,7 +343,7 @@ fn what_is_told_while_the_store_fails_is_written_once_it_is_back() {
     rig.loaded();
     assert_eq!(
         rig.answered(Outcome::Delivered),
-        ["event"],
+        ["event", "event"],
         "nothing is committed yet"
     );
     assert_eq!(rig.pass(STORE_RETRY), ["commit alerts=0 told=1 in_flight=1"]);
