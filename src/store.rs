@@ -222,9 +222,11 @@ pub struct MessageRow {
     pub sent_at: Option<Timestamp>,
     /// How often it was tried.
     pub attempts: u32,
+    /// The name of what came of the last try.
+    pub outcome: Option<String>,
     /// DingTalk's code in its last answer, if it gave one.
     pub errcode: Option<i64>,
-    /// What came of the last try, in DingTalk's words where it had any.
+    /// The last answer in words, DingTalk's where it had any.
     pub answer: Option<String>,
     /// What it tells.
     pub covers: Vec<Cover>,
@@ -241,6 +243,8 @@ pub struct AttemptRow {
     pub sent_at: Option<Timestamp>,
     /// How often it has been tried.
     pub attempts: u32,
+    /// The name of what came of it.
+    pub outcome: Option<String>,
     /// DingTalk's code in its last answer, if it gave one.
     pub errcode: Option<i64>,
     /// What came of it, in DingTalk's words where it had any.
@@ -375,8 +379,9 @@ pub struct Saved {
 pub struct DigestQuery {
     /// To this configured receiver, in whichever way.
     pub receiver: Option<ReceiverName>,
-    /// That tell of this alert. Only the newest [`SEARCHED_MESSAGES_MAX`] messages are searched.
-    pub alert: Option<AlertNo>,
+    /// That tell of one of these alerts, if any are named. Only the newest [`SEARCHED_MESSAGES_MAX`] messages are
+    /// searched.
+    pub alerts: Vec<AlertNo>,
     /// At most so many.
     pub limit: usize,
 }

@@ -69,9 +69,9 @@ impl Occurred {
         }
     }
 
-    /// Whether it may go on and on, so that only its last time is of interest.
+    /// Whether it may come again and again, and would push out everything else.
     const fn is_routine(self) -> bool {
-        matches!(self, Self::Updated | Self::Late)
+        matches!(self, Self::Updated | Self::Late | Self::Doubted)
     }
 }
 
@@ -134,9 +134,17 @@ mod tests {
 
     #[test]
     fn the_last_are_kept_and_of_routine_in_a_row_the_last() {
-        use Occurred::{Again, Resolved, Updated};
-        let few = [(Updated, 1), (Updated, 2), (Resolved, 3), (Updated, 4)];
-        assert_eq!(noted(&few), few[1..]);
+        use Occurred::{Again, Doubted, Resolved, Updated};
+        let few = [
+            (Updated, 1),
+            (Updated, 2),
+            (Resolved, 3),
+            (Doubted, 4),
+            (Doubted, 5),
+            (Updated, 6),
+        ];
+        let left = [(Updated, 2), (Resolved, 3), (Doubted, 5), (Updated, 6)];
+        assert_eq!(noted(&few), left);
         let many: Vec<_> = (0..20)
             .flat_map(|at| [(Resolved, 2 * at), (Again, 2 * at + 1)])
             .collect();

@@ -2,6 +2,7 @@
 //! body as the configuration would take it.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,7 +21,7 @@ pub(super) struct ExplainArgs {
     /// Which alerts: a fingerprint, or matchers such as `alertname=DiskFull`, which all must match.
     #[arg(value_name = "FINGERPRINT|MATCHER", required_unless_present = "body")]
     which: Vec<String>,
-    /// Of this source; with --body, where it is posted [there: alertmanager].
+    /// Only alerts of this source; with --body, the source it is posted to [there: alertmanager].
     #[arg(long)]
     source: Option<String>,
     /// At most so many alerts.
@@ -52,9 +53,14 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
         say(written(&explained, TimeZone::system()));
     }
     if explained.alerts.is_empty() {
-        return Err("no alert matches; what has been over for an hour is forgotten, and /api/v1/digests has what was \
-                    said of it"
-            .into());
+        return Err(match args.body {
+            Some(_) => "none of it would be kept: an end of what nobody knew is no news",
+            None => {
+                "no alert matches; what has been over for an hour is forgotten, and /api/v1/digests has what was said \
+                 of it"
+            }
+        }
+        .into());
     }
     Ok(Exit::Done)
 }
@@ -66,12 +72,22 @@ fn path(args: &ExplainArgs) -> Result<String, Failure> {
     if let Some(source) = &args.source {
         query.append_pair("source", source);
     }
+    let fingerprints = args
+        .which
+        .iter()
+        .filter(|which| Fingerprint::parse(which).is_some());
+    if fingerprints.count() > 1 {
+        return Err("only one fingerprint can be asked for at a time; matchers find several alerts".into());
+    }
     for which in &args.which {
         let parameter = match (Fingerprint::parse(which), Matcher::parse(which)) {
             (Some(_), _) => "fingerprint",
             (None, Ok(_)) => "filter",
             (None, Err(why)) => {
-                return Err(format!("`{which}` is neither a fingerprint nor a matcher: {why}").into());
+                let hint = "write `alertname=NAME` for the alerts of a name";
+                return Err(
+                    format!("`{which}` is neither a fingerprint nor a matcher: {why}; {hint}").into(),
+                );
             }
         };
         query.append_pair(parameter, which);
@@ -90,13 +106,14 @@ fn rehearsed(args: &ExplainArgs, body: &Path) -> Result<Explained, Failure> {
         body: &read_input(body)?,
     })?;
     for problem in &taken.problems {
-        say(format!("problem: {}", problem.text));
+        // Not among what was asked for, which may be JSON.
+        let _unread = writeln!(std::io::stderr(), "problem: {}", problem.text);
     }
     let explained = rehearsal.explain(args.limit);
     let alerts = explained.alerts.iter();
     Ok(Explained {
         total: explained.total,
-        alerts: alerts.map(|alert| Explanation::new(alert, &[])).collect(),
+        alerts: (alerts.map(|alert| Explanation::new(alert, Some(&[])))).collect(),
     })
 }
 
@@ -210,18 +227,29 @@ impl Page {
         for endpoint in &receiver.endpoints {
             self.endpoint(endpoint);
         }
-        for message in &receiver.messages {
+        let Some(messages) = &receiver.messages else {
+            self.line(3, "the history cannot be read");
+            return;
+        };
+        for message in messages {
             let said = self.said(message);
             self.line(3, said);
+        }
+        if receiver.more_messages {
+            self.line(3, "older ones are in /api/v1/digests");
         }
     }
 
     /// What there is to tell a receiver, or why there is nothing.
     fn standing(&self, receiver: &Receiver) -> String {
         let told = match &receiver.told {
-            Some(told) => format!("was told that it is {told}"),
+            Some(told) => format!(
+                "was told {} that it is {told}",
+                self.at(receiver.told_at.as_ref())
+            ),
             None => "was told nothing yet".to_owned(),
         };
+        let owed = matches!(receiver.told.as_deref(), Some("firing" | "flapping"));
         match (&receiver.change, receiver.quiet.as_deref()) {
             (Some(change), _) => {
                 let wait = receiver.waits_for.as_deref().map_or("nothing", waits);
@@ -230,7 +258,8 @@ impl Page {
                 format!("{told}; `{change}` is to be told, and waits for {wait}{due}")
             }
             (None, Some("no_ends")) => format!("{told}; its route tells no ends (`send_resolved: false`)"),
-            (None, Some("former")) => format!("{told}; is owed nothing more"),
+            (None, Some("former")) if owed => format!("{told}; its end will be told, and nothing else"),
+            (None, Some("former")) => format!("{told}; nothing more is to be told"),
             (None, _) if receiver.reminder_at.is_some() => {
                 let due = self.at(receiver.reminder_at.as_ref());
                 format!("{told}, which is true; a reminder is due {due}")
@@ -252,7 +281,7 @@ impl Page {
 
     fn said(&self, message: &Message) -> String {
         let at = match (message.attempts, &message.sent_at) {
-            (0, _) | (_, None) => format!("{} not sent yet:", self.at(message.composed_at.as_ref())),
+            (0, _) | (_, None) => format!("composed {}:", self.at(message.composed_at.as_ref())),
             (1, sent) => self.at(sent.as_ref()),
             (attempts, sent) => format!("{} (try {attempts})", self.at(sent.as_ref())),
         };
@@ -277,7 +306,7 @@ fn occurred(what: &str) -> &str {
         "resolved" => "is over",
         "updated" => "has other labels or annotations",
         "late" => "an end of an older episode came in, and changed nothing",
-        "doubted" => "is said to fire right after its end: doubted for two minutes",
+        "doubted" => "is said to fire right after its end: not believed yet",
         "believed" => "is believed to fire, for nobody repeated the end",
         "expired" => "expired: its sender says nothing any more",
         "flapping" => "counts as flapping",
@@ -297,6 +326,11 @@ fn routed(route: &Route, alert: &Explanation) -> String {
         (_, true) => "everything".to_owned(),
         (_, false) => conditions.join(", "),
     };
+    let goes_on = if route.continue_matching {
+        " (continue)"
+    } else {
+        ""
+    };
     let why = match route.passage.as_str() {
         "taken" if route.muted => "taken, and muted at this time".to_owned(),
         "delegated" => "left to a route below".to_owned(),
@@ -309,7 +343,10 @@ fn routed(route: &Route, alert: &Explanation) -> String {
         other => other.to_owned(),
     };
     let mark = if route.passage == "taken" { '+' } else { '-' };
-    format!("{mark} {}: {what} -> {}: {why}", route.id, route.receiver)
+    format!(
+        "{mark} {}: {what} -> {}{goes_on}: {why}",
+        route.id, route.receiver
+    )
 }
 
 /// What does not match.
@@ -397,7 +434,7 @@ route:
         let alerts = explained.alerts.iter();
         Explained {
             total: explained.total,
-            alerts: alerts.map(|alert| Explanation::new(alert, &[])).collect(),
+            alerts: alerts.map(|alert| Explanation::new(alert, Some(&[]))).collect(),
         }
     }
 
@@ -460,25 +497,45 @@ route:
             answer: None,
             recalled_at: Some("2026-11-26T19:20:00.000Z".to_owned()),
         };
-        receiver.messages = vec![
+        let untried = Message {
+            attempts: 0,
+            sent_at: None,
+            outcome: "pending".to_owned(),
+            errcode: None,
+            recalled_at: None,
+            ..message.clone()
+        };
+        receiver.messages = Some(vec![
+            untried.clone(),
             Message {
-                attempts: 0,
-                sent_at: None,
-                outcome: "pending".to_owned(),
-                recalled_at: None,
-                errcode: None,
-                ..message.clone()
+                outcome: "not_sent".to_owned(),
+                part: 2,
+                ..untried.clone()
             },
             Message {
                 attempts: 3,
                 endpoint: None,
-                outcome: "abandoned".to_owned(),
-                recalled_at: None,
+                outcome: "retry".to_owned(),
                 answer: Some("cannot connect".to_owned()),
+                recalled_at: None,
                 ..message.clone()
             },
             message,
-        ];
+        ]);
+        receiver.more_messages = true;
+        let former = Receiver {
+            name: "old".to_owned(),
+            told: Some("firing".to_owned()),
+            told_at: Some("2026-11-26T19:00:01.500Z".to_owned()),
+            quiet: Some("former".to_owned()),
+            ..Receiver::default()
+        };
+        explained.alerts[0].receivers.push(former.clone());
+        explained.alerts[0].receivers.push(Receiver {
+            told: Some("resolved".to_owned()),
+            messages: Some(Vec::new()),
+            ..former
+        });
         insta::assert_snapshot!("sent", shown(&explained));
     }
 

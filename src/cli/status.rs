@@ -94,7 +94,9 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
             ));
         }
         for endpoint in &receiver.endpoints {
-            if let (Some(until), Some(reason)) = (&endpoint.paused_until, &endpoint.reason) {
+            if let Some(reason) = &endpoint.reason {
+                let until = endpoint.paused_until.as_deref();
+                let until = until.unwrap_or("the configuration is loaded again");
                 say(format!("{}: paused until {until}: {reason}", endpoint.name));
             }
         }
@@ -113,7 +115,11 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
 /// One question to the daemon.
 pub(super) async fn get<T: serde::de::DeserializeOwned>(url: &str, path: &str) -> Result<T, Failure> {
     let url = format!("{}{path}", url.trim_end_matches('/'));
-    let response = client::without_tls(ANSWER_WAIT)?.get(&url).send().await?;
+    let asked = client::without_tls(ANSWER_WAIT)?.get(&url).send().await;
+    let response = asked.map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
+        format!("cannot ask {url}{why}; is a daemon running, and is its address what `--url` says?")
+    })?;
     let (status, body) = (response.status(), response.bytes().await?);
     if !status.is_success() {
         return Err(format!(

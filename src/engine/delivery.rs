@@ -520,6 +520,7 @@ impl Engine {
                 endpoint: endpoint.clone(),
                 sent_at: None,
                 attempts: 0,
+                outcome: None,
                 errcode: None,
                 answer: None,
                 covers: covers.clone(),
@@ -675,6 +676,7 @@ impl Engine {
         let attempt = AttemptRow {
             sent_at: Some(self.now.time),
             attempts,
+            outcome: Some(answer.outcome.as_str().to_owned()),
             errcode: answer.errcode,
             answer: (!answer.detail.is_empty()).then(|| answer.detail.clone()),
         };

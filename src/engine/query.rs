@@ -93,6 +93,7 @@ impl Engine {
             receiver: route.receiver.clone(),
             sources: route.sources.clone(),
             matchers: route.matchers.iter().map(ToString::to_string).collect(),
+            continue_matching: route.continue_matching,
             passage: step.passage.as_str(),
             mismatch,
             shadowed_by,
@@ -112,7 +113,7 @@ impl Engine {
         };
         let reminded = (quiet == Some(Quiet::Knows) && record.fires() && !record.flapping).then_some(told);
         let interval = self.plan.routes.get(concern.route).repeat_interval;
-        // Nobody has thought of when a muted route may speak again.
+        // The calendar is not asked when it opens again, so what is muted has no due time.
         let speaks = self
             .plan
             .speaks(self.plan.routes.get(concern.route), self.now.time);

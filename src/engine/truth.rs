@@ -258,6 +258,7 @@ impl Record {
         now: Timestamp,
         models: &mut Models,
     ) -> Heard {
+        let flapped = self.flapping;
         let verdict = match (self.state, alert.status) {
             (State::Firing, Status::Firing) => Verdict::Repeat,
             (State::Firing, Status::Resolved) => self.hear_end(&alert, now),
@@ -289,6 +290,7 @@ impl Record {
             verdict
         };
         self.note(verdict, now);
+        self.note_flapping(flapped, now);
         let drifted = self.expires_at.since(self.saved_expires_at) > expiry_drift_max(expire_after);
         let write = verdict != Verdict::Repeat || drifted;
         if write {
@@ -312,6 +314,13 @@ impl Record {
             Verdict::New | Verdict::Repeat | Verdict::Stale | Verdict::OverLimit => return,
         };
         self.occurrences.note(what, now);
+    }
+
+    /// Keeps that it began to come and go too often, if it does and did not before.
+    fn note_flapping(&mut self, before: bool, now: Timestamp) {
+        if self.flapping && !before {
+            self.occurrences.note(Occurred::Flapping, now);
+        }
     }
 
     /// An end of a firing alert: of this episode, unless it lies before its begin.
@@ -363,9 +372,7 @@ impl Record {
         // Older begins than these can no longer decide anything.
         let surplus = self.recent.len().saturating_sub(RECENT_KEPT_MAX);
         self.recent.drain(..surplus);
-        if self.recent.len() > FLAPPING_EPISODES_MAX && !std::mem::replace(&mut self.flapping, true) {
-            self.occurrences.note(Occurred::Flapping, now);
-        }
+        self.flapping |= self.recent.len() > FLAPPING_EPISODES_MAX;
         self.doubted = false;
         self.state = State::Firing;
         self.starts_at = starts_at;
@@ -405,10 +412,12 @@ impl Record {
     /// nothing expires and nothing is forgotten that was not heard since patience began.
     pub(super) fn age(&mut self, believed_for: Span, patient_until: Timestamp, now: Timestamp) -> Ageing {
         if self.doubted && self.believed_at() <= now {
+            let flapped = self.flapping;
             self.begin(self.starts_at, now);
             self.expires_at = now.plus(believed_for);
             self.saved_expires_at = self.expires_at;
             self.occurrences.note(Occurred::Believed, now);
+            self.note_flapping(flapped, now);
             return Ageing::Believed;
         }
         if self.flapping && self.calm_at() <= now {

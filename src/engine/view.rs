@@ -142,6 +142,8 @@ pub struct RouteView {
     pub sources: Vec<SourceName>,
     /// Its matchers in words.
     pub matchers: Vec<String>,
+    /// Whether it leaves the alert to its next sibling as well.
+    pub continue_matching: bool,
     /// What it did with the alert: the name of a [`crate::plan::trace::Passage`].
     pub passage: &'static str,
     /// The matcher that does not match.
@@ -174,7 +176,7 @@ pub enum Quiet {
     Knows,
     /// Its route tells no ends.
     NoEnds,
-    /// No route leads to it any more.
+    /// No route leads to it any more: of what it was told only the end is still owed.
     Former,
 }
 

@@ -342,7 +342,7 @@ impl Parameters {
         };
         match Fingerprint::parse(&text) {
             None => Err(Fault::BadQuery(format!(
-                "`fingerprint={text}` is none: it has 16 digits, as `/api/v1/alerts` shows it"
+                "`fingerprint={text}` is no fingerprint: one is 16 hexadecimal digits, as `/api/v1/alerts` shows it"
             ))),
             known => Ok(known),
         }

@@ -12,12 +12,12 @@ use warp::reply::Response;
 
 use crate::alert::{AlertNo, Labels, ReceiverName};
 use crate::digest::Change;
-use crate::engine::view;
+use crate::engine::{Outcome, view};
 use crate::http::api::{alert_query, utc, within};
-use crate::http::limits::{EXPLAINED_DEFAULT, EXPLAINED_DIGESTS_MAX, EXPLAINED_MAX};
+use crate::http::limits::{EXPLAINED_DEFAULT, EXPLAINED_DIGESTS_MAX, EXPLAINED_MAX, EXPLAINED_MESSAGES_MAX};
 use crate::http::reply::{Fault, json};
 use crate::http::{Call, answered};
-use crate::store::{DigestQuery, Told};
+use crate::store::{DigestQuery, MessageRow, Said, Told};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,9 @@ pub(crate) struct Route {
     pub(crate) sources: Vec<String>,
     /// Its matchers.
     pub(crate) matchers: Vec<String>,
+    /// Whether it leaves the alert to its next sibling as well.
+    #[serde(rename = "continue")]
+    pub(crate) continue_matching: bool,
     /// What it did with the alert: the name of a [`crate::plan::trace::Passage`].
     pub(crate) passage: String,
     /// The matcher that does not match.
@@ -100,7 +103,7 @@ pub(crate) struct Route {
 }
 
 /// A receiver, and how it stands to the alert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receiver {
     /// Its name, with the way and the person behind it.
     pub(crate) name: String,
@@ -108,6 +111,10 @@ pub(crate) struct Receiver {
     pub(crate) route: Option<u32>,
     /// As what it was last told the alert: `firing`, `resolved`, `flapping` or `expired`.
     pub(crate) told: Option<String>,
+    /// When that was.
+    pub(crate) told_at: Option<String>,
+    /// In which digest.
+    pub(crate) told_in: Option<u64>,
     /// What it is to be told.
     pub(crate) change: Option<String>,
     /// Why it has not been told yet.
@@ -120,8 +127,11 @@ pub(crate) struct Receiver {
     pub(crate) reminder_at: Option<String>,
     /// What it is told through.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// The messages that told it of the alert, or were to, newest first.
-    pub(crate) messages: Vec<Message>,
+    /// The newest messages that told it of the alert, or were to, the newest first; `null` when the history cannot be
+    /// read.
+    pub(crate) messages: Option<Vec<Message>>,
+    /// Whether there are older ones in the history.
+    pub(crate) more_messages: bool,
 }
 
 /// What a receiver is told through, as far as it matters here.
@@ -148,7 +158,7 @@ pub(crate) struct Message {
     pub(crate) status: String,
     /// When the digest was composed.
     pub(crate) composed_at: Option<String>,
-    /// `pending`, `delivered`, or how else the digest ended.
+    /// What came of the last try; `pending` when there was none yet, `not_sent` when there will be none.
     pub(crate) outcome: String,
     /// Through which endpoint; the console has none.
     pub(crate) endpoint: Option<String>,
@@ -174,27 +184,44 @@ async fn explained(call: &Call, query: &str) -> Result<Response, Fault> {
     call.local()?;
     let query = alert_query(query, EXPLAINED_DEFAULT, EXPLAINED_MAX)?;
     let found = within(call.site.driver.explain(query)).await?;
-    let mut answer = Explained {
-        total: found.total,
-        alerts: Vec::new(),
+    let about = DigestQuery {
+        alerts: found.alerts.iter().map(|alert| alert.no).collect(),
+        limit: EXPLAINED_DIGESTS_MAX,
+        ..DigestQuery::default()
     };
-    for alert in &found.alerts {
-        let about = DigestQuery {
-            alert: Some(alert.no),
-            limit: EXPLAINED_DIGESTS_MAX,
-            ..DigestQuery::default()
-        };
-        let told = within(call.site.driver.digests(about)).await?;
-        answer.alerts.push(Explanation::new(alert, &told));
-    }
+    let told = if about.alerts.is_empty() {
+        Some(Vec::new())
+    } else {
+        // What the engine knows is said also when the disk, which may be the reason for asking, cannot be read.
+        within(call.site.driver.digests(about)).await.ok()
+    };
+    let alerts = found.alerts.iter();
+    let answer = Explained {
+        total: found.total,
+        alerts: alerts
+            .map(|alert| Explanation::new(alert, told.as_deref()))
+            .collect(),
+    };
     Ok(json(StatusCode::OK, &answer))
 }
 
 impl Explanation {
-    /// What is known of an alert, with the digests of the history that tell of it.
-    pub(crate) fn new(explanation: &view::Explanation, told: &[Told]) -> Self {
+    /// What is known of an alert, with the digests of the history that tell of it, if they can be read.
+    pub(crate) fn new(explanation: &view::Explanation, told: Option<&[Told]>) -> Self {
         let alert = &explanation.alert;
         let standings = alert.receivers.iter().zip(&explanation.receivers);
+        let mut receivers: Vec<Receiver> = standings
+            .map(|(receiver, standing)| Receiver::new(receiver, standing))
+            .collect();
+        receivers.extend(former(explanation, told.unwrap_or_default()));
+        for receiver in &mut receivers {
+            let mut messages = told.map(|told| messages(explanation.no, &receiver.name, told));
+            if let Some(messages) = &mut messages {
+                receiver.more_messages = messages.len() > EXPLAINED_MESSAGES_MAX;
+                messages.truncate(EXPLAINED_MESSAGES_MAX);
+            }
+            receiver.messages = messages;
+        }
         Self {
             source: alert.source.to_string(),
             fingerprint: alert.fingerprint.to_string(),
@@ -217,14 +244,42 @@ impl Explanation {
                 })
                 .collect(),
             routes: explanation.routes.iter().map(Route::from).collect(),
-            receivers: standings
-                .map(|(receiver, standing)| Receiver {
-                    messages: messages(explanation.no, &receiver.name, told),
-                    ..Receiver::new(receiver, standing)
-                })
-                .collect(),
+            receivers,
         }
     }
+}
+
+/// Who was told of the alert and is not concerned with it any more.
+fn former(explanation: &view::Explanation, told: &[Told]) -> Vec<Receiver> {
+    let concerned = |name: &ReceiverName| {
+        let mut receivers = explanation.alert.receivers.iter();
+        receivers.any(|receiver| receiver.name == *name)
+    };
+    let mut former: Vec<Receiver> = Vec::new();
+    for Told {
+        id, digest, messages, ..
+    } in told.iter().filter(|told| !concerned(&told.digest.receiver))
+    {
+        let arrived = messages.iter().find_map(|(_, row)| {
+            let said = said_of(explanation.no, row)?;
+            (row.outcome.as_deref() == Some(Outcome::Delivered.as_str())).then_some((said, row.sent_at))
+        });
+        let Some((said, at)) = arrived else { continue };
+        if former
+            .iter()
+            .all(|receiver| receiver.name != digest.receiver.as_str())
+        {
+            former.push(Receiver {
+                name: digest.receiver.to_string(),
+                told: Some(said.as_str().to_owned()),
+                told_at: at.and_then(utc),
+                told_in: Some(id.0),
+                quiet: Some(view::Quiet::Former.as_str().to_owned()),
+                ..Receiver::default()
+            });
+        }
+    }
+    former
 }
 
 impl Receiver {
@@ -234,13 +289,15 @@ impl Receiver {
             name: view.name.to_string(),
             route: standing.route.map(|route| route.0),
             told: view.told.map(|(said, ..)| said.as_str().to_owned()),
+            told_at: view.told.and_then(|(_, at, _)| utc(at)),
+            told_in: view.told.map(|(.., digest)| digest.0),
             change: view.change.map(Change::as_str).map(str::to_owned),
             waits_for: (view.waits_for).map(|wait| wait.as_str().to_owned()),
             due_at: standing.due_at.and_then(utc),
             quiet: standing.quiet.map(|quiet| quiet.as_str().to_owned()),
             reminder_at: standing.reminder_at.and_then(utc),
             endpoints: standing.endpoints.iter().map(Endpoint::from).collect(),
-            messages: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -253,6 +310,7 @@ impl From<&view::RouteView> for Route {
             receiver: view.receiver.to_string(),
             sources: view.sources.iter().map(ToString::to_string).collect(),
             matchers: view.matchers.clone(),
+            continue_matching: view.continue_matching,
             passage: view.passage.to_owned(),
             mismatch: view.mismatch.clone(),
             shadowed_by: view.shadowed_by.map(|route| route.0),
@@ -273,25 +331,30 @@ impl From<&view::EndpointView> for Endpoint {
 }
 
 /// The messages among these digests that tell a receiver of an alert.
-fn messages(alert: AlertNo, receiver: &ReceiverName, told: &[Told]) -> Vec<Message> {
+fn messages(alert: AlertNo, receiver: &str, told: &[Told]) -> Vec<Message> {
     let mut messages = Vec::new();
     for Told {
         id,
         digest,
         messages: parts,
         later,
-    } in told.iter().filter(|told| told.digest.receiver == *receiver)
+    } in told
+        .iter()
+        .filter(|told| told.digest.receiver.as_str() == receiver)
     {
         for (part, row) in parts {
-            let Some((_, said, _)) = row.covers.iter().find(|(no, ..)| *no == alert) else {
-                continue;
+            let Some(said) = said_of(alert, row) else { continue };
+            let untried = if digest.outcome == "pending" {
+                "pending"
+            } else {
+                "not_sent"
             };
             messages.push(Message {
                 digest: id.0,
                 part: *part,
                 status: said.as_str().to_owned(),
                 composed_at: utc(digest.composed_at),
-                outcome: digest.outcome.clone(),
+                outcome: row.outcome.as_deref().unwrap_or(untried).to_owned(),
                 endpoint: row.endpoint.as_ref().map(ToString::to_string),
                 sent_at: row.sent_at.and_then(utc),
                 attempts: row.attempts,
@@ -302,6 +365,12 @@ fn messages(alert: AlertNo, receiver: &ReceiverName, told: &[Told]) -> Vec<Messa
         }
     }
     messages
+}
+
+/// As what a message tells an alert.
+fn said_of(alert: AlertNo, row: &MessageRow) -> Option<Said> {
+    let mut covers = row.covers.iter();
+    covers.find(|(no, ..)| *no == alert).map(|(_, said, _)| *said)
 }
 
 fn pairs(labels: &Labels) -> BTreeMap<String, String> {

@@ -77,8 +77,11 @@ pub const LISTED_MAX: usize = 10_000;
 pub const EXPLAINED_DEFAULT: usize = 3;
 /// Most alerts a query may want explained: each is a search through the history.
 pub const EXPLAINED_MAX: usize = 10;
-/// Digests of the history that an explanation names, the newest.
-pub const EXPLAINED_DIGESTS_MAX: usize = 50;
+const _: () = assert!(EXPLAINED_DEFAULT <= EXPLAINED_MAX);
+/// Digests of the history that are looked through for all of them, the newest.
+pub const EXPLAINED_DIGESTS_MAX: usize = 200;
+/// Messages that are listed of a receiver and an alert, the newest.
+pub const EXPLAINED_MESSAGES_MAX: usize = 10;
 
 const _: () = assert!(BODY_IDLE_MILLIS_MAX <= BODY_READ_MILLIS_MAX);
 const _: () = assert!(LINGER_MILLIS_MAX < DRAIN_MILLIS_MAX && ACCEPT_MILLIS_MAX < DRAIN_MILLIS_MAX);

@@ -133,10 +133,15 @@ mod tests {
             let taken = steps.iter().filter(|step| matches!(step.passage, Passage::Taken));
             let taken: Vec<RouteId> = taken.map(|step| step.id).collect();
             prop_assert_eq!(taken, routes.matching(&source, &labels));
-            for step in &steps {
+            for (place, step) in steps.iter().enumerate() {
+                let rest = steps[place + 1..].iter();
+                let mut below = rest.take_while(|other| other.depth > step.depth);
                 let holds = match step.passage {
                     Passage::Taken => true,
-                    Passage::Delegated => !step.route.children.is_empty(),
+                    Passage::Delegated => below.any(|other| {
+                        let reached = matches!(other.passage, Passage::Taken | Passage::Delegated);
+                        other.depth == step.depth + 1 && reached
+                    }),
                     Passage::OtherSource => !step.route.sources.contains(&source),
                     Passage::Mismatch(matcher) => !matcher.matches(&labels),
                     Passage::Shadowed(by) => by < step.id && !routes.get(by).continue_matching,

@@ -247,7 +247,7 @@ impl Store for SqliteStore {
     fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError> {
         let receiver = query.receiver.as_ref();
         let members = receiver.map(|name| self.names.members(name.as_str()));
-        (self.reader()).digests(members.as_deref(), query.alert, rows(query.limit))
+        (self.reader()).digests(members.as_deref(), &query.alerts, rows(query.limit))
     }
 
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError> {

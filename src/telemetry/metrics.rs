@@ -743,6 +743,7 @@ mod tests {
         metrics.digest(&receiver, Detail::Compact);
         metrics.errand("recall", &Finding::Recalled(Vec::new()));
         metrics.let_go(&receiver, Fate::Recalled);
+        metrics.told(&receiver, true, Span::seconds(3));
         metrics.read(&receiver, Span::minutes(3));
         metrics.template_failed(&receiver);
         metrics.reloaded(true, Timestamp(1_500));
@@ -830,6 +831,7 @@ mod tests {
         );
         metrics.digest(&health.receivers[0].name, Detail::Full);
         metrics.let_go(&health.receivers[0].name, Fate::Recalled);
+        metrics.told(&health.receivers[0].name, false, Span::seconds(20));
         metrics.read(&health.receivers[0].name, Span::minutes(3));
         metrics.template_failed(&health.receivers[0].name);
         let text = metrics.encode(Snapshot {

@@ -3,7 +3,7 @@
 use dingest::dingtalk::simulator::Simulator;
 use serde_json::{Value, json};
 
-use crate::alerts::{alert, resolved};
+use crate::alerts::{alert, resolved, webhook};
 use crate::chat::{bots, chat, heard};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
@@ -112,14 +112,71 @@ async fn the_command_line_puts_it_into_words() {
     let text = asked(&home, &daemon, fingerprint).await;
     for part in [
         "DiskFull: resolved",
-        "+ 1: severity=\"critical\" -> gone: taken",
         "- 2: severity=\"info\" -> gone: no, severity is \"critical\"",
         "token is not exist",
         "is over",
-        "ops (route 3): was told that it is resolved, which is true",
+        "that it is resolved, which is true",
+        "+ 1: severity=\"critical\" -> gone (continue): taken",
     ] {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn who_was_told_before_the_routes_were_mended_is_still_known() {
+    let (_chat, home, daemon, _before) = after_an_alert().await;
+    let mended = ROUTES.replace("{ receiver: ops }\n", "{ receiver: gone }\n");
+    let text = std::fs::read_to_string(home.config()).expect("a configuration");
+    home.configure(&text.replace(ROUTES, &mended));
+    let explained = eventually("the routes are mended", async || {
+        let explained = daemon.api(QUESTION).await;
+        let receivers = explained["alerts"][0]["receivers"].clone();
+        (receivers[1]["quiet"] == "former").then_some(receivers)
+    })
+    .await;
+    assert_eq!(each(&explained, "name"), ["gone", "ops"]);
+    let ops = &explained[1];
+    assert_eq!((&ops["route"], &ops["told"]), (&json!(null), &json!("resolved")));
+    assert_eq!(each(&ops["messages"], "status"), ["resolved", "firing"]);
+}
+
+#[tokio::test]
+async fn a_body_is_explained_without_a_daemon() {
+    let chat = chat(&["ops"]).await;
+    let home = Home::with(&chat, &format!("{}{ROUTES}", bots(&["ops", "gone"])));
+    let run = async |alerts: &[Value], more: &[&str]| {
+        std::fs::write(home.path("body.json"), webhook(alerts).to_string()).expect("a file");
+        let mut command = home.command("explain");
+        command.arg("--body").arg(home.path("body.json")).args(more);
+        let run = tokio::task::spawn_blocking(move || command.output());
+        run.await.expect("a task").expect("it runs")
+    };
+    let disk = alert("DiskFull", "node-1", "info");
+    let output = run(std::slice::from_ref(&disk), &[]).await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("+ 2: severity=\"info\" -> gone: taken"),
+        "{output:?}"
+    );
+
+    // What cannot be used is said beside the JSON and not in it.
+    let output = run(&[json!({"status": "firing"}), disk.clone()], &["--json"]).await;
+    let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON alone");
+    assert_eq!(explained["total"], 1);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("problem: "),
+        "{output:?}"
+    );
+
+    let mut end = resolved(&disk);
+    end["startsAt"] = json!("2020-01-01T00:00:00Z");
+    end["endsAt"] = json!("2020-01-01T01:00:00Z");
+    let output = run(&[end], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("none of it would be kept"),
+        "{output:?}"
+    );
 }
 
 /// What `dingest explain` prints.

@@ -205,6 +205,7 @@ fn message_row(variant: u8) -> MessageRow {
         endpoint: (!variant.is_multiple_of(4)).then(|| endpoint(variant % 4)),
         sent_at: None,
         attempts: 0,
+        outcome: None,
         errcode: None,
         answer: None,
         covers: (0..variant % 3)
@@ -272,6 +273,7 @@ fn changes(rows: &[Row]) -> Changes {
                 let row = AttemptRow {
                     sent_at: (!variant.is_multiple_of(3)).then(|| time(variant)),
                     attempts: u32::from(variant),
+                    outcome: (!variant.is_multiple_of(5)).then(|| text(variant)),
                     errcode: (!variant.is_multiple_of(2)).then(|| -i64::from(variant)),
                     answer: (!variant.is_multiple_of(3)).then(|| text(variant)),
                 };
@@ -324,10 +326,10 @@ proptest! {
             }
             prop_assert_eq!(loaded(&mut memory), loaded(on_disk));
             for receiver in [None, Some(receiver(0)), Some(receiver(9))] {
-                for (alert, limit) in [(None, 2), (None, usize::MAX), (Some(AlertNo(1)), 2)] {
+                for (alerts, limit) in [(vec![], 2), (vec![], usize::MAX), (vec![AlertNo(1), AlertNo(2)], 2)] {
                     let query = DigestQuery {
                         receiver: receiver.clone(),
-                        alert,
+                        alerts,
                         limit,
                     };
                     let told = |store: &mut dyn Store| store.digests(&query).expect("a list");

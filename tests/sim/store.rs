@@ -68,6 +68,7 @@ impl MemoryStore {
             if let Some(message) = self.messages.get_mut(id) {
                 message.sent_at = attempt.sent_at;
                 message.attempts = attempt.attempts;
+                message.outcome.clone_from(&attempt.outcome);
                 message.errcode = attempt.errcode;
                 message.answer.clone_from(&attempt.answer);
             }
@@ -126,13 +127,13 @@ impl Store for MemoryStore {
     }
 
     fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError> {
-        let tells = |id: &DigestId, alert: AlertNo| {
+        let tells = |id: &DigestId| {
             let mut messages = self.messages.iter().filter(|(message, _)| message.digest == *id);
-            messages.any(|(_, row)| row.covers.iter().any(|(no, ..)| *no == alert))
+            messages.any(|(_, row)| row.covers.iter().any(|(no, ..)| query.alerts.contains(no)))
         };
         let asked = self.digests.iter().rev().filter(|(id, digest)| {
             (query.receiver.as_ref()).is_none_or(|name| digest.receiver == *name)
-                && query.alert.is_none_or(|alert| tells(id, alert))
+                && (query.alerts.is_empty() || tells(id))
         });
         let told = asked.take(query.limit).map(|(id, digest)| Told {
             id: *id,

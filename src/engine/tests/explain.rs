@@ -81,15 +81,29 @@ fn who_is_not_told_of_ends_and_who_is_no_longer_concerned_is_said_to_be_so() {
          20s end disk silent=yes
          21s explain
          30s fire load
+         50s explain
          60s plan all-to-db
-         61s explain",
+         61s explain
+         100s explain
+         110s end load
+         200s explain",
         "0s reply new=1
          10s ops <-a- new disk
          20s reply resolved=1
          21s disk resolved@20; ops by 4 no_ends
          30s reply new=1
+         50s disk resolved@20; ops by 4 no_ends
+         50s load; ops by 0 due 70
          61s disk resolved@20; db by 0 due 70; ops due 70
-         61s load; db by 0 due 70",
+         61s load; db by 0 due 70
+         70s db <-c- passed disk, new load
+         70s ops <-a- resolved disk
+         100s disk resolved@20; db by 0 knows; ops former
+         100s load; db by 0 knows reminded 14470
+         110s reply resolved=1
+         130s db <-c- resolved load
+         200s disk resolved@20; db by 0 knows; ops former
+         200s load resolved@110; db by 0 knows",
     );
 }
 

@@ -118,7 +118,7 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
         ("explain?limit=11", "`limit=11` is no number from 0 to 10"),
         (
             "explain?fingerprint=ff",
-            "`fingerprint=ff` is none: it has 16 digits, as `/api/v1/alerts` shows it",
+            "`fingerprint=ff` is no fingerprint: one is 16 hexadecimal digits, as `/api/v1/alerts` shows it",
         ),
         ("refused?limit=101", "`limit=101` is no number from 0 to 100"),
         ("digests?limit=-1", "`limit=-1` is no number from 0 to 10000"),

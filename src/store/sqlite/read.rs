@@ -175,11 +175,11 @@ impl Reader<'_> {
         })
     }
 
-    /// The newest digests first: of these receivers, and that tell of this alert, as far as that is asked for.
+    /// The newest digests first: of these receivers, and that tell of one of these alerts, as far as that is asked for.
     pub(super) fn digests(
         &self,
         receivers: Option<&[i64]>,
-        alert: Option<AlertNo>,
+        alerts: &[AlertNo],
         limit: i64,
     ) -> Result<Vec<Told>, StoreError> {
         let decode = |row: &Row<'_>| {
@@ -201,10 +201,10 @@ impl Reader<'_> {
             sql.push_str(" AND receiver IN (SELECT value FROM json_each(?))");
             wanted.push(serde_json::Value::from(receivers).to_string().into());
         }
-        if let Some(alert) = alert {
+        if !alerts.is_empty() {
             sql.push_str(" AND id IN (SELECT value FROM json_each(?))");
             wanted.push(
-                serde_json::Value::from(self.digests_about(alert)?)
+                serde_json::Value::from(self.digests_about(alerts)?)
                     .to_string()
                     .into(),
             );
@@ -225,13 +225,13 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// The digests that tell of an alert, among those with the newest messages.
-    fn digests_about(&self, alert: AlertNo) -> Result<Vec<u64>, StoreError> {
+    /// The digests that tell of one of these alerts, among those with the newest messages.
+    fn digests_about(&self, alerts: &[AlertNo]) -> Result<Vec<u64>, StoreError> {
         let sql = "SELECT id, covers FROM message ORDER BY id DESC LIMIT ?1";
         let mut digests = Vec::new();
         self.each("message", sql, params![rows(SEARCHED_MESSAGES_MAX)], |row| {
             let Covers(covers) = row.get(1)?;
-            if covers.iter().any(|(no, ..)| *no == alert) {
+            if covers.iter().any(|(no, ..)| alerts.contains(no)) {
                 digests.push(row.get::<_, MessageId>(0)?.digest.0);
             }
             Ok(())
@@ -246,16 +246,17 @@ impl Reader<'_> {
             sql,
             params![first_part(digest), last_part(digest)],
             |row| {
-                let Covers(covers) = row.get(6)?;
+                let Covers(covers) = row.get(7)?;
                 let message = MessageRow {
                     endpoint: self.name_if_any(row, 1)?,
                     sent_at: row.get(2)?,
                     attempts: row.get(3)?,
-                    errcode: row.get(4)?,
-                    answer: row.get(5)?,
+                    outcome: row.get(4)?,
+                    errcode: row.get(5)?,
+                    answer: row.get(6)?,
                     covers,
-                    title: row.get(7)?,
-                    text: row.get(8)?,
+                    title: row.get(8)?,
+                    text: row.get(9)?,
                 };
                 Ok((row.get::<_, MessageId>(0)?.part, message))
             },

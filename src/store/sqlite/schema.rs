@@ -119,6 +119,7 @@ CREATE TABLE message (
     endpoint INTEGER,
     sent_at  INTEGER,
     attempts INTEGER NOT NULL,
+    outcome  TEXT,
     errcode  INTEGER,
     answer   TEXT,
     covers   BLOB NOT NULL,

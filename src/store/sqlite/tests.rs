@@ -107,6 +107,7 @@ fn message(text: &str) -> MessageRow {
         endpoint: Some(EndpointName::from("ops-1")),
         sent_at: Some(Timestamp(7)),
         attempts: 1,
+        outcome: Some("delivered".to_owned()),
         errcode: Some(0),
         answer: Some("ok".to_owned()),
         covers: Vec::new(),
@@ -356,10 +357,10 @@ prop_compose! {
     fn message_row()(
         (endpoint, sent_at) in (option::of(name()), option::of(time())),
         (attempts, errcode) in any::<(u32, Option<i64>)>(),
-        (answer, covers) in (any::<Option<String>>(), covers()),
+        (outcome, answer, covers) in (any::<Option<String>>(), any::<Option<String>>(), covers()),
         (title, text) in any::<(String, String)>(),
     ) -> MessageRow {
-        MessageRow { endpoint, sent_at, attempts, errcode, answer, covers, title, text }
+        MessageRow { endpoint, sent_at, attempts, outcome, errcode, answer, covers, title, text }
     }
 }
 
@@ -491,7 +492,7 @@ fn history_knows_which_digests_tell_of_an_alert() {
         told.iter().map(|told| told.id.0).collect()
     };
     let about = |alert, query| DigestQuery {
-        alert: Some(AlertNo(alert)),
+        alerts: vec![AlertNo(alert)],
         ..query
     };
     assert_eq!(ids(about(41, asked(None, 9))), [5, 3, 2]);

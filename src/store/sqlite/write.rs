@@ -277,10 +277,17 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut put = (self.connection).prepare_cached(
-            "UPDATE message SET sent_at = ?2, attempts = ?3, errcode = ?4, answer = ?5 WHERE id = ?1",
+            "UPDATE message SET sent_at = ?2, attempts = ?3, outcome = ?4, errcode = ?5, answer = ?6 WHERE id = ?1",
         )?;
         for (id, row) in rows {
-            put.execute(params![id, row.sent_at, row.attempts, row.errcode, row.answer])?;
+            put.execute(params![
+                id,
+                row.sent_at,
+                row.attempts,
+                row.outcome,
+                row.errcode,
+                row.answer
+            ])?;
         }
         Ok(())
     }
@@ -324,14 +331,16 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put = (self.connection)
-            .prepare_cached("INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+        let mut put = (self.connection).prepare_cached(
+            "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
         for (id, row) in rows {
             put.execute(params![
                 id,
                 self.endpoint(row.endpoint.as_ref())?,
                 row.sent_at,
                 row.attempts,
+                row.outcome,
                 row.errcode,
                 row.answer,
                 Covers::to_blob(&row.covers),
