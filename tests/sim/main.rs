@@ -109,7 +109,8 @@ fn hunt(invariant: &str) {
     panic!("nothing broke `{invariant}`");
 }
 
-/// Also the campaign: `SIM_SEED=N` runs one seed, `SIM_MINUTES=M` or `SIM_SEEDS=COUNT` runs many, from `SIM_FROM` on.
+/// Also the campaign: `SIM_SEED=N` runs one seed, or prints its script with `SIM_PRINT=1`; `SIM_MINUTES=M` or
+/// `SIM_SEEDS=COUNT` runs many, from `SIM_FROM` on.
 #[test]
 fn fresh_seeds_break_no_promise() {
     let number = |name: &str| {
@@ -118,6 +119,9 @@ fn fresh_seeds_break_no_promise() {
             .map(|text| text.parse::<u64>().expect(name))
     };
     if let Some(seed) = number("SIM_SEED") {
+        if std::env::var_os("SIM_PRINT").is_some() {
+            return say(&scenario::script(seed));
+        }
         say(&format!("sim: seed {seed}: {:?}", check(seed)));
         return;
     }
