@@ -89,6 +89,10 @@ pub const MUTE_CHECK: Span = Span::minutes(1);
 /// Alerts of one answer to a query.
 pub const QUERY_ALERTS_MAX: usize = 10_000;
 
+/// Bytes of the texts in one answer to a query; the alert that reaches it is the last. More than a hundred of the
+/// largest alerts have, so that a page of a hundred is never cut.
+pub const QUERY_BYTES_MAX: usize = 64 << 20;
+
 /// How often a message is tried that may have arrived, where DingTalk does not fold repetitions. After that its
 /// changes are a difference like any other, and the next digest tells what is true then.
 pub const UNFOLDED_ATTEMPTS_MAX: u32 = 2;

@@ -6,7 +6,7 @@ use super::Engine;
 use super::budget::{Month, left};
 use super::delivery::Appointment;
 use super::desk::Desk;
-use super::limits::QUERY_ALERTS_MAX;
+use super::limits::{QUERY_ALERTS_MAX, QUERY_BYTES_MAX};
 use super::truth::{Concern, Record};
 use super::view::{
     AlertList, AlertQuery, AlertReceiverView, AlertView, Counts, EndpointView, Explained, Explanation, Held,
@@ -25,10 +25,16 @@ impl Engine {
     pub fn alerts(&self, query: &AlertQuery) -> AlertList {
         let (by_severity, listed) = self.find(query);
         let view = |no| Some(self.alert_view(no, self.truth.get(no)?));
+        let mut room = QUERY_BYTES_MAX;
+        let fits = |view: &AlertView| {
+            let fits = room > 0;
+            room = room.saturating_sub(bytes(view));
+            fits
+        };
         AlertList {
             total: by_severity.iter().sum(),
             by_severity,
-            alerts: listed.into_iter().filter_map(view).collect(),
+            alerts: listed.into_iter().filter_map(view).take_while(fits).collect(),
         }
     }
 
@@ -290,6 +296,12 @@ impl Engine {
             )
         }
     }
+}
+
+/// What an alert says, in bytes.
+fn bytes(view: &AlertView) -> usize {
+    let texts = [&view.labels, &view.annotations, &view.links];
+    texts.iter().map(|texts| texts.as_encoded().len()).sum()
 }
 
 fn asked_for(query: &AlertQuery, record: &Record) -> bool {

@@ -24,6 +24,7 @@ use crate::plan::{Route, Routes};
 mod afterwards;
 mod answers;
 mod explain;
+mod lists;
 mod people;
 mod work_notices;
 
