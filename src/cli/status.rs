@@ -117,8 +117,11 @@ pub(super) async fn get<T: serde::de::DeserializeOwned>(url: &str, path: &str) -
     let url = format!("{}{path}", url.trim_end_matches('/'));
     let asked = client::without_tls(ANSWER_WAIT)?.get(&url).send().await;
     let response = asked.map_err(|error| {
-        let why = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
-        format!("cannot ask {url}{why}; is a daemon running, and is its address what `--url` says?")
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        format!("cannot ask {url} ({cause}); is a daemon running, and is its address what `--url` says?")
     })?;
     let (status, body) = (response.status(), response.bytes().await?);
     if !status.is_success() {
