@@ -628,10 +628,10 @@ mod tests {
                 "oa",
                 json!({
                     "message_url": "https://a", "head": {"bgcolor": "FFBB0000", "text": "h"},
-                    "body": {"title": "t", "form": [{"key": "host:", "value": "node-1"}], "content": "x"},
+                    "body": {"title": "t", "form": [{"key": "host:", "value": "node-1"}, {"key": "alone", "value": ""}], "content": "x"},
                     "status_bar": {"status_value": "firing", "status_bg": "0xFFFF0000"},
                 }),
-                "host: node-1\nx",
+                "host: node-1\nalone\nx",
                 1,
             ),
         ] {

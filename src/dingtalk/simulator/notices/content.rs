@@ -133,7 +133,11 @@ fn oa(oa: &Map<String, Value>) -> Result<Content, Malformed> {
     let mut lines: Vec<String> = match body.get("form") {
         Some(_) => list(body, "body", "form")?
             .into_iter()
-            .map(|line| format!("{} {}", member(line, "key"), member(line, "value")))
+            .map(|line| {
+                // A line without a value is its key alone.
+                let shown = [member(line, "key"), member(line, "value")].join(" ");
+                shown.trim().to_owned()
+            })
             .collect(),
         None => Vec::new(),
     };
