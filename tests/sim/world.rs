@@ -14,7 +14,7 @@ use dingest::dingtalk::message::work_notice;
 use dingest::dingtalk::notice::{self, Lists, Reply};
 use dingest::dingtalk::simulator::fault::Injection;
 use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
-use dingest::dingtalk::{apicode, errand, errcode, message, sign};
+use dingest::dingtalk::{apicode, errand, errcode, message, oapicode, sign};
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Errand, Finding, Outcome, Send};
@@ -945,12 +945,14 @@ impl<'a> World<'a> {
         match line {
             Line::Bot(url) => self.request_of("POST", url, None, body),
             Line::App(path, app) => self.request_of_app("POST", path, app, body),
-            Line::Older(path, app) => {
-                let token = self.token(app);
-                let url = format!("{path}?access_token={token}");
-                self.request_of("POST", &url, None, body)
-            }
+            Line::Older(path, app) => self.request_of_older(path, app, body),
         }
+    }
+
+    fn request_of_older(&mut self, path: &str, app: &str, body: &[u8]) -> Reaction {
+        let token = self.token(app);
+        let url = format!("{path}?access_token={token}");
+        self.request_of("POST", &url, None, body)
     }
 
     fn request_of_app(&mut self, method: &str, url: &str, app: &str, body: &[u8]) -> Reaction {
@@ -1048,7 +1050,12 @@ impl<'a> World<'a> {
     fn errand_arrives(&mut self, away: &Away) -> Result<(), Violation> {
         let body = away.call.body.as_deref();
         let method = if body.is_some() { "POST" } else { "GET" };
-        let reaction = self.request_of_app(method, &away.call.path, &away.app, body.unwrap_or_default());
+        let body = body.unwrap_or_default();
+        let reaction = if away.call.is_older {
+            self.request_of_older(&away.call.path, &away.app, body)
+        } else {
+            self.request_of_app(method, &away.call.path, &away.app, body)
+        };
         let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
         let body = reaction.reply.body.as_bytes();
         self.say(&format!(
@@ -1059,6 +1066,7 @@ impl<'a> World<'a> {
         let timeout = away.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
         let wanted = errand::wanted(&away.errand.task);
         let (answer, at) = match time_of(&reaction, self.now + away.back) {
+            (true, at) if at <= timeout && away.call.is_older => (oapicode::classify(status, kind, body), at),
             (true, at) if at <= timeout => (apicode::classify(status, kind, body, wanted).answer, at),
             (false, at) if at <= timeout => (unknown("the connection was lost"), at),
             _ => (unknown("no answer in time"), timeout),
