@@ -222,7 +222,10 @@ impl Judge<'_> {
             let Some(alert) = store.alerts.get(no) else {
                 continue;
             };
-            if (alert.state != State::Resolved || alert.doubted) && !self.began_lately(name, now) {
+            if alert.state != State::Resolved || alert.doubted {
+                if self.began_lately(name, now) {
+                    continue;
+                }
                 return Some("by what is on disk some of it fires");
             }
             let told = store.told.get(&(telling.receiver.as_str().into(), *no));
