@@ -232,7 +232,9 @@ impl Judge<'_> {
             let labels = self.effective(name).last().map(|heard| heard.labels.clone());
             let routes = concerned(text, &labels.unwrap_or_default());
             let route = routes.iter().find(|(receiver, _)| *receiver == telling.receiver);
-            let is_silent = route.is_some_and(|(_, route)| text.routes[*route].1.has("silent"));
+            // Of who is no longer concerned the root decides.
+            let route = route.map_or(0, |(_, route)| *route);
+            let is_silent = (text.routes.get(route)).is_some_and(|(_, words)| words.has("silent"));
             if told.is_some_and(|told| told.said.owes_an_end()) && !is_silent {
                 return Some("by what is on disk it was not told that some of it is over");
             }
