@@ -73,7 +73,10 @@ impl Engine {
     fn explanation(&self, no: AlertNo, record: &Record) -> Explanation {
         let alert = self.alert_view(no, record);
         let steps = self.plan.routes.trace(&alert.source, &alert.labels);
-        let concerns = record.concerns.iter();
+        let receivers = (record.concerns.iter())
+            .zip(&alert.receivers)
+            .map(|(concern, view)| self.standing(record, concern, view))
+            .collect();
         Explanation {
             no,
             expires_at: record.fires().then_some(record.expires_at),
@@ -81,7 +84,7 @@ impl Engine {
             flapping: record.flapping,
             occurrences: record.occurrences.as_slice().to_vec(),
             routes: steps.iter().map(|step| self.route_view(step)).collect(),
-            receivers: (concerns.map(|concern| self.standing(no, record, concern))).collect(),
+            receivers,
             alert,
         }
     }
@@ -107,36 +110,29 @@ impl Engine {
         }
     }
 
-    fn standing(&self, no: AlertNo, record: &Record, concern: &Concern) -> Standing {
-        let told = (self.desks.get(&concern.receiver)).and_then(|desk| desk.told.get(&no));
-        let owes_an_end = told.is_some_and(|told| told.said.owes_an_end());
-        let change = self.change_for(no, concern);
-        let quiet = match change {
+    /// What follows for a receiver from what it was told and is to be told.
+    fn standing(&self, record: &Record, concern: &Concern, view: &AlertReceiverView) -> Standing {
+        let owes_an_end = view.told.is_some_and(|(said, ..)| said.owes_an_end());
+        let quiet = match view.change {
             Some(_) => None,
             None if record.state == State::Resolved && owes_an_end => Some(Quiet::NoEnds),
             None if concern.former => Some(Quiet::Former),
             None => Some(Quiet::Knows),
         };
-        let reminded = (quiet == Some(Quiet::Knows) && record.fires() && !record.flapping).then_some(told);
-        let interval = self.plan.routes.get(concern.route).repeat_interval;
+        let route = self.plan.routes.get(concern.route);
+        let is_reminded = quiet == Some(Quiet::Knows) && record.fires() && !record.flapping;
         // The calendar is not asked when it opens again, so what is muted has no due time.
-        let speaks = self
-            .plan
-            .speaks(self.plan.routes.get(concern.route), self.now.time);
+        let speaks = self.plan.speaks(route, self.now.time);
         let due_at = || Some(self.time_of(self.situation(&concern.receiver).0?));
         let receiver = self.plan.receivers.get(&concern.receiver);
-        let endpoints = receiver.map_or(Vec::new(), |receiver| {
-            let mut room = Room::new();
-            (receiver.endpoints().iter())
-                .filter_map(|endpoint| self.endpoint_view(endpoint, &mut room))
-                .collect()
-        });
         Standing {
             route: (!concern.former).then_some(concern.route),
             quiet,
-            due_at: change.filter(|_| speaks).and_then(|_| due_at()),
-            reminder_at: reminded.flatten().map(|told| told.at.plus(interval)),
-            endpoints,
+            due_at: view.change.filter(|_| speaks).and_then(|_| due_at()),
+            reminder_at: (view.told.filter(|_| is_reminded)).map(|(_, at, _)| at.plus(route.repeat_interval)),
+            endpoints: receiver.map_or(Vec::new(), |receiver| {
+                self.endpoint_views(receiver.endpoints(), &mut Room::new())
+            }),
         }
     }
 
@@ -218,11 +214,7 @@ impl Engine {
                     waits_for,
                     last_digest_at: desk.and_then(|desk| desk.served).map(|tick| self.time_of(tick)),
                     unread: (receiver.afterwards.read_status).then(|| self.afterwards.unread(&receiver.name)),
-                    endpoints: receiver
-                        .endpoints()
-                        .iter()
-                        .filter_map(|endpoint| self.endpoint_view(endpoint, &mut room))
-                        .collect(),
+                    endpoints: self.endpoint_views(receiver.endpoints(), &mut room),
                 }
             })
             .collect()
@@ -231,11 +223,16 @@ impl Engine {
     /// Every endpoint of the plan.
     pub fn endpoints(&self) -> Vec<EndpointView> {
         let mut room = Room::new();
-        self.plan
-            .endpoints
-            .keys()
-            .filter_map(|endpoint| self.endpoint_view(endpoint, &mut room))
-            .collect()
+        self.endpoint_views(self.plan.endpoints.keys(), &mut room)
+    }
+
+    fn endpoint_views<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a EndpointName>,
+        room: &mut Room,
+    ) -> Vec<EndpointView> {
+        let views = names.into_iter();
+        views.filter_map(|name| self.endpoint_view(name, room)).collect()
     }
 
     fn endpoint_view(&self, name: &EndpointName, room: &mut Room) -> Option<EndpointView> {
