@@ -829,6 +829,22 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
+    /// DingTalk does not say who got a notice, so many they are: it counts as told, also if it was held back from all
+    /// of them.
+    pub(crate) fn unlisted(
+        &mut self,
+        messages: &[(MessageId, String)],
+        sent_at: u64,
+    ) -> Result<(), Violation> {
+        for (message, _) in messages {
+            let telling = self.by_message.get(message).copied();
+            if let Some(telling) = telling.filter(|telling| self.tellings[*telling].shown.is_none()) {
+                self.shown(telling, sent_at)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A message is printed.
     pub(crate) fn printed(&mut self, send: &Send, now: u64) -> Result<(), Violation> {
         match self.by_uuid.get(&uuid_of(send.message, &send.body)).copied() {

@@ -93,11 +93,14 @@ enum Event {
     Asks(Box<Asking>),
     Answered {
         life: u64,
-        answers: Vec<(MessageId, String, Answer)>,
+        answers: Answers,
         took: u64,
     },
     End,
 }
+
+/// What came of messages, each with its endpoint.
+type Answers = Vec<(MessageId, String, Answer)>;
 
 /// A request on its way to DingTalk.
 struct Flying {
@@ -356,10 +359,7 @@ impl<'a> World<'a> {
             Event::Ran { life, no, finding } if self.lives_still(life) => self.ran(no, finding),
             Event::Arrives(flying) => self.arrives(*flying),
             Event::ErrandArrives(away) => self.errand_arrives(&away),
-            Event::Asks(asking) => {
-                self.asks(*asking);
-                Ok(())
-            }
+            Event::Asks(asking) => self.asks(*asking),
             Event::End => self.end(),
             Event::Committed { .. }
             | Event::Loaded { .. }
@@ -369,7 +369,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn answered(&mut self, answers: Vec<(MessageId, String, Answer)>, took: u64) -> Result<(), Violation> {
+    fn answered(&mut self, answers: Answers, took: u64) -> Result<(), Violation> {
         for (message, _, answer) in &answers {
             self.say(&format!("answered {message:?} {}", answer.outcome.as_str()));
             if answer.outcome != Outcome::Delivered {
@@ -877,19 +877,20 @@ impl<'a> World<'a> {
     }
 
     /// A question about a notice: it is answered at once, or lost.
-    fn asks(&mut self, mut asking: Asking) {
+    fn asks(&mut self, mut asking: Asking) -> Result<(), Violation> {
         let (life, sent_at) = (asking.flying.life, asking.flying.sent_at);
         if !self.lives_still(life) {
-            return;
+            return Ok(());
         }
-        let known = self.fate(&mut asking);
+        let known = self.fate(&mut asking)?;
         let timeout = sent_at + notice_timeout();
         let next = self.now + 2 * asking.waited;
         let (answers, at) = match known {
             Some(answers) => (answers, self.now),
             None if next <= timeout => {
                 asking.waited *= 2;
-                return self.at(next, Event::Asks(Box::new(asking)));
+                self.at(next, Event::Asks(Box::new(asking)));
+                return Ok(());
             }
             None => (
                 asking.flying.all(&unknown("nothing was said in time")),
@@ -898,32 +899,39 @@ impl<'a> World<'a> {
         };
         let took = at - sent_at;
         self.at(at, Event::Answered { life, answers, took });
+        Ok(())
     }
 
     /// What is said of a notice, if that settles it.
-    fn fate(&mut self, asking: &mut Asking) -> Option<Vec<(MessageId, String, Answer)>> {
+    fn fate(&mut self, asking: &mut Asking) -> Result<Option<Answers>, Violation> {
         let settled = |flying: &Flying, answer: &Answer| {
             matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota).then(|| flying.all(answer))
         };
         if !asking.is_done {
-            let reaction = self.question(asking, PROGRESS)?;
+            let Some(reaction) = self.question(asking, PROGRESS) else {
+                return Ok(None);
+            };
             match notice::is_done(reply_of(&reaction)) {
                 Ok(is_done) => asking.is_done = is_done,
-                Err(answer) => return settled(&asking.flying, &answer),
+                Err(answer) => return Ok(settled(&asking.flying, &answer)),
             }
         }
         if !asking.is_done {
-            return None;
+            return Ok(None);
         }
-        let reaction = self.question(asking, RESULT)?;
-        match notice::lists(reply_of(&reaction)) {
-            Ok(lists) => Some(asking.flying.by(&lists)),
+        let Some(reaction) = self.question(asking, RESULT) else {
+            return Ok(None);
+        };
+        let flying = &asking.flying;
+        Ok(match notice::lists(reply_of(&reaction)) {
+            Ok(lists) => Some(flying.by(&lists)),
             // It went to more people than are listed.
-            Err(answer) if asking.flying.is_to_many() && notice::are_too_many(&answer) => {
-                Some(asking.flying.by(&Lists::default()))
+            Err(answer) if flying.is_to_many() && notice::are_too_many(&answer) => {
+                self.judge.unlisted(&flying.messages, flying.sent_at)?;
+                Some(flying.by(&Lists::of_too_many()))
             }
-            Err(answer) => settled(&asking.flying, &answer),
-        }
+            Err(answer) => settled(flying, &answer),
+        })
     }
 
     fn question(&mut self, asking: &Asking, path: &'static str) -> Option<Reaction> {
@@ -1255,7 +1263,7 @@ impl Flying {
     }
 
     /// What became of a notice for each.
-    fn by(&self, lists: &Lists) -> Vec<(MessageId, String, Answer)> {
+    fn by(&self, lists: &Lists) -> Answers {
         let messages = self.messages.iter().cloned();
         let answer = |endpoint: &str| match endpoint.splitn(3, '/').nth(2) {
             Some(user) => lists.for_each(&[user]).remove(0),
@@ -1270,7 +1278,7 @@ impl Flying {
     }
 
     /// The same answer to every message.
-    fn all(&self, answer: &Answer) -> Vec<(MessageId, String, Answer)> {
+    fn all(&self, answer: &Answer) -> Answers {
         let messages = self.messages.iter().cloned();
         messages
             .map(|(message, endpoint)| (message, endpoint, answer.clone()))
@@ -1316,7 +1324,7 @@ fn reply_of(reaction: &Reaction) -> Reply<'_> {
 }
 
 /// What the product reads in an answer, or the number of a notice that says nothing yet.
-fn read(reaction: &Reaction, flying: &Flying) -> Result<Vec<(MessageId, String, Answer)>, i64> {
+fn read(reaction: &Reaction, flying: &Flying) -> Result<Answers, i64> {
     let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
     let body = reaction.reply.body.as_bytes();
     match flying.to {
