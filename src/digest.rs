@@ -194,7 +194,7 @@ pub struct Message {
     pub text: String,
     /// The exact bytes of the request's body (for the console: what is printed).
     pub body: Arc<[u8]>,
-    /// The alerts this part tells or counts.
+    /// The alerts this part tells or counts; none when it only shows what another has told.
     pub covers: Vec<AlertNo>,
 }
 

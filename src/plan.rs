@@ -811,6 +811,8 @@ pub enum MessageKind {
     FeedCard,
     /// `oa`: a form with a line for each section, that opens one address; for work notices, and needs `external_url`.
     Oa,
+    /// `image`: markdown, and after it the picture of what fires; for the bots of apps.
+    Image,
 }
 
 impl MessageKind {
@@ -823,6 +825,7 @@ impl MessageKind {
             Self::ActionCard => "action_card",
             Self::FeedCard => "feed_card",
             Self::Oa => "oa",
+            Self::Image => "image",
         }
     }
 
@@ -830,7 +833,7 @@ impl MessageKind {
     pub const fn opens_an_address(self) -> bool {
         match self {
             Self::Link | Self::ActionCard | Self::FeedCard | Self::Oa => true,
-            Self::Markdown | Self::Text => false,
+            Self::Markdown | Self::Text | Self::Image => false,
         }
     }
 
@@ -838,14 +841,14 @@ impl MessageKind {
     pub const fn shows_a_picture(self) -> bool {
         match self {
             Self::Link | Self::FeedCard => true,
-            Self::Markdown | Self::Text | Self::ActionCard | Self::Oa => false,
+            Self::Markdown | Self::Text | Self::ActionCard | Self::Oa | Self::Image => false,
         }
     }
 
     /// Whether DingTalk lets it mention people.
     pub const fn mentions(self) -> bool {
         match self {
-            Self::Markdown | Self::Text | Self::ActionCard => true,
+            Self::Markdown | Self::Text | Self::ActionCard | Self::Image => true,
             Self::Link | Self::FeedCard | Self::Oa => false,
         }
     }

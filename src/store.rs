@@ -136,7 +136,7 @@ pub struct InFlightRow {
     pub urgent: bool,
     /// The exact bytes of the request, `msgUuid` included.
     pub body: Arc<[u8]>,
-    /// What is told when it is delivered.
+    /// What is told when it is delivered; nothing by a picture of what was told.
     pub covers: Vec<Cover>,
     /// How often it has been tried.
     pub attempts: u32,
@@ -157,6 +157,8 @@ pub struct ReceiptRow {
     pub sent_at: Timestamp,
     /// Whether its digest was complete with it.
     pub last: bool,
+    /// Whether it told anything; a picture of what was told did not.
+    pub tells: bool,
     /// The alerts it announced, when it is to be taken back once they are over.
     pub announced: Vec<AlertNo>,
     /// Whether it is known to have been read.

@@ -38,12 +38,17 @@ async fn show(simulator: &Simulator) {
     loop {
         for call in simulator.arrivals(last).await {
             last = call.number;
+            let content = &call.content;
+            // A picture is all address, and so is a feed's first entry.
+            let text = match (content.text.as_str(), content.links.first()) {
+                ("", Some(link)) => &link.url,
+                (text, _) => text,
+            };
             say(format!(
-                "\n{} in {}: {}\n\n{}",
+                "\n{} in {}: {}\n\n{text}",
                 call.bot,
                 chat(&call),
-                call.content.title,
-                call.content.text
+                content.title
             ));
         }
     }

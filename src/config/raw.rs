@@ -42,6 +42,7 @@ choice! {
         "action_card" => ActionCard,
         "feed_card" => FeedCard,
         "oa" => Oa,
+        "image" => Image,
     }
     /// When messages are taken back.
     RecallWhen {
@@ -322,8 +323,8 @@ mapping! {
         /// Name of its template. Default: `digest`.
         [optional] template: String,
         /// Type of its messages. `link`, `action_card`, `feed_card` and `oa` need `external_url`; `link`,
-        /// `feed_card` and `oa` cannot mention; an app has no `feed_card`; only work notices have `oa`. Default:
-        /// `markdown`.
+        /// `feed_card` and `oa` cannot mention; an app has no `feed_card`; only work notices have `oa`; only `group`
+        /// and `direct` have `image`, which is markdown and then the picture of what fires. Default: `markdown`.
         [optional] message: MessageType,
         /// Web address or media id of the picture in a `link` or `feed_card`. A `feed_card` needs one, and so does
         /// the `link` of a work notice.

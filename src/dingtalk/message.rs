@@ -5,7 +5,8 @@
 //! ways to write it down; what one of them has no type for it says by another. A body is raw UTF-8 JSON. For a webhook,
 //! `at` is a sibling of the message object; a mention rings only when `@id` also stands in the text, which is the
 //! renderer's business. For an app's bot the message is a JSON document inside a text, all of whose members are texts,
-//! and nobody can be mentioned.
+//! and nobody can be mentioned. Only such a bot can send a picture by its address: [`picture_to_group`] and
+//! [`picture_to_people`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -294,13 +295,21 @@ struct DirectBody<'a> {
 
 /// The exact bytes of one request to `groupMessages/send`, and the length of its `msgParam`, which is what is limited.
 pub fn group(content: &Content<'_>, robot_code: &str, conversation: &str) -> (Vec<u8>, usize) {
-    let (msg_key, param) = param(content);
+    to_group(&param(content), robot_code, conversation)
+}
+
+/// The same for a picture.
+pub fn picture_to_group(url: &str, robot_code: &str, conversation: &str) -> (Vec<u8>, usize) {
+    to_group(&picture(url), robot_code, conversation)
+}
+
+fn to_group((msg_key, param): &Param<'_>, robot_code: &str, conversation: &str) -> (Vec<u8>, usize) {
     // As above, members that are texts always serialise.
-    let msg_param = serde_json::to_string(&param).unwrap_or_default();
+    let msg_param = serde_json::to_string(param).unwrap_or_default();
     let body = GroupBody {
         robot_code,
         open_conversation_id: conversation,
-        msg_key: &msg_key,
+        msg_key,
         msg_param: &msg_param,
     };
     (serde_json::to_vec(&body).unwrap_or_default(), msg_param.len())
@@ -309,11 +318,19 @@ pub fn group(content: &Content<'_>, robot_code: &str, conversation: &str) -> (Ve
 /// The exact bytes of a message to people, without who they are, and the length of its `msgParam`. Equal messages are
 /// equal bytes, and [`addressed`] makes one request of them.
 pub fn direct(content: &Content<'_>, robot_code: &str) -> (Vec<u8>, usize) {
-    let (msg_key, param) = param(content);
-    let msg_param = serde_json::to_string(&param).unwrap_or_default();
+    to_people(&param(content), robot_code)
+}
+
+/// The same for a picture.
+pub fn picture_to_people(url: &str, robot_code: &str) -> (Vec<u8>, usize) {
+    to_people(&picture(url), robot_code)
+}
+
+fn to_people((msg_key, param): &Param<'_>, robot_code: &str) -> (Vec<u8>, usize) {
+    let msg_param = serde_json::to_string(param).unwrap_or_default();
     let body = DirectBody {
         robot_code,
-        msg_key: &msg_key,
+        msg_key,
         msg_param: &msg_param,
     };
     (serde_json::to_vec(&body).unwrap_or_default(), msg_param.len())
@@ -351,7 +368,14 @@ pub fn is_written_for(body: &[u8], robot_code: &str, conversation: Option<&str>)
 }
 
 /// The template of an app's message, and its members.
-fn param<'a>(content: &'a Content<'_>) -> (Cow<'static, str>, BTreeMap<Cow<'static, str>, Cow<'a, str>>) {
+type Param<'a> = (Cow<'static, str>, BTreeMap<Cow<'static, str>, Cow<'a, str>>);
+
+fn picture(url: &str) -> Param<'_> {
+    let param = BTreeMap::from([("photoURL".into(), url.into())]);
+    ("sampleImageMsg".into(), param)
+}
+
+fn param<'a>(content: &'a Content<'_>) -> Param<'a> {
     let mut param = BTreeMap::new();
     let mut add = |name: Cow<'static, str>, text: Cow<'a, str>| drop(param.insert(name, text));
     let key = match content {
@@ -578,6 +602,22 @@ mod tests {
         let (key, param) = param(content);
         let param = serde_json::to_string(&param).expect("JSON");
         assert_eq!(format!("{key} {param}"), expected);
+    }
+
+    #[test]
+    fn a_picture_of_an_app_is_its_address() {
+        let url = "https://grafana.example.com/render?a=\"1\"";
+        let (body, bytes) = picture_to_group(url, "ding1", "cid1==");
+        assert_eq!(
+            String::from_utf8(body).expect("UTF-8"),
+            r#"{"robotCode":"ding1","openConversationId":"cid1==","msgKey":"sampleImageMsg","msgParam":"{\"photoURL\":\"https://grafana.example.com/render?a=\\\"1\\\"\"}"}"#,
+        );
+        assert_eq!(
+            bytes,
+            r#"{"photoURL":"https://grafana.example.com/render?a=\"1\""}"#.len()
+        );
+        let (body, same) = picture_to_people(url, "ding1");
+        assert!(is_written_for(&body, "ding1", None) && same == bytes);
     }
 
     #[test]

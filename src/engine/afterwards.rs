@@ -115,11 +115,12 @@ impl Afterwards {
         self.kept.len()
     }
 
-    /// How many messages of a receiver are not known to have been read.
+    /// How many messages of a receiver that tell anything are not known to have been read.
     pub(super) fn unread(&self, name: &ReceiverName) -> u64 {
         let kept = |message| self.kept.get(message);
         let messages = self.of_receivers.get(name).into_iter().flatten();
-        messages.filter_map(kept).filter(|kept| !kept.row.read).count() as u64
+        let unread = |kept: &&Kept| kept.row.tells && !kept.row.read;
+        messages.filter_map(kept).filter(unread).count() as u64
     }
 
     /// Takes in a message, unless it is too old.
@@ -243,8 +244,10 @@ impl Engine {
                 receipt: receipt.clone(),
                 shared: u32::try_from(same.count()).unwrap_or(u32::MAX),
                 sent_at: self.now.time,
-                last: message.part == row.parts,
+                last: self.completes(*message),
+                tells: !row.covers.is_empty(),
                 announced: match asked.recall {
+                    Some(Recall::Resolved) if row.covers.is_empty() => self.announced_before(*message),
                     Some(Recall::Resolved) => announced(row),
                     Some(Recall::Superseded) | None => Vec::new(),
                 },
@@ -253,6 +256,13 @@ impl Engine {
             is_of_use(&row, asked).then_some((*message, row))
         };
         answers.iter().filter_map(of_message).collect()
+    }
+
+    /// What the first message of a digest announces: a picture goes when that does.
+    fn announced_before(&self, message: MessageId) -> Vec<AlertNo> {
+        let first = MessageId { part: 1, ..message };
+        let kept = self.afterwards.kept.get(&first);
+        kept.map_or_else(Vec::new, |kept| kept.row.announced.clone())
     }
 
     /// What a receiver asks for afterwards, if that is one of its own endpoints.
@@ -339,7 +349,8 @@ impl Engine {
             let kept = self.afterwards.kept.get(message);
             kept.is_some_and(|Kept { row, .. }| {
                 let asked = self.asked_of(&row.receiver, &row.endpoint);
-                asked.is_some_and(|asked| asked.read_status) && !(row.read && is_person(&row.endpoint))
+                let asked = asked.is_some_and(|asked| asked.read_status) && row.tells;
+                asked && !(row.read && is_person(&row.endpoint))
             })
         })
     }
@@ -711,7 +722,7 @@ fn has_places(endpoint: &Endpoint) -> bool {
 
 /// Whether anything that is asked for can be done about a message.
 fn is_of_use(row: &ReceiptRow, asked: plan::Afterwards) -> bool {
-    asked.read_status || asked.recall == Some(Recall::Superseded) || !row.announced.is_empty()
+    (asked.read_status && row.tells) || asked.recall == Some(Recall::Superseded) || !row.announced.is_empty()
 }
 
 /// The alerts a message announces. One that tells an end, too, is no announcement: when it is gone, nothing says so.

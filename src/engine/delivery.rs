@@ -5,6 +5,9 @@
 //! digest tells them as they are then. Only a message that *may* have arrived is kept, and is sent again byte for
 //! byte under the same `msgUuid` until an answer settles it, or until its endpoint must be silent and another can tell
 //! what it tells; where DingTalk folds no repetitions, it is sent again once.
+//!
+//! The last part may be a picture, which covers nothing: it shows what the parts before it have told. It is tried once,
+//! and whatever becomes of it changes nothing but the pauses that an answer demands.
 
 use std::collections::BTreeMap;
 
@@ -657,6 +660,19 @@ impl Engine {
         (*part == message.part).then_some((name, row))
     }
 
+    /// Whether a digest is told as a whole once this message, whose answer is awaited, has arrived.
+    pub(super) fn completes(&self, message: MessageId) -> bool {
+        let under_way = |name| self.desks.get(name)?.under_way.as_ref();
+        let under_way = self.under_way.get(&message.digest).and_then(under_way);
+        under_way.is_some_and(|under_way| match &under_way.stage {
+            Stage::Sending(sending) => {
+                let mut tell = sending.parts.values().map(|row| !row.covers.is_empty());
+                tell.next() == Some(true) && !tell.any(|tells| tells)
+            }
+            Stage::Composing(_) => false,
+        })
+    }
+
     /// One message was tried.
     fn answer(&mut self, message: MessageId, answer: &Answer, jitter: u64) {
         let Some((name, endpoint)) = self.awaited(message) else {
@@ -697,7 +713,13 @@ impl Engine {
     /// What one answer means for the digest it belongs to.
     fn settle_attempt(&mut self, name: &ReceiverName, message: MessageId, answer: &Answer, jitter: u64) {
         let repeats = self.may_try(name);
-        let doubtful = self.sending(name).is_some_and(|sending| sending.doubtful);
+        let sending = self.sending(name);
+        let (doubtful, told) =
+            sending.map_or((false, false), |sending| (sending.doubtful, sending.is_told()));
+        if told && answer.outcome != Outcome::Delivered {
+            self.abandon(name, answer.outcome.as_str());
+            return;
+        }
         match answer.outcome {
             Outcome::Delivered => self.delivered(name, message),
             Outcome::Unknown if repeats => self.keep_trying(name, message, jitter),
@@ -853,28 +875,39 @@ impl Engine {
         }));
     }
 
-    /// A part arrived: what it covers is told.
+    /// A part arrived.
     fn delivered(&mut self, name: &ReceiverName, message: MessageId) {
-        let at = self.now.time;
+        let now = self.now.tick;
+        let Some(sending) = self.sending(name) else { return };
+        let Some(row) = sending.parts.remove(&message.part) else {
+            return;
+        };
+        sending.doubtful = false;
+        let (done, told) = (sending.parts.is_empty(), sending.is_told());
+        let at_once = sending.places != Places::Sought;
+        if !done && !at_once {
+            sending.retry_at = Some(now);
+        }
+        self.save_in_flight(message, None);
+        if !row.covers.is_empty() {
+            self.told(name, message, row, told);
+        }
+        if done {
+            self.abandon(name, Outcome::Delivered.as_str());
+        } else if at_once {
+            self.send_next(name);
+        }
+    }
+
+    /// What a part covers is told, and with the last such part the digest.
+    fn told(&mut self, name: &ReceiverName, message: MessageId, row: InFlightRow, whole: bool) {
+        let (now, at) = (self.now.tick, self.now.time);
         let Some(desk) = self.desks.get_mut(name) else {
             return;
         };
         let Some(under_way) = &mut desk.under_way else {
             return;
         };
-        let Stage::Sending(sending) = &mut under_way.stage else {
-            return;
-        };
-        let Some(row) = sending.parts.remove(&message.part) else {
-            return;
-        };
-        sending.doubtful = false;
-        let done = sending.parts.is_empty();
-        let at_once = sending.places != Places::Sought;
-        if !done && !at_once {
-            sending.retry_at = Some(self.now.tick);
-        }
-        let now = self.now.tick;
         let mut since = now;
         for (no, said, episodes) in &row.covers {
             since = (under_way.tells.remove(no)).map_or(since, |telling| since.min(telling.since));
@@ -889,13 +922,12 @@ impl Engine {
             );
         }
         desk.failures = 0;
-        if done {
-            desk.served = Some(self.now.tick);
+        if whole {
+            desk.served = Some(now);
             desk.detail_max = Detail::Full;
             desk.content_refused = None;
             self.dirty.rows.served.insert(name.clone(), at);
         }
-        self.save_in_flight(message, None);
         self.effects.push_back(Effect::Event(Event::Told {
             receiver: name.clone(),
             urgent: row.urgent,
@@ -914,12 +946,7 @@ impl Engine {
                 self.watch_reminder(name, no, at);
             }
             // What happened to it meanwhile is a new difference.
-            self.compare(no, name, self.now.tick);
-        }
-        if done {
-            self.abandon(name, Outcome::Delivered.as_str());
-        } else if at_once {
-            self.send_next(name);
+            self.compare(no, name, now);
         }
     }
 
@@ -941,8 +968,8 @@ impl Engine {
         }
     }
 
-    /// Gives up what is left of the digest under way: it is a difference like any other again.
-    fn abandon(&mut self, name: &ReceiverName, outcome: &'static str) {
+    /// Gives up what is left of the digest under way: it is a difference like any other again, unless all is told.
+    fn abandon(&mut self, name: &ReceiverName, mut outcome: &'static str) {
         let Some(under_way) = self.desks.get_mut(name).and_then(|desk| desk.under_way.take()) else {
             return;
         };
@@ -962,6 +989,9 @@ impl Engine {
                 .and_then(|endpoint| self.budgets.get_mut(endpoint))
             {
                 budget.close(sending.places_kept());
+            }
+            if !sending.parts.is_empty() && sending.is_told() {
+                outcome = Outcome::Delivered.as_str();
             }
         }
         self.under_way.remove(&under_way.digest);

@@ -171,6 +171,11 @@ pub(super) enum Places {
 }
 
 impl Sending {
+    /// Whether everything is told: what is left covers nothing.
+    pub(super) fn is_told(&self) -> bool {
+        self.parts.values().all(|row| row.covers.is_empty())
+    }
+
     /// Places of the endpoint's window that are kept for parts not yet tried: all but the first.
     pub(super) fn places_kept(&self) -> u32 {
         let behind = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);

@@ -2,7 +2,8 @@
 //!
 //! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
 //! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
-//! OUTCOME` sets what DingTalk says to that bot from here on; `silence BOT` and `speech BOT` whether it says anything;
+//! OUTCOME` sets what DingTalk says to that bot from here on, `answer pictures OUTCOME` what to pictures, whoever sends
+//! them; `silence BOT` and `speech BOT` whether it says anything;
 //! `recall OUTCOME` sets what comes of taking messages back, and `reads USER…` who has read what they were sent;
 //! `plan NAME` changes the configuration and `reload` loads it again; `restart` ends
 //! the process and starts it again from what was committed; `clock SECONDS` sets the wall clock that much ahead of
@@ -19,13 +20,14 @@ use super::outcome::{Refused, Rejected};
 use super::*;
 use crate::alert::{Fingerprint, Labels, Status};
 use crate::digest::{Entry, Message};
-use crate::plan::{Route, Routes};
+use crate::plan::{MessageKind, Route, Routes};
 
 mod afterwards;
 mod answers;
 mod explain;
 mod lists;
 mod people;
+mod pictures;
 mod work_notices;
 
 /// 2026-03-02 00:00:00 UTC, a Monday.
@@ -320,7 +322,7 @@ impl Stage {
                 words.push(format!("{user} no answer"));
                 continue;
             }
-            let outcome = self.answers.get(&name).copied().unwrap_or(Outcome::Delivered);
+            let outcome = self.outcome_for(send, &name);
             words.push(if outcome == Outcome::Delivered {
                 user.to_owned()
             } else {
@@ -328,10 +330,15 @@ impl Stage {
             });
             let mut answer = self.answered(send, outcome);
             let first = sends[0].message.digest;
-            answer.receipt = (outcome == Outcome::Delivered).then(|| format!("k{first}").into());
+            answer.receipt = (outcome == Outcome::Delivered).then(|| receipt(send, first));
             answers.push((send.message, answer));
         }
-        self.say(&format!("  call {}", words.join(", ")));
+        let what = if is_picture(&sends[0]) {
+            "picture to"
+        } else {
+            "call"
+        };
+        self.say(&format!("  {what} {}", words.join(", ")));
         if !answers.is_empty() {
             self.engine.handle(Input::Outcome(answers), self.now);
         }
@@ -343,7 +350,7 @@ impl Stage {
             self.disk.in_flight.contains_key(&send.message),
             "nothing is sent before it is committed"
         );
-        if outcome == Outcome::Delivered {
+        if outcome == Outcome::Delivered && !is_picture(send) {
             let (receiver, changes) = &self.drafts[&send.message.digest];
             let changes = changes.iter();
             self.arrived
@@ -404,7 +411,7 @@ impl Stage {
                 };
                 let rendered = Rendered {
                     detail: Detail::Full,
-                    messages: vec![message],
+                    messages: std::iter::once(message).chain(self.picture(&draft)).collect(),
                     template_error: None,
                 };
                 self.engine.handle(
@@ -427,7 +434,7 @@ impl Stage {
             .as_ref()
             .map_or("-", EndpointName::as_str)
             .to_owned();
-        let outcome = self.answers.get(&bot).copied().unwrap_or(Outcome::Delivered);
+        let outcome = self.outcome_for(send, &bot);
         if send.endpoint.is_some() {
             self.count_sent(&bot);
         }
@@ -439,13 +446,34 @@ impl Stage {
         if outcome != Outcome::Delivered {
             let body = String::from_utf8_lossy(&send.body).into_owned();
             self.say(&format!("  {bot}: {body} {}", outcome.as_str()));
+        } else if is_picture(send) {
+            self.say(&format!("  picture through {bot}"));
         }
         let mut answer = self.answered(send, outcome);
         if outcome == Outcome::Delivered && bot.contains('/') {
-            answer.receipt = Some(format!("k{}", send.message.digest).into());
+            answer.receipt = Some(receipt(send, send.message.digest));
         }
         self.engine
             .handle(Input::Outcome(vec![(send.message, answer)]), self.now);
+    }
+
+    /// What comes of a message by this bot.
+    fn outcome_for(&self, send: &Send, bot: &str) -> Outcome {
+        let key = if is_picture(send) { "pictures" } else { bot };
+        self.answers.get(key).copied().unwrap_or(Outcome::Delivered)
+    }
+
+    /// The picture of a digest in which something begins to fire, where there is to be one.
+    fn picture(&self, draft: &Draft) -> Option<Message> {
+        let receiver = self.plan.receivers.get(&draft.receiver)?;
+        let is_news = draft.entries.iter().any(|entry| entry.change == Change::New);
+        let is_shown = receiver.message == MessageKind::Image && draft.fit.messages_max > 1 && is_news;
+        is_shown.then(|| Message {
+            title: String::new(),
+            text: "picture".to_owned(),
+            body: format!("{}-2", draft.id).into_bytes().into(),
+            covers: Vec::new(),
+        })
     }
 
     /// An errand is run.
@@ -647,6 +675,16 @@ fn entry_words(entry: &Entry) -> String {
         String::new()
     };
     format!("{} {name}{host}{times}", entry.change.as_str())
+}
+
+fn is_picture(send: &Send) -> bool {
+    send.body.ends_with(b"-2")
+}
+
+/// What DingTalk calls a message whose call is named after this digest.
+fn receipt(send: &Send, digest: DigestId) -> Receipt {
+    let picture = if is_picture(send) { "-picture" } else { "" };
+    format!("k{digest}{picture}").into()
 }
 
 fn outcome_named(name: &str) -> Outcome {

@@ -2,14 +2,14 @@
 //!
 //! Sizes are those DingTalk measures: of the serialised request, or of the `msgParam` in it. Levels are gated by the
 //! number of alerts first, so a storm goes to its rollup without trying what cannot fit. A rollup shrinks until it fits
-//! one message; a stub is the last resort.
+//! one message; a stub is the last resort. Whatever the picture of a digest shows the digest has said before it.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use handlebars::Context;
 
-use super::form::{Form, Line};
+use super::form::{self, Form, Line};
 use super::limits::{
     COMPACT_ALERTS_MAX, FULL_ALERTS_MAX, LINE_CHARS_MAX, TITLE_CHARS_MAX, TITLE_NAME_CHARS_MIN, TextLimits,
 };
@@ -19,7 +19,7 @@ use crate::digest::compose::{Outline, View, time_of_day};
 use crate::digest::value::{Digest, NoticeValue, Rest, Section};
 use crate::digest::{Detail, Draft, Message, shorten};
 use crate::dingtalk::message::{self, At, work_notice};
-use crate::plan::{Endpoint, Locale, Way};
+use crate::plan::{Endpoint, Locale, MessageKind, Way};
 
 /// Fits one draft with one pair of templates.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Fitter<'a> {
     chosen: &'a Chosen,
     notice: Option<NoticeValue>,
     form: Form,
+    /// Whether the picture of what fires follows.
+    shows_picture: bool,
     /// What it goes through; `None` prints it, and so does what is not configured any more.
     endpoint: Option<&'a Endpoint>,
     keyword: Option<&'a str>,
@@ -83,11 +85,43 @@ impl<'a> Fitter<'a> {
                 _ => At::default(),
             },
             form,
+            shows_picture: receiver.is_some_and(|receiver| receiver.message == MessageKind::Image),
         }
     }
 
     /// The messages, or why the template cannot make them.
     pub(super) fn fitted(&self) -> Result<(Detail, Vec<Message>), String> {
+        let (detail, mut messages) = self.texts()?;
+        if let [text] = messages.as_slice()
+            && self.draft.fit.messages_max > 1
+        {
+            messages.extend(self.picture(detail, &text.title));
+        }
+        Ok((detail, messages))
+    }
+
+    /// The picture of what fires, as a message that tells nothing.
+    fn picture(&self, detail: Detail, title: &str) -> Option<Message> {
+        if !self.shows_picture || detail == Detail::Stub {
+            return None;
+        }
+        let url = form::picture(&self.digest(&View::whole(detail, self.draft.entries.len())))?;
+        let (body, bytes) = match &self.endpoint?.way {
+            Way::Group(group) => message::picture_to_group(&url, &group.app.robot_code, &group.conversation),
+            Way::Direct(person) => message::picture_to_people(&url, &person.app.robot_code),
+            // They have none, or would have to upload it.
+            Way::Bot(_) | Way::WorkNotice(_) => return None,
+        };
+        (bytes <= self.draft.fit.message_bytes_max).then(|| Message {
+            title: title.to_owned(),
+            text: url,
+            body: Arc::from(body),
+            covers: Vec::new(),
+        })
+    }
+
+    /// The messages that together say everything.
+    fn texts(&self) -> Result<(Detail, Vec<Message>), String> {
         let entries = self.draft.entries.len();
         let allowed = self.draft.fit.detail_max;
         let levels: [(Detail, usize, &[TextLimits]); 2] = [

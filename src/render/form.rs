@@ -10,7 +10,7 @@ use super::limits::{
 use super::{escape, link};
 use crate::digest::compose::alerts_url;
 use crate::digest::shorten;
-use crate::digest::value::{Links, Section};
+use crate::digest::value::{Digest, Links, Section};
 use crate::dingtalk::message::{Button, Colour, Content, Entry, Row};
 use crate::plan::{Endpoint, Locale, MessageKind, Plan, Receiver, Way};
 
@@ -94,6 +94,7 @@ impl Form {
             (MessageKind::Oa, Some(all), _) => Self::Oa { all },
             (
                 MessageKind::Markdown
+                | MessageKind::Image
                 | MessageKind::Link
                 | MessageKind::ActionCard
                 | MessageKind::FeedCard
@@ -248,6 +249,14 @@ fn image(section: &Section) -> Option<String> {
     let image = links(section)?.image.as_ref()?.trim();
     // It is not wrapped, so it must be in one piece.
     (!image.contains(|c: char| c.is_whitespace() || escape::is_hidden(c))).then(|| image.to_owned())
+}
+
+/// The picture of what fires, when that is one: a picture says nothing about whose it is.
+pub(super) fn picture(digest: &Digest) -> Option<String> {
+    let mut pictures = digest.sections.iter().filter(|section| fires(section)).map(image);
+    let only = pictures.next()??;
+    let is_of_all = digest.rest.alerts == 0 && pictures.all(|other| other.as_deref() == Some(only.as_str()));
+    is_of_all.then_some(only)
 }
 
 /// What a button says, in Chinese and English, in the order in which the person on call wants them.

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::Value;
 
+mod pictures;
 mod work_notices;
 
 use super::limits::{BUTTON_CHARS_MAX, BUTTONS_MAX, LINK_TEXT_CHARS_MAX, TITLE_CHARS_MAX};
@@ -494,9 +495,9 @@ fn shown(rendered: &Rendered) -> String {
     parts.join("\n\n======\n\n")
 }
 
-/// What must hold whatever the draft.
+/// What must hold whatever the draft and the way.
 #[track_caller]
-fn check(draft: &Draft, rendered: &Rendered) {
+fn check_frame(draft: &Draft, rendered: &Rendered) {
     let mut covered: Vec<AlertNo> = rendered
         .messages
         .iter()
@@ -508,14 +509,22 @@ fn check(draft: &Draft, rendered: &Rendered) {
     assert_eq!(covered, told, "every alert is covered exactly once");
     assert!(rendered.messages.len() <= usize::from(draft.fit.messages_max.max(1)));
     for message in &rendered.messages {
-        let bytes = message.body.len() - work_notices::frame_bytes(message);
-        assert!(bytes <= draft.fit.message_bytes_max, "{bytes} bytes");
         assert!(
             message.title.chars().count() <= TITLE_CHARS_MAX,
             "{}",
             message.title
         );
         assert!(!message.text.is_empty());
+    }
+}
+
+/// What must hold whatever the draft, of messages of a bot or work notices.
+#[track_caller]
+fn check(draft: &Draft, rendered: &Rendered) {
+    check_frame(draft, rendered);
+    for message in &rendered.messages {
+        let bytes = message.body.len() - work_notices::frame_bytes(message);
+        assert!(bytes <= draft.fit.message_bytes_max, "{bytes} bytes");
         let content = arrived(message);
         match content.msgtype.as_str() {
             "markdown" => assert_eq!((&content.title, &content.text), (&message.title, &message.text)),
@@ -1052,9 +1061,11 @@ fn the_keyword_is_in_title_and_text_of_every_type() {
         let (title, text) = match kind {
             MessageKind::Text => (content.text.as_str(), content.text.as_str()),
             MessageKind::FeedCard => (content.links[0].title.as_str(), last),
-            MessageKind::Markdown | MessageKind::Link | MessageKind::ActionCard | MessageKind::Oa => {
-                (content.title.as_str(), content.text.as_str())
-            }
+            MessageKind::Markdown
+            | MessageKind::Link
+            | MessageKind::ActionCard
+            | MessageKind::Oa
+            | MessageKind::Image => (content.title.as_str(), content.text.as_str()),
         };
         assert!(
             title.contains("监控") && text.contains("监控"),

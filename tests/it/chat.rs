@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
+use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::rules::Call;
 use dingest::dingtalk::simulator::{SimulatedBot, Simulator, SimulatorSettings};
 use tokio::net::TcpListener;
 
 use crate::PATIENCE;
+
+/// The calls of an app's bot that write to a group, and to people.
+pub(crate) const GROUP_SEND: &str = "/v1.0/robot/groupMessages/send";
+pub(crate) const PEOPLE_SEND: &str = "/v1.0/robot/oToMessages/batchSend";
 
 /// A stand-in that knows bots of these names, with the tokens and secrets [`bots`] gives them. All are in one
 /// group.
@@ -40,6 +45,14 @@ pub(crate) fn organisation() -> SimulatorSettings {
         groups: vec!["alerts@everybody:cidA==".parse().expect("a group's description")],
         people: vec![person("王芳:wang:13800000000:un-wang"), person("Ann:ann")],
         ..SimulatorSettings::default()
+    }
+}
+
+/// What goes wrong with the next call of this path.
+pub(crate) fn on(path: &str, fault: Fault) -> Injection {
+    Injection {
+        path: Some(path.to_owned()),
+        ..Injection::next(fault)
     }
 }
 

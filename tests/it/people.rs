@@ -7,12 +7,9 @@ use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::{Value, json};
 
 use crate::alerts::firing;
-use crate::chat::{gist, heard, organisation, strict, to};
+use crate::chat::{PEOPLE_SEND, gist, heard, on, organisation, strict, to};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
-
-/// The call that writes to people.
-const PATH: &str = "/v1.0/robot/oToMessages/batchSend";
 
 /// A stand-in with a bot `ops`, an app `alerts`, a group that the app's bot is in, and two people.
 async fn chat() -> Simulator {
@@ -54,10 +51,7 @@ fn calls(chat: &Simulator) -> Vec<Call> {
 }
 
 fn to_people(fault: Fault) -> Injection {
-    Injection {
-        path: Some(PATH.to_owned()),
-        ..Injection::next(fault)
-    }
+    on(PEOPLE_SEND, fault)
 }
 
 async fn endpoint(daemon: &Daemon, user: &str) -> Value {

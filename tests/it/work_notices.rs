@@ -6,7 +6,7 @@ use dingest::dingtalk::simulator::rules::Call;
 use serde_json::{Value, json};
 
 use crate::alerts::{alert, firing, resolved};
-use crate::chat::{gist, heard, organisation, strict, to};
+use crate::chat::{gist, heard, on, organisation, strict, to};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -36,13 +36,6 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 20ms, group_interval
 }
 
 const PEOPLE: &str = "users: [wang, ann]";
-
-fn on(path: &str, fault: Fault) -> Injection {
-    Injection {
-        path: Some(path.to_owned()),
-        ..Injection::next(fault)
-    }
-}
 
 /// How often each call was made.
 fn asked(chat: &Simulator, path: &str) -> u64 {

@@ -176,6 +176,7 @@ fn receipt_row(variant: u8) -> ReceiptRow {
         shared: u32::from(variant),
         sent_at: time(variant),
         last: variant.is_multiple_of(2),
+        tells: variant.is_multiple_of(5),
         announced: (0..variant % 4).map(|no| AlertNo(u64::from(no) << 40)).collect(),
         read: variant.is_multiple_of(3),
     }

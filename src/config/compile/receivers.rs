@@ -39,10 +39,12 @@ pub(super) fn receivers(
             Some(raw::MessageType::ActionCard) => MessageKind::ActionCard,
             Some(raw::MessageType::FeedCard) => MessageKind::FeedCard,
             Some(raw::MessageType::Oa) => MessageKind::Oa,
+            Some(raw::MessageType::Image) => MessageKind::Image,
             Some(raw::MessageType::Markdown) | None => MessageKind::Markdown,
         };
         receiver.picture = raw.picture.value().cloned();
         check_message(raw, receiver.message, plan, findings);
+        check_ways(raw, receiver.message, findings);
         check_mention(raw, receiver.message, findings);
         check_picture(raw, receiver.message, findings);
         check_afterwards(raw, findings);
@@ -94,7 +96,7 @@ fn check_template(name: &At<String>, plan: &Plan, findings: &mut Findings) {
         .maybe_help(suggest::did_you_mean(&name.value, known));
 }
 
-/// What a type of message needs, and who cannot send it.
+/// What a type of message needs.
 fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: &mut Findings) {
     let Some(place) = raw.message.place() else { return };
     if kind.opens_an_address() && plan.server.external_url.is_none() {
@@ -105,19 +107,6 @@ fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: 
                 format!("`message: {word}` needs an address to open, and not every alert has one"),
             )
             .help("set `server.external_url`, or write `message: markdown`");
-    }
-    if let (MessageKind::FeedCard, Some(app)) = (kind, through_app(raw)) {
-        findings
-            .error(place, "an app cannot send messages of type `feed_card`")
-            .help("write `message: link`, or another of those an app has")
-            .also(app, "this is told through an app");
-    }
-    let other = raw.bots.place().or(raw.group.place()).or(raw.direct.place());
-    if let (MessageKind::Oa, Some(other)) = (kind, other) {
-        findings
-            .error(place, "only work notices can be of type `oa`")
-            .help("make two receivers, and two routes of which the first says `continue: true`; or write another type")
-            .also(other, "this is told by other messages");
     }
     let needs_picture = match kind {
         MessageKind::FeedCard => {
@@ -130,12 +119,51 @@ fn check_message(raw: &raw::Receiver, kind: MessageKind, plan: &Plan, findings: 
         | MessageKind::Text
         | MessageKind::Link
         | MessageKind::ActionCard
-        | MessageKind::Oa => None,
+        | MessageKind::Oa
+        | MessageKind::Image => None,
     };
     if let Some(why) = needs_picture.filter(|_| raw.picture.is_absent()) {
         findings
             .error(place, why)
             .help("add `picture: https://…`, the address of a picture that phones can reach");
+    }
+}
+
+/// Whether each way of a receiver can send messages of its type, and as many as that takes.
+fn check_ways(raw: &raw::Receiver, kind: MessageKind, findings: &mut Findings) {
+    let Some(place) = raw.message.place() else { return };
+    let two =
+        "make two receivers, and two routes of which the first says `continue: true`; or write another type";
+    let (why, help, other, what) = match kind {
+        MessageKind::FeedCard => (
+            "an app cannot send messages of type `feed_card`",
+            "write `message: link`, or another of those an app has",
+            through_app(raw),
+            "this is told through an app",
+        ),
+        MessageKind::Oa => (
+            "only work notices can be of type `oa`",
+            two,
+            raw.bots.place().or(raw.group.place()).or(raw.direct.place()),
+            "this is told by other messages",
+        ),
+        MessageKind::Image => (
+            "only an app's bot can send pictures: `message: image` is for `group` and `direct`",
+            two,
+            raw.bots.place().or(raw.work_notice.place()),
+            "this is told by other messages",
+        ),
+        MessageKind::Markdown | MessageKind::Text | MessageKind::Link | MessageKind::ActionCard => return,
+    };
+    if let Some(other) = other {
+        findings.error(place, why).help(help).also(other, what);
+    }
+    let most = raw.max_messages.get().filter(|most| most.value.0 == 1);
+    if let (MessageKind::Image, Some(most)) = (kind, most) {
+        findings
+            .error(most.place, "this leaves no place for the picture")
+            .help("leave `max_messages` out, or write `message: markdown`")
+            .also(place, "a digest and its picture are two messages");
     }
 }
 
@@ -182,7 +210,15 @@ fn check_picture(raw: &raw::Receiver, kind: MessageKind, findings: &mut Findings
                 picture.place,
                 format!("messages of type `{}` show no `picture`", kind.as_str()),
             )
-            .help("leave it out, or write `message: link` or `message: feed_card`");
+            .help(match kind {
+                MessageKind::Image => "leave it out: the pictures are those of the alerts",
+                MessageKind::Markdown
+                | MessageKind::Text
+                | MessageKind::Link
+                | MessageKind::ActionCard
+                | MessageKind::FeedCard
+                | MessageKind::Oa => "leave it out, or write `message: link` or `message: feed_card`",
+            });
     }
     if !is_web_address(&picture.value) && !picture.value.starts_with('@') {
         findings

@@ -1,4 +1,4 @@
-//! Reads the body of a message as DingTalk would: the five types, their members, the mentions.
+//! Reads the body of a message as DingTalk would: the five types, their members, the mentions; and pictures of apps.
 //!
 //! Stricter than the original where that is silent: a member that the protocol does not know, a value that is not among
 //! those it lists, and an address that nothing could open are refused, for there they would be lost without a word.
@@ -12,7 +12,8 @@ const MENTIONS_MAX: usize = 50;
 /// What a group would show of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Content {
-    /// `text`, `link`, `markdown`, `actionCard` or `feedCard`; of work notices `action_card` and `oa`, too.
+    /// `text`, `link`, `markdown`, `actionCard` or `feedCard`; of work notices `action_card` and `oa`, too; of apps'
+    /// bots `image`.
     pub msgtype: String,
     /// The notification line; in the bubble only for links. A feed has none: its first entry's stands for it.
     pub title: String,
@@ -90,6 +91,21 @@ impl Content {
         }
         content.msgtype = msgtype;
         Ok(content)
+    }
+
+    /// A picture of an app's bot, which has no words.
+    pub(super) fn picture(param: &Map<String, Value>) -> Result<Self, Malformed> {
+        known(param, "photo", &["photoURL"])?;
+        let url = picture_of(param, "photo", "photoURL")?;
+        Ok(Self {
+            msgtype: "image".to_owned(),
+            links: vec![Link {
+                title: String::new(),
+                url: url.clone(),
+                picture: Some(url),
+            }],
+            ..Self::default()
+        })
     }
 
     fn titled(object: &Map<String, Value>, parent: &str) -> Result<Self, Malformed> {

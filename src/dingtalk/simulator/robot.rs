@@ -213,6 +213,9 @@ fn content(body: &Map<String, Value>) -> Result<Content, Refusal> {
     if !param.values().all(Value::is_string) {
         return Err(not_json());
     }
+    if kind == "sampleImageMsg" {
+        return Content::picture(&param).map_err(|malformed| missing(&malformed));
+    }
     let as_webhook = as_webhook(kind, param)
         .ok_or_else(|| wrong("invalidParameter.msgKey.invalid", "msgKey is not known"))?;
     Content::read(&as_webhook).map_err(|malformed| missing(&malformed))
@@ -609,6 +612,8 @@ mod tests {
             ("sampleText", json!({"content": "x"}), 0),
             ("sampleLink", json!({"title": "t", "text": "x", "messageUrl": "https://a", "picUrl": "https://b"}), 1),
             ("sampleActionCard", json!({"title": "t", "text": "x", "singleTitle": "a", "singleURL": "https://a"}), 1),
+            ("sampleImageMsg", json!({"photoURL": "https://a/b.png"}), 1),
+            ("sampleImageMsg", json!({"photoURL": "@lAD"}), 1),
             ("sampleActionCard2", numbered(2), 2),
             ("sampleActionCard5", numbered(5), 5),
             (
@@ -640,6 +645,41 @@ mod tests {
             at(1),
         );
         assert_eq!(answer["code"], "miss.param.actionCardTobtnsTotitle");
+    }
+
+    #[test]
+    fn a_picture_is_an_address_or_a_media_id_and_nothing_else() {
+        let mut rules = rules();
+        let token = token(&mut rules, at(0));
+        for (param, code) in [
+            (json!({}), "miss.param.photoTophotoUrl"),
+            (json!({"photoURL": ""}), "miss.param.photoTophotoUrl"),
+            (json!({"photoURL": "a.png"}), "invalidParameter.param.invalid"),
+            (
+                json!({"photoURL": "javascript:alert(1)"}),
+                "invalidParameter.param.invalid",
+            ),
+            (
+                json!({"photoURL": "https://a/b c.png"}),
+                "invalidParameter.param.invalid",
+            ),
+            (
+                json!({"photoURL": "https://a/b.png", "text": "t"}),
+                "invalidParameter.param.invalid",
+            ),
+            (
+                json!({"photoUrl": "https://a/b.png"}),
+                "invalidParameter.param.invalid",
+            ),
+        ] {
+            let body = json!({
+                "robotCode": "ding1", "openConversationId": "cid1", "msgKey": "sampleImageMsg",
+                "msgParam": param.to_string(),
+            });
+            let body = body.to_string();
+            let (_, answer) = post(&mut rules, GROUP_SEND_PATH, Some(&token), body.as_bytes(), at(1));
+            assert_eq!(answer["code"], code, "{param}");
+        }
     }
 
     #[test]

@@ -128,8 +128,9 @@ impl Reader<'_> {
                 shared: row.get(4)?,
                 sent_at: row.get(5)?,
                 last: row.get(6)?,
-                announced: row.get::<_, Numbers>(7)?.0,
-                read: row.get(8)?,
+                tells: row.get(7)?,
+                announced: row.get::<_, Numbers>(8)?.0,
+                read: row.get(9)?,
             };
             Ok((row.get(0)?, receipt))
         })

@@ -75,6 +75,7 @@ CREATE TABLE receipt (
     shared    INTEGER NOT NULL,
     sent_at   INTEGER NOT NULL,
     last      INTEGER NOT NULL,
+    tells     INTEGER NOT NULL,
     announced BLOB NOT NULL,
     read      INTEGER NOT NULL
 ) STRICT;

@@ -314,12 +314,12 @@ prop_compose! {
 prop_compose! {
     fn receipt_row()(
         (receiver, endpoint, receipt) in (name(), name(), any::<String>()),
-        (shared, last, read) in any::<(u32, bool, bool)>(),
+        (shared, last, tells, read) in any::<(u32, bool, bool, bool)>(),
         sent_at in time(),
         announced in vec(any::<u64>().prop_map(AlertNo), 0..5),
     ) -> ReceiptRow {
         let receipt = receipt.into();
-        ReceiptRow { receiver, endpoint, receipt, shared, sent_at, last, announced, read }
+        ReceiptRow { receiver, endpoint, receipt, shared, sent_at, last, tells, announced, read }
     }
 }
 

@@ -171,8 +171,9 @@ impl Writer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut put = (self.connection)
-            .prepare_cached("INSERT OR REPLACE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+        let mut put = (self.connection).prepare_cached(
+            "INSERT OR REPLACE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
         let mut delete = (self.connection).prepare_cached("DELETE FROM receipt WHERE id = ?1")?;
         for (id, row) in rows {
             match row {
@@ -184,6 +185,7 @@ impl Writer<'_> {
                     row.shared,
                     row.sent_at,
                     row.last,
+                    row.tells,
                     Numbers::to_blob(&row.announced),
                     row.read,
                 ])?,
