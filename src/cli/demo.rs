@@ -35,7 +35,7 @@ pub(super) struct DemoArgs {
     /// Where the group chat is shown.
     #[arg(long, default_value = "127.0.0.1:8070")]
     chat: SocketAddr,
-    /// Language of the digests.
+    /// Language of the digests, and of the names and alerts in them.
     #[arg(long, value_enum, default_value = "zh-CN")]
     locale: DemoLocale,
     /// End when everything has been told, instead of waiting to be stopped.
@@ -50,6 +50,16 @@ enum DemoLocale {
     En,
 }
 
+impl DemoLocale {
+    /// Of two ways to say the same, the one in this language.
+    fn pick<'t>(self, chinese: &'t str, english: &'t str) -> &'t str {
+        match self {
+            Self::ZhCn => chinese,
+            Self::En => english,
+        }
+    }
+}
+
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let stop = stop_on_signals()?;
     let listener = TcpListener::bind(args.chat).await.map_err(|error| {
@@ -58,7 +68,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
             args.chat
         )
     })?;
-    let simulator = Simulator::start(simulator_settings()?, listener)?;
+    let simulator = Simulator::start(simulator_settings(args.locale)?, listener)?;
     let directory = Directory::create()?;
     let config = directory.0.join("dingest.yaml");
     std::fs::write(&config, configuration(&args, simulator.url()))?;
@@ -79,7 +89,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     });
     say(format!("chats       {}/", simulator.url()));
     say(format!("daemon      http://{address}/api/v1/receivers"));
-    let incident = Incident::new(address)?;
+    let incident = Incident::new(address, args.locale)?;
     let played = tokio::select! {
         played = incident.play(args.once) => played,
         () = stop.cancelled() => Ok(()),
@@ -109,31 +119,44 @@ async fn finish(
     played
 }
 
-fn simulator_settings() -> Result<SimulatorSettings, Failure> {
+fn simulator_settings(locale: DemoLocale) -> Result<SimulatorSettings, Failure> {
+    let [ops, db, incidents] = [
+        ("运维值班", "Operations"),
+        ("数据库组", "Databases"),
+        ("故障处理", "Incidents"),
+    ]
+    .map(|(zh, en)| locale.pick(zh, en));
     let bots = [
-        "ops@运维值班:demo-token-ops:SECdemo-secret-ops",
-        "db@数据库组:demo-token-db:SECdemo-secret-db:告警",
+        format!("ops@{ops}:demo-token-ops:SECdemo-secret-ops"),
+        format!("db@{db}:demo-token-db:SECdemo-secret-db:{}", keyword(locale)),
     ];
     let bots = bots
         .iter()
         .map(|bot| bot.parse())
         .collect::<Result<Vec<SimulatedBot>, _>>()?;
-    let people = ["张三:zhangsan", "李四:lisi", "王五:wangwu"];
-    let people = people.iter().map(|person| person.parse());
+    let people = [
+        ("张三", "Zhang San", "zhangsan"),
+        ("李四", "Li Si", "lisi"),
+        ("王五", "Wang Wu", "wangwu"),
+    ];
+    let people = people
+        .iter()
+        .map(|(zh, en, user)| format!("{}:{user}", locale.pick(zh, en)).parse());
     Ok(SimulatorSettings {
         bots,
         apps: vec!["alerts:demo-key:demo-app-secret::7".parse()?],
-        groups: vec!["alerts@故障处理:cidDEMO==".parse()?],
+        groups: vec![format!("alerts@{incidents}:cidDEMO==").parse()?],
         people: people.collect::<Result<_, _>>()?,
         ..SimulatorSettings::default()
     })
 }
 
+/// What the databases' bot wants to find in every message.
+fn keyword(locale: DemoLocale) -> &'static str {
+    locale.pick("告警", "alert")
+}
+
 fn configuration(args: &DemoArgs, dingtalk: &str) -> String {
-    let locale = match args.locale {
-        DemoLocale::ZhCn => "zh-CN",
-        DemoLocale::En => "en",
-    };
     format!(
         "server:
   listen: {listen}
@@ -152,7 +175,7 @@ bots:
   - name: db
     access_token: demo-token-db
     secret: SECdemo-secret-db
-    keyword: 告警
+    keyword: {keyword}
 apps:
   - name: alerts
     app_key: demo-key
@@ -187,6 +210,8 @@ route:
       urgent: true
 ",
         listen = args.listen,
+        locale = args.locale.pick("zh-CN", "en"),
+        keyword = keyword(args.locale),
     )
 }
 
@@ -214,11 +239,12 @@ impl Drop for Directory {
 struct Incident {
     http: reqwest::Client,
     base: String,
+    locale: DemoLocale,
     begun: Timestamp,
 }
 
 impl Incident {
-    fn new(address: SocketAddr) -> Result<Self, Failure> {
+    fn new(address: SocketAddr, locale: DemoLocale) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .no_proxy()
             // Our own daemon, without TLS: a machine without root certificates has a demonstration, too.
@@ -228,6 +254,7 @@ impl Incident {
         Ok(Self {
             http,
             base: format!("http://{address}"),
+            locale,
             begun: now(),
         })
     }
@@ -270,7 +297,10 @@ impl Incident {
                     ("instance", "api-7c9d-00012"),
                     ("severity", "critical"),
                 ],
-                "api-7c9d-00012 的 5xx 比例超过 5%，当前 7.2%",
+                self.locale.pick(
+                    "api-7c9d-00012 的 5xx 比例超过 5%，当前 7.2%",
+                    "5xx ratio of api-7c9d-00012 above 5%, now 7.2%",
+                ),
             ),
             self.alert(
                 &[
@@ -281,7 +311,10 @@ impl Incident {
                     ("mountpoint", "/var"),
                     ("severity", "warning"),
                 ],
-                "db-07 /var 97% full, full in about 40 min",
+                self.locale.pick(
+                    "db-07 /var 已用 97%，约 40 分钟后写满",
+                    "db-07 /var 97% full, full in about 40 min",
+                ),
             ),
             self.alert(
                 &[
@@ -291,7 +324,10 @@ impl Incident {
                     ("partition", "3"),
                     ("severity", "warning"),
                 ],
-                "partition 3: 48,000 behind and growing",
+                self.locale.pick(
+                    "分区 3 积压 48,000 条，还在增长",
+                    "partition 3: 48,000 behind and growing",
+                ),
             ),
         ]
     }
@@ -304,7 +340,10 @@ impl Incident {
                 ("device", "core-1"),
                 ("severity", "critical"),
             ],
-            "core-1 does not answer; everything behind it is cut off",
+            self.locale.pick(
+                "core-1 无响应，其后的机器全部失联",
+                "core-1 does not answer; everything behind it is cut off",
+            ),
         )
     }
 
@@ -324,7 +363,10 @@ impl Incident {
                 ("host", &host),
                 ("severity", "warning"),
             ],
-            &format!("{host} in {rack} does not answer"),
+            self.locale.pick(
+                &format!("机架 {rack} 的 {host} 无响应"),
+                &format!("{host} in {rack} does not answer"),
+            ),
         )
     }
 
