@@ -7,7 +7,7 @@ use dingest::dingtalk::simulator::rules::Call;
 use serde_json::{Value, json};
 
 use crate::alerts::{firing, resolved};
-use crate::chat::{gist, organisation, strict};
+use crate::chat::{asked, gist, organisation, strict};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -60,16 +60,7 @@ async fn until_recalled(chat: &Simulator, expected: &[bool]) {
 
 /// How often it was tried to take something back.
 fn recall_calls(chat: &Simulator) -> u64 {
-    let calls = &chat.stats().apps[0].calls;
-    RECALL_PATHS.iter().filter_map(|path| calls.get(*path)).sum()
-}
-
-async fn until_metrics(daemon: &Daemon, sample: &str) {
-    eventually(sample, async || {
-        let metrics = daemon.text("/metrics").await;
-        metrics.lines().any(|line| line == sample).then_some(())
-    })
-    .await;
+    RECALL_PATHS.iter().map(|path| asked(chat, path)).sum()
 }
 
 /// The messages of the history, the newest first.
@@ -112,8 +103,10 @@ async fn an_announcement_is_taken_back_when_it_is_over_and_the_word_of_that_stay
         };
         let sample =
             format!("dingest_recalls_total{{receiver=\"{receiver}\",outcome=\"recalled\"}} {messages}");
-        until_metrics(&daemon, &sample).await;
-        until_metrics(&daemon, "dingest_quota_used_this_month{quota=\"api\"} 3").await;
+        daemon.shows(&sample).await;
+        daemon
+            .shows("dingest_quota_used_this_month{quota=\"api\"} 3")
+            .await;
     }
 }
 
@@ -194,7 +187,7 @@ async fn a_recall_that_fails_is_tried_again_or_given_up_and_disturbs_nothing() {
         daemon.post(&[resolved(&alert), firing("node-2")]).await;
         daemon.everything_is_told().await;
         let sample = format!("dingest_recalls_total{{receiver=\"ops/group\",outcome=\"{outcome}\"}} 1");
-        until_metrics(&daemon, &sample).await;
+        daemon.shows(&sample).await;
         assert_eq!(recalled(&chat), [is_recalled, false]);
         assert_eq!(
             daemon.receiver("ops/group").await["endpoints"][0]["reason"],
@@ -223,14 +216,14 @@ async fn notices_are_taken_back_and_asked_about_as_well() {
         (known == [Some(1), Some(0)] || known == [Some(0), Some(1)]).then_some(())
     })
     .await;
-    until_metrics(&daemon, "dingest_messages_unread{receiver=\"ops/work_notice\"} 1").await;
+    daemon
+        .shows("dingest_messages_unread{receiver=\"ops/work_notice\"} 1")
+        .await;
     daemon.post(&[resolved(&alert)]).await;
     until_recalled(&chat, &[true, false]).await;
-    until_metrics(
-        &daemon,
-        "dingest_recalls_total{receiver=\"ops/work_notice\",outcome=\"recalled\"} 2",
-    )
-    .await;
+    daemon
+        .shows("dingest_recalls_total{receiver=\"ops/work_notice\",outcome=\"recalled\"} 2")
+        .await;
 }
 
 /// Makes everything that was delivered look so many milliseconds older to the next process.
@@ -285,18 +278,18 @@ async fn who_has_read_is_shown_in_the_history_and_counted_in_metrics() {
     }
     let at = |call: &Call| call.read_by.len();
     assert_eq!(chat.messages().iter().map(at).sum::<usize>(), 2);
-    until_metrics(&daemon, "dingest_messages_unread{receiver=\"ops/direct\"} 1").await;
-    until_metrics(&daemon, "dingest_messages_unread{receiver=\"ops/group\"} 0").await;
-    until_metrics(
-        &daemon,
-        "dingest_message_read_age_seconds_count{receiver=\"ops/direct\"} 1",
-    )
-    .await;
-    until_metrics(
-        &daemon,
-        "dingest_errands_total{task=\"read_status\",outcome=\"delivered\"} 2",
-    )
-    .await;
+    daemon
+        .shows("dingest_messages_unread{receiver=\"ops/direct\"} 1")
+        .await;
+    daemon
+        .shows("dingest_messages_unread{receiver=\"ops/group\"} 0")
+        .await;
+    daemon
+        .shows("dingest_message_read_age_seconds_count{receiver=\"ops/direct\"} 1")
+        .await;
+    daemon
+        .shows("dingest_errands_total{task=\"read_status\",outcome=\"delivered\"} 2")
+        .await;
     let metrics = daemon.text("/metrics").await;
     assert!(
         !metrics.contains("wang") && !metrics.contains("ann\""),

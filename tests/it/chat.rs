@@ -56,6 +56,13 @@ pub(crate) fn on(path: &str, fault: Fault) -> Injection {
     }
 }
 
+/// How often the app `alerts` made the call of this path.
+pub(crate) fn asked(chat: &Simulator, path: &str) -> u64 {
+    let apps = chat.stats().apps;
+    let app = apps.iter().find(|app| app.app == "alerts").expect("the app");
+    app.calls.get(path).copied().unwrap_or_default()
+}
+
 /// To whom a call was.
 pub(crate) fn to(call: &Call) -> Vec<&str> {
     call.people.iter().map(|person| person.user_id.as_str()).collect()

@@ -244,6 +244,20 @@ impl Daemon {
             .unwrap_or_else(|| panic!("no receiver `{name}` in {list}"))
     }
 
+    /// The first endpoint of a receiver.
+    pub(crate) async fn endpoint(&self, receiver: &str) -> Value {
+        self.receiver(receiver).await["endpoints"][0].clone()
+    }
+
+    /// Waits until the metrics have this line.
+    pub(crate) async fn shows(&self, sample: &str) {
+        eventually(sample, async || {
+            let metrics = self.text("/metrics").await;
+            metrics.lines().any(|line| line == sample).then_some(())
+        })
+        .await;
+    }
+
     /// The one alert there is, as the API shows it.
     pub(crate) async fn alert(&self) -> Value {
         let mut list = self.api("/api/v1/alerts").await;

@@ -26,7 +26,7 @@ fn home(chat: &Simulator, ways: &str) -> Home {
         chat,
         &format!(
             "apps:
-  - {{ name: alerts, app_key: ding1, app_secret: app-s3cret, base_url: '{}' }}
+  - {{ name: alerts, app_key: ding1, app_secret: app-s3cret, agent_id: 7, base_url: '{}' }}
 bots:
   - {{ name: ops, access_token: token-ops }}
 receivers:
@@ -52,10 +52,6 @@ fn calls(chat: &Simulator) -> Vec<Call> {
 
 fn to_people(fault: Fault) -> Injection {
     on(PEOPLE_SEND, fault)
-}
-
-async fn endpoint(daemon: &Daemon, user: &str) -> Value {
-    daemon.receiver(&format!("ops/direct/{user}")).await["endpoints"][0].clone()
 }
 
 #[tokio::test]
@@ -119,49 +115,58 @@ async fn a_receiver_of_several_kinds_is_told_in_all_of_them_and_people_by_one_ca
 
 #[tokio::test]
 async fn a_person_whom_nobody_knows_is_told_to_the_operator_once_and_the_others_are_told_everything() {
-    let chat = chat().await;
-    let home = home(&chat, "direct: { app: alerts, users: [wang, gone, ann] }");
-    let daemon = Daemon::start(&home).await;
-    for node in ["node-1", "node-2"] {
-        daemon.post(&[firing(node)]).await;
-        eventually("the others are told", async || {
-            let told = |user| {
-                chat.chat(user)
-                    .iter()
-                    .any(|call| call.content.text.contains(node))
-            };
-            (told("ann") && told("wang")).then_some(())
+    for way in ["direct", "work_notice"] {
+        let chat = chat().await;
+        let home = home(
+            &chat,
+            &format!("{way}: {{ app: alerts, users: [wang, gone, ann] }}"),
+        );
+        let daemon = Daemon::start(&home).await;
+        for node in ["node-1", "node-2"] {
+            daemon.post(&[firing(node)]).await;
+            eventually("the others are told", async || {
+                let told = |user| {
+                    chat.chat(user)
+                        .iter()
+                        .any(|call| call.content.text.contains(node))
+                };
+                let known = daemon.receiver(&format!("ops/{way}/ann")).await["changes"] == 0;
+                (told("ann") && told("wang") && known).then_some(())
+            })
+            .await;
+        }
+        let whom: Vec<_> = calls(&chat).iter().map(|call| to(call).join(" ")).collect();
+        assert_eq!(whom, ["ann gone wang", "ann wang"]);
+        let gone = daemon.endpoint(&format!("ops/{way}/gone")).await;
+        assert_eq!(
+            (
+                &gone["kind"],
+                &gone["reason"],
+                &gone["paused_until"],
+                &gone["budget_left"]
+            ),
+            (&json!(way), &json!("refused_person"), &Value::Null, &json!(0))
+        );
+        let name = format!("{way}/ops/gone");
+        let warned = |log: &[String]| {
+            let of_gone = |line: &&String| line.contains("endpoint paused") && line.contains(&name);
+            log.iter().filter(of_gone).count()
+        };
+        assert_eq!(warned(&daemon.log()), 1);
+        let sample = format!("dingest_endpoint_paused{{endpoint=\"{way}/ops\",reason=\"refused_person\"}} 1");
+        daemon.shows(&sample).await;
+        // Somebody has looked at it.
+        let reloaded = daemon.http().post(daemon.url("/-/reload")).send().await;
+        assert!(reloaded.expect("an answer").status().is_success());
+        heard(&chat, "another try", |calls| {
+            calls.last().map(to) == Some(vec!["gone"])
+        })
+        .await;
+        eventually("another warning", async || {
+            (warned(&daemon.log()) == 2).then_some(())
         })
         .await;
     }
-    let calls = calls(&chat);
-    let whom: Vec<_> = calls.iter().map(to).collect();
-    assert_eq!(whom, [vec!["ann", "gone", "wang"], vec!["ann", "wang"]]);
-    let gone = endpoint(&daemon, "gone").await;
-    assert_eq!(
-        (&gone["reason"], &gone["paused_until"], &gone["budget_left"]),
-        (&json!("refused_person"), &Value::Null, &json!(0))
-    );
-    let warned = |log: &[String]| {
-        let of_gone = |line: &&String| line.contains("endpoint paused") && line.contains("direct/ops/gone");
-        log.iter().filter(of_gone).count()
-    };
-    assert_eq!(warned(&daemon.log()), 1);
-    let metrics = daemon.text("/metrics").await;
-    let sample = "dingest_endpoint_paused{endpoint=\"direct/ops\",reason=\"refused_person\"} 1";
-    assert!(metrics.lines().any(|line| line == sample), "{metrics}");
-    // Somebody has looked at it.
-    let reloaded = daemon.http().post(daemon.url("/-/reload")).send().await;
-    assert!(reloaded.expect("an answer").status().is_success());
-    heard(&chat, "another try", |calls| {
-        let last = calls.last().map(to);
-        last == Some(vec!["gone"])
-    })
-    .await;
-    eventually("another warning", async || {
-        (warned(&daemon.log()) == 2).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -172,7 +177,7 @@ async fn who_is_written_to_too_often_is_left_alone_for_a_while_and_nobody_else_i
     chat.inject(to_people(Fault::FlowControlledStaff(vec!["ann".to_owned()])));
     daemon.post(&[firing("node-1")]).await;
     eventually("a pause", async || {
-        let ann = endpoint(&daemon, "ann").await;
+        let ann = daemon.endpoint("ops/direct/ann").await;
         (ann["reason"] == "throttled" && ann["paused_until"].is_string()).then_some(())
     })
     .await;
@@ -185,7 +190,7 @@ async fn who_is_written_to_too_often_is_left_alone_for_a_while_and_nobody_else_i
     .await;
     assert_eq!(chat.chat("ann"), []);
     assert_eq!(chat.chat("wang").len(), 2);
-    assert_eq!(endpoint(&daemon, "wang").await["reason"], Value::Null);
+    assert_eq!(daemon.endpoint("ops/direct/wang").await["reason"], Value::Null);
     assert_eq!(
         daemon.receiver("ops/group").await["endpoints"][0]["reason"],
         Value::Null
@@ -206,7 +211,7 @@ async fn a_call_that_is_refused_for_one_of_several_people_is_made_for_fewer() {
     }));
     daemon.post(&[firing("node-1")]).await;
     eventually("everybody's answer", async || {
-        let gone = endpoint(&daemon, "gone").await;
+        let gone = daemon.endpoint("ops/direct/gone").await;
         (gone["reason"] == "refused_person").then_some(())
     })
     .await;
@@ -276,9 +281,9 @@ async fn people_can_be_named_by_what_is_known_of_them_and_are_looked_up_once() {
     for call in calls(&chat) {
         assert_eq!(to(&call), ["ann", "wang"]);
     }
-    let nobody = endpoint(&daemon, "mobile:13900000000").await;
+    let nobody = daemon.endpoint("ops/direct/mobile:13900000000").await;
     assert_eq!(nobody["reason"], "refused_person");
-    let told = endpoint(&daemon, "mobile:13800000000").await;
+    let told = daemon.endpoint("ops/direct/mobile:13800000000").await;
     assert_eq!(told["reason"], Value::Null);
     // One for each of the two numbers.
     assert_eq!(chat.stats().apps[0].calls[BY_MOBILE], 2);
@@ -352,7 +357,7 @@ async fn who_is_refused_is_looked_up_again_after_a_start() {
     chat.inject(to_people(Fault::InvalidStaff(Vec::new())));
     daemon.post(&[firing("node-1")]).await;
     eventually("a refusal", async || {
-        let person = endpoint(&daemon, "mobile:13800000000").await;
+        let person = daemon.endpoint("ops/direct/mobile:13800000000").await;
         (person["reason"] == "refused_person").then_some(())
     })
     .await;

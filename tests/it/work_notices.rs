@@ -6,7 +6,7 @@ use dingest::dingtalk::simulator::rules::Call;
 use serde_json::{Value, json};
 
 use crate::alerts::{alert, firing, resolved};
-use crate::chat::{gist, heard, on, organisation, strict, to};
+use crate::chat::{asked, gist, heard, on, organisation, strict, to};
 use crate::daemon::{Daemon, Home};
 use crate::eventually;
 
@@ -36,21 +36,6 @@ route: {{ receiver: ops, group_by: [alertname], group_wait: 20ms, group_interval
 }
 
 const PEOPLE: &str = "users: [wang, ann]";
-
-/// How often each call was made.
-fn asked(chat: &Simulator, path: &str) -> u64 {
-    let stats = chat.stats();
-    let app = stats
-        .apps
-        .iter()
-        .find(|app| app.app == "alerts")
-        .expect("the app");
-    app.calls.get(path).copied().unwrap_or_default()
-}
-
-async fn endpoint(daemon: &Daemon, receiver: &str) -> Value {
-    daemon.receiver(receiver).await["endpoints"][0].clone()
-}
 
 #[tokio::test]
 async fn people_who_read_the_same_are_told_by_one_notice_and_nobody_is_named_in_metrics() {
@@ -102,39 +87,6 @@ fn notices(chat: &Simulator) -> Vec<Call> {
     let mut calls = chat.ledger();
     calls.retain(|call| call.notice);
     calls
-}
-
-#[tokio::test]
-async fn who_is_not_there_costs_the_others_nothing_and_is_told_to_the_operator_once() {
-    let chat = chat().await;
-    let home = home(&chat, "users: [wang, gone, ann]");
-    let daemon = Daemon::start(&home).await;
-    for node in ["node-1", "node-2"] {
-        daemon.post(&[firing(node)]).await;
-        eventually("the others are told", async || {
-            let told = |user| {
-                chat.chat(user)
-                    .iter()
-                    .any(|call| call.content.text.contains(node))
-            };
-            (told("ann") && told("wang")).then_some(())
-        })
-        .await;
-        eventually("what became of it is known", async || {
-            (daemon.receiver("ops/work_notice/ann").await["changes"] == 0).then_some(())
-        })
-        .await;
-    }
-    let calls = notices(&chat);
-    let whom: Vec<_> = calls.iter().map(to).collect();
-    assert_eq!(whom, [vec!["ann", "gone", "wang"], vec!["ann", "wang"]]);
-    let gone = endpoint(&daemon, "ops/work_notice/gone").await;
-    assert_eq!(
-        (&gone["kind"], &gone["reason"], &gone["paused_until"]),
-        (&json!("work_notice"), &json!("refused_person"), &Value::Null)
-    );
-    let warned = |line: &&String| line.contains("endpoint paused") && line.contains("work_notice/ops/gone");
-    assert_eq!(daemon.log().iter().filter(warned).count(), 1);
 }
 
 #[tokio::test]
@@ -195,7 +147,7 @@ async fn whom_dingtalk_holds_a_notice_back_from_is_told_later_and_alone() {
     assert_eq!((&ann["changes"], &ann["waits_for"]), (&json!(1), &json!("pause")));
     assert_eq!((chat.chat("ann").len(), chat.chat("wang").len()), (0, 1));
     assert_eq!(
-        endpoint(&daemon, "ops/work_notice/wang").await["reason"],
+        daemon.endpoint("ops/work_notice/wang").await["reason"],
         Value::Null
     );
     daemon.post(&[firing("node-2")]).await;
@@ -285,7 +237,7 @@ async fn departments_nobody_knows_are_left_alone_until_somebody_looks() {
     let daemon = Daemon::start(&home).await;
     daemon.post(&[firing("node-1")]).await;
     eventually("a pause", async || {
-        let departments = endpoint(&daemon, "ops/work_notice").await;
+        let departments = daemon.endpoint("ops/work_notice").await;
         (departments["reason"] == "refused_target").then_some(())
     })
     .await;
@@ -328,7 +280,7 @@ route:
     // Three it has had, whoever asks.
     daemon.kill();
     let daemon = Daemon::start(&home).await;
-    assert_eq!(endpoint(&daemon, "ops/work_notice").await["budget_left"], 0);
+    assert_eq!(daemon.endpoint("ops/work_notice").await["budget_left"], 0);
 }
 
 #[tokio::test]
