@@ -765,6 +765,9 @@ fn tell_event(metrics: &Metrics, event: Event) {
             endpoint,
             answer,
         } => {
+            if let Some(endpoint) = endpoint.as_ref().filter(|_| answer.reached_nobody) {
+                metrics.reached_nobody(endpoint);
+            }
             let endpoint = endpoint.as_ref().map_or("console", |endpoint| endpoint.as_str());
             tell_answer(message, &receiver, endpoint, answer);
         }

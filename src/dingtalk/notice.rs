@@ -198,7 +198,10 @@ impl Lists {
             } else {
                 missed
             };
-            return answer(Outcome::Delivered, Some(0), detail);
+            return Answer {
+                reached_nobody: self.lists_nobody(),
+                ..answer(Outcome::Delivered, Some(0), detail)
+            };
         }
         match held_back {
             Some(held_back) => held_back,
@@ -428,6 +431,11 @@ mod tests {
             ),
         ] {
             let answer = told(&result).for_all();
+            assert_eq!(
+                answer.reached_nobody,
+                answer.detail.starts_with("DingTalk lists nobody"),
+                "{result}"
+            );
             assert_eq!(
                 (shown(answer.outcome).as_str(), answer.detail.as_str()),
                 (expected, detail),

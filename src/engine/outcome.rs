@@ -20,6 +20,8 @@ pub struct Answer {
     pub receipt: Option<Receipt>,
     /// How many calls it took that count against the month, when these are not as many as usual.
     pub calls: Option<u64>,
+    /// Whether DingTalk lists nobody who got it, although it was delivered as far as anybody can tell.
+    pub reached_nobody: bool,
 }
 
 impl Answer {
@@ -31,6 +33,7 @@ impl Answer {
             detail: detail.into(),
             receipt: None,
             calls: None,
+            reached_nobody: false,
         }
     }
 

@@ -57,6 +57,7 @@ pub struct Metrics {
     commit_duration: Histogram,
     commit_failures: Counter,
     messages: Family<EndpointOutcome, Counter>,
+    to_nobody: Family<OfEndpoint, Counter>,
     message_duration: Histogram,
     digests: Family<ReceiverDetail, Counter>,
     errands: Family<TaskOutcome, Counter>,
@@ -241,6 +242,7 @@ impl Metrics {
             commit_duration: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             commit_failures: Counter::default(),
             messages: Family::default(),
+            to_nobody: Family::default(),
             // 25 ms to 26 s: DingTalk nearby, and the longest time-out.
             message_duration: Histogram::new(exponential_buckets(0.025, 2.0, 11)),
             digests: Family::default(),
@@ -278,6 +280,7 @@ impl Metrics {
         to.register("store_commit_duration_seconds", "Time a commit took until it was on disk", self.commit_duration.clone());
         to.register("store_commit_failures", "Commits the store could not make", self.commit_failures.clone());
         to.register("messages", "Attempts to send a message, by outcome", self.messages.clone());
+        to.register("messages_to_nobody", "Work notices that DingTalk took and lists nobody as having got", self.to_nobody.clone());
         to.register("message_duration_seconds", "Time an attempt to send a message took", self.message_duration.clone());
         to.register("digests", "Digests composed, by level of detail", self.digests.clone());
         to.register("errands", "Calls to take messages back and to learn who has read them, by outcome", self.errands.clone());
@@ -421,6 +424,12 @@ impl Metrics {
             })
             .inc();
         self.message_duration.observe(took.as_secs_f64());
+    }
+
+    /// A message was taken, and nobody is known to have got it.
+    pub fn reached_nobody(&self, endpoint: &EndpointName) {
+        let endpoint = endpoint_label(endpoint);
+        self.to_nobody.get_or_create(&OfEndpoint { endpoint }).inc();
     }
 
     /// A digest was composed.
@@ -740,6 +749,7 @@ mod tests {
             Duration::from_millis(80),
         );
         metrics.message(None, Outcome::Limited(Span::minutes(10)), Duration::ZERO);
+        metrics.reached_nobody(&"work_notice/ops".into());
         metrics.digest(&receiver, Detail::Compact);
         metrics.errand("recall", &Finding::Recalled(Vec::new()));
         metrics.let_go(&receiver, Fate::Recalled);

@@ -1,8 +1,8 @@
 //! Work notices: told is what DingTalk says it passed on, whatever it accepted; and nobody gets one twice.
 
-use dingest::dingtalk::simulator::Simulator;
 use dingest::dingtalk::simulator::fault::{Fault, Injection};
 use dingest::dingtalk::simulator::rules::Call;
+use dingest::dingtalk::simulator::{Simulator, SimulatorSettings};
 use serde_json::{Value, json};
 
 use crate::alerts::{alert, firing, resolved};
@@ -228,6 +228,21 @@ async fn departments_are_told_together_and_those_nobody_knows_are_logged() {
         (&told["name"], &told["told"]["status"]),
         (&json!("ops/work_notice"), &json!("firing"))
     );
+}
+
+#[tokio::test]
+async fn a_notice_that_reached_nobody_is_counted() {
+    let chat = strict(SimulatorSettings {
+        people: Vec::new(),
+        ..organisation()
+    })
+    .await;
+    let home = home(&chat, "departments: [1]");
+    let daemon = Daemon::start(&home).await;
+    daemon.post(&[firing("node-1")]).await;
+    daemon.everything_is_told().await;
+    let sample = "dingest_messages_to_nobody_total{endpoint=\"work_notice/ops\"} 1";
+    daemon.shows(sample).await;
 }
 
 #[tokio::test]
