@@ -350,6 +350,18 @@ impl Endpoint {
         Some((self.app()?.clone(), api))
     }
 
+    /// Whether what it sends are notices to everybody. Of the day's few each that may have arrived is one: what is
+    /// refused, or asked about them, is none.
+    pub const fn is_to_everybody(&self) -> bool {
+        matches!(
+            &self.way,
+            Way::WorkNotice(WorkNotice {
+                to: Audience::Everybody(_),
+                ..
+            })
+        )
+    }
+
     /// The app that sends. Its endpoints are refused together when it is the app that is refused.
     pub fn app(&self) -> Option<&AppName> {
         self.way.app().map(|app| &app.name)

@@ -48,7 +48,7 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(Person::PER_CALL_MAX <= PEOPLE_PER_CALL_MAX);
 
-pub use notices::NOTICE_TIMEOUT;
+pub use notices::{NOTICE_TIMEOUT, NOTICE_TO_MANY_TIMEOUT};
 
 /// The one way to DingTalk. Cheap to clone.
 ///

@@ -64,6 +64,15 @@ pub fn receipt(agent_id: u64, task: i64) -> Receipt {
     Receipt::from(format!("{agent_id}/{task}"))
 }
 
+/// With what the notice can be asked about by, when it is this one that arrived and not one that said the same before.
+pub fn with_receipt(answer: Answer, agent_id: u64, task: i64) -> Answer {
+    let arrived = answer.outcome == Outcome::Delivered && answer.errcode == Some(0);
+    Answer {
+        receipt: arrived.then(|| receipt(agent_id, task)),
+        ..answer
+    }
+}
+
 /// The numbers of a notice and of its app in a receipt.
 pub fn numbers(receipt: &Receipt) -> Option<(u64, i64)> {
     let (agent_id, task) = receipt.as_str().split_once('/')?;

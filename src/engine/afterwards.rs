@@ -20,7 +20,7 @@ use super::limits::{
 use super::outcome::{Fate, Finding, ReadBy};
 use super::{Answer, Effect, Engine, Errand, Event, Outcome, Task};
 use crate::alert::{AlertNo, AppName, EndpointName, MessageId, Now, Receipt, ReceiverName, Span, Tick};
-use crate::plan::{self, Api, Endpoint, Quota, Recall};
+use crate::plan::{self, Endpoint, Quota, Recall};
 use crate::store::{InFlightRow, ReceiptRow, State};
 
 /// All messages that are kept.
@@ -717,7 +717,7 @@ impl Engine {
 
 /// Whether an errand takes a place of the endpoint's window: there are three a day for what goes to everybody.
 fn has_places(endpoint: &Endpoint) -> bool {
-    !matches!(endpoint.shared_rate(), Some((_, Api::ToEverybody)))
+    !endpoint.is_to_everybody()
 }
 
 /// Whether anything that is asked for can be done about a message.

@@ -790,14 +790,17 @@ impl Engine {
         self.count_against(&endpoint, if counted.is_some() { calls } else { 0 });
     }
 
-    /// What was tried occupies a place of an endpoint's window, and counts as so many calls against the month.
+    /// What was tried occupies a place of an endpoint's window, and counts as so many calls against the month; none if
+    /// it cannot have arrived.
     pub(super) fn count_against(&mut self, endpoint: &EndpointName, calls: u64) {
         let Some(budget) = self.budgets.get_mut(endpoint) else {
             return;
         };
         let configured = self.plan.endpoints.get(endpoint);
         let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
-        budget.answered(window, self.now.tick);
+        if calls > 0 || !configured.is_some_and(Endpoint::is_to_everybody) {
+            budget.answered(window, self.now.tick);
+        }
         self.dirty.endpoints.insert(endpoint.clone());
         self.count_month(endpoint, calls);
     }

@@ -25,7 +25,7 @@ use crate::plan::WorkNotice;
 pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(14);
 /// The same of a notice to departments or everybody, which may be passed on for a minute or two. Sending it again in
 /// the meantime would use up what DingTalk allows of it in a day. Who stops before that leaves it to the next process.
-const NOTICE_TO_MANY_TIMEOUT: Duration = Duration::from_secs(3 * 60);
+pub const NOTICE_TO_MANY_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// How long it is left alone before it is asked for; twice as long before the next time, and so on.
 const FIRST_QUESTION: Duration = Duration::from_secs(1);
 
@@ -86,7 +86,8 @@ impl Client {
             match fate {
                 Ok((task, lists)) => {
                     let answers = lists.for_each(part).into_iter();
-                    answers.map(|answer| with_receipt(answer, notice, task)).collect()
+                    let with_receipt = |answer| notice::with_receipt(answer, attempt.notice.agent_id, task);
+                    answers.map(with_receipt).collect()
                 }
                 Err(answer) => vec![answer; part.len()],
             }
@@ -111,7 +112,7 @@ impl Client {
             Err(answer) => Err(answer),
         };
         attempt.counted(match fate {
-            Ok((task, lists)) => with_receipt(lists.for_all(), notice, task),
+            Ok((task, lists)) => notice::with_receipt(lists.for_all(), attempt.notice.agent_id, task),
             Err(answer) => answer,
         })
     }
@@ -201,15 +202,6 @@ impl Response {
             body: &self.body,
         });
         read.map_err(|answer| self.read(|_, _, _| answer))
-    }
-}
-
-/// With what the notice can be asked about by, when it is this one that arrived and not one that said the same before.
-fn with_receipt(answer: Answer, notice: &WorkNotice, task: i64) -> Answer {
-    let arrived = answer.outcome == Outcome::Delivered && answer.errcode == Some(0);
-    Answer {
-        receipt: arrived.then(|| notice::receipt(notice.agent_id, task)),
-        ..answer
     }
 }
 

@@ -194,9 +194,10 @@ impl Notices {
         if notice.to_everybody {
             let day = self.scaled(DAY);
             let calls = self.to_everybody.entry(app.to_owned()).or_default();
-            if calls.arrive(now, day) > TO_EVERYBODY_MAX {
+            if calls.within(now, day) >= TO_EVERYBODY_MAX {
                 return Err(Errcode::Code(41045, "全员消息超过每日限制".to_owned()));
             }
+            calls.arrive(now, day);
         }
         for person in &mut notice.people {
             match person.fate {

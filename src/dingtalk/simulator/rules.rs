@@ -221,16 +221,19 @@ pub(super) struct Window {
 impl Window {
     /// Counts one more and says how many there are in the window that ends with it.
     pub(super) fn arrive(&mut self, now: Tick, length: Span) -> usize {
-        while self
-            .arrivals
-            .front()
-            .is_some_and(|tick| now.since(*tick) >= length)
-        {
-            self.arrivals.pop_front();
-        }
+        let count = self.within(now, length) + 1;
         self.arrivals.push_back(now);
         self.total += 1;
-        self.most = self.most.max(self.arrivals.len());
+        self.most = self.most.max(count);
+        count
+    }
+
+    /// How many there are in the window that ends now.
+    pub(super) fn within(&mut self, now: Tick, length: Span) -> usize {
+        let is_over = |tick: &Tick| now.since(*tick) >= length;
+        while self.arrivals.front().is_some_and(is_over) {
+            self.arrivals.pop_front();
+        }
         self.arrivals.len()
     }
 }

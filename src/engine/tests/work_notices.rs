@@ -137,6 +137,30 @@ fn everybody_hears_three_notices_of_an_app_a_day_and_one_of_what_can_wait() {
 }
 
 #[test]
+fn of_the_days_notices_to_everybody_what_cannot_have_arrived_is_none() {
+    check(
+        "0s answer work_notice/all retry
+         0s fire disk team=all
+         12s answer work_notice/all unknown
+         14s answer work_notice/all delivered
+         100s waits all/work_notice
+         200s fire down team=all severity=critical
+         300s used",
+        "0s reply new=1
+         10s all/work_notice <-work_notice/all- new disk
+         10s   work_notice/all: 0-1 retry
+         11s all/work_notice <-work_notice/all- new disk
+         11s   work_notice/all: 1-1 retry
+         13s all/work_notice <-work_notice/all- new disk
+         13s   work_notice/all: 2-1 unknown
+         100s all/work_notice waits for day until 86413s, 1 changes
+         200s reply new=1
+         200s all/work_notice <-work_notice/all- urgent new down
+         300s used [(Webhook, 0), (Api, 9)]",
+    );
+}
+
+#[test]
 fn a_notice_that_is_too_long_all_the_same_becomes_numbers_at_once() {
     let stage = check(
         "0s answer work_notice/ops size
