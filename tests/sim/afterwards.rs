@@ -104,15 +104,23 @@ impl Judge<'_> {
     /// It waits while somebody has something to say, and takes no place that is reserved.
     fn check_errand_room(&mut self, errand: &Errand, now: u64) -> Result<(), Violation> {
         let app = errand.app.as_str();
-        let (most, window) = self.setting().text.rate_of(app);
-        let sent = self.sent_within(app, window, now);
+        let text = &self.setting().text;
+        let through = errand.through.first().map_or("", |name| name.as_str());
+        let sender = text.sender_of(through);
+        let (most, window) = text.rate_of(&sender);
+        // What is asked about a notice to everybody is none itself.
+        let sent = if text.is_for_everybody(through) {
+            0
+        } else {
+            self.sends.entry(sender.clone()).or_default().push(now);
+            self.sent_within(&sender, window, now) - 1
+        };
         let others = self
             .afterwards
             .awaited
             .values()
             .filter(|other| other.app == errand.app);
         let others = others.count() as u64;
-        self.sends.entry(app.to_owned()).or_default().push(now);
         if sent < Self::unreserved(most) && others <= 1 || now <= self.excused_until || !self.plan_is_old(now)
         {
             return Ok(());
@@ -149,13 +157,22 @@ impl Judge<'_> {
         for telling in self.afterwards.calls.get(receipt).into_iter().flatten() {
             let telling = &self.tellings[*telling];
             let row = kept.iter().find(|(message, _)| **message == telling.message);
-            let why_not = match self.recall_of(telling, now) {
-                None => Some("nobody asked for that"),
-                Some(_) if writable && row.is_none() => Some("it is not on disk"),
-                Some("superseded") => self.is_not_superseded(telling),
-                Some(_) => self
+            let mut recalls = self.recalls_of(telling, now).peekable();
+            let nobody_asked = recalls.peek().is_none();
+            let why_not = |recall| match recall {
+                "superseded" => self.is_not_superseded(telling),
+                _ => self
                     .is_not_over(telling, store, now, time)
                     .or_else(|| self.is_not_over_on_disk(telling, store, now).filter(|_| writable)),
+            };
+            // One of them is reason enough.
+            let why_nots: Option<Vec<&str>> = recalls.map(why_not).collect();
+            let why_not = if nobody_asked {
+                Some("nobody asked for that")
+            } else if writable && row.is_none() {
+                Some("it is not on disk")
+            } else {
+                why_nots.and_then(|why_nots| why_nots.first().copied())
             };
             if let Some(why_not) = why_not {
                 let (message, receiver) = (telling.message, &telling.receiver);
@@ -166,13 +183,12 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// When messages of a receiver are taken back, by the plan in force or by that by which an errand that leaves now
+    /// When messages of a receiver are taken back, by the plan in force and by that by which an errand that leaves now
     /// may have been decided.
-    fn recall_of(&self, telling: &Telling, now: u64) -> Option<&str> {
+    fn recalls_of(&self, telling: &Telling, now: u64) -> impl Iterator<Item = &str> {
         let lately = i64::try_from(now - self.afterwards.begun_at).is_ok_and(|ago| ago < DECIDED_BEFORE);
         let plans = self.plans.iter().rev().take(if lately { 2 } else { 1 });
-        let mut recalls = plans.filter_map(|(_, plan)| plan.text.words_of(&telling.receiver)?.get("recall"));
-        recalls.next()
+        plans.filter_map(|(_, plan)| plan.text.words_of(&telling.receiver)?.get("recall"))
     }
 
     fn is_not_superseded(&self, telling: &Telling) -> Option<&'static str> {

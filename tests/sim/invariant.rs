@@ -25,6 +25,10 @@ pub(crate) enum Invariant {
     UuidIsNew,
     /// No bot is faster than its minute allows, as DingTalk counts.
     MinuteKept,
+    /// No app tells everybody more often in a day than DingTalk allows.
+    DayKept,
+    /// Nothing is sent while DingTalk blocks our address.
+    BlockKept,
     /// Part of a bot's minute is left to urgent changes.
     ReserveKept,
     /// What is left of the month's quota is made to last.
@@ -33,6 +37,8 @@ pub(crate) enum Invariant {
     UrgentInTime,
     /// A change is told when its route says, however others fare.
     ToldInTime,
+    /// Who asks for it is told at once what waits.
+    ToldWhenAsked,
     /// DingTalk has nothing against what it is sent.
     Acceptable,
     /// A digest names what it covers.
@@ -65,10 +71,13 @@ impl Invariant {
             Self::AfterwardsBounded => "afterwards_bounded",
             Self::UuidIsNew => "uuid_is_new",
             Self::MinuteKept => "minute_kept",
+            Self::DayKept => "day_kept",
+            Self::BlockKept => "block_kept",
             Self::ReserveKept => "reserve_kept",
             Self::QuotaLasts => "quota_lasts",
             Self::UrgentInTime => "urgent_in_time",
             Self::ToldInTime => "told_in_time",
+            Self::ToldWhenAsked => "told_when_asked",
             Self::Acceptable => "acceptable",
             Self::TextTellsAll => "text_tells_all",
             Self::NumbersAreTrue => "numbers_are_true",

@@ -15,17 +15,20 @@ use dingest::engine::{Answer, Engine, Outcome, Send, Verdict};
 use dingest::store::Changes;
 
 use crate::afterwards::Afterwards;
+use crate::asking::Asked;
+use crate::day::Day;
 use crate::invariant::{Invariant, Violation, violation};
 use crate::model::{Heard, Story, Truth, concerned, story};
 use crate::month::Month;
 use crate::numbers;
 use crate::plan::Setting;
 use crate::rest;
-use crate::script::{Saying, Script};
+use crate::script::{Saying, Script, Words};
 use crate::store::MemoryStore;
 use crate::timing::Timing;
 use crate::ways::{
-    APP_WINDOW, configured, folds_repeats, is_notice, notice_timeout, notices_of, told_through,
+    APP_WINDOW, EVERYBODY_MAX, configured, folds_repeats, is_notice, is_person, notice_timeout, notices_of,
+    told_through,
 };
 use crate::world::labels;
 
@@ -36,6 +39,12 @@ const RESERVE: u64 = 3;
 
 /// Most bytes that a notice has around what is measured.
 const NOTICE_FRAME: usize = 64;
+
+/// DingTalk's answer to one notice too many to everybody.
+const TOO_MANY_TO_EVERYBODY: i64 = 41045;
+
+/// How long after the last word about an alert it is certain what is to be told of it: what flaps is calm by then.
+const SETTLED_AFTER: i64 = 20 * 60_000;
 
 /// How often an app may say the same thing again when nobody knows whether it arrived.
 const UNFOLDED_ATTEMPTS_MAX: u32 = 2;
@@ -87,7 +96,7 @@ pub(crate) struct Telling {
 
 /// A message that may have arrived.
 #[derive(Debug)]
-struct Doubt {
+pub(crate) struct Doubt {
     uuid: String,
     bot: Option<String>,
     /// When it was last sent, or found on disk.
@@ -101,7 +110,7 @@ struct Doubt {
 /// See the module's head.
 pub(crate) struct Judge<'a> {
     pub(crate) script: &'a Script,
-    seq: u64,
+    pub(crate) seq: u64,
     life: u64,
     taken: Vec<Taken>,
     by_request: BTreeMap<(u64, RequestId), usize>,
@@ -115,7 +124,7 @@ pub(crate) struct Judge<'a> {
     /// What the chats show of each alert to each receiver.
     pub(crate) chats: BTreeMap<(String, String), Vec<usize>>,
     /// Messages that may have arrived, by receiver.
-    doubts: BTreeMap<String, Doubt>,
+    pub(crate) doubts: BTreeMap<String, Doubt>,
     /// The plans in force, from when on.
     pub(crate) plans: Vec<(u64, &'a Setting)>,
     /// People who were not there, and up to which step; to this day, as long as nobody has looked into it.
@@ -125,15 +134,20 @@ pub(crate) struct Judge<'a> {
     pub(crate) sends: BTreeMap<String, Vec<u64>>,
     /// Until when a bot's minute is not counted: what was sent while the disk could not be written was forgotten.
     pub(crate) excused_until: u64,
-    timing: Timing,
+    pub(crate) timing: Timing,
     pub(crate) afterwards: Afterwards,
+    pub(crate) asked: Vec<Asked>,
     looks: u64,
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
-    clock_was_set: bool,
+    pub(crate) clock_was_set: bool,
     /// Of messages through bots, and of calls of apps.
     pub(crate) month: Month,
     pub(crate) api_month: Month,
+    /// Of notices to everybody.
+    day: Day,
+    /// Since which step the process knows that our address is blocked, and until when.
+    blocked: Option<(u64, u64)>,
 }
 
 impl<'a> Judge<'a> {
@@ -159,11 +173,14 @@ impl<'a> Judge<'a> {
             excused_until: 0,
             timing: Timing::default(),
             afterwards: Afterwards::default(),
+            asked: Vec::new(),
             looks: 0,
             clock_was_ahead: false,
             clock_was_set: false,
             month: Month::default(),
             api_month: Month::default(),
+            day: Day::default(),
+            blocked: None,
         }
     }
 
@@ -184,19 +201,28 @@ impl<'a> Judge<'a> {
         self.month.read(time, now);
         self.api_month.read(time, now);
         self.afterwards.begins(now);
-        self.plans.push((self.seq, setting));
+        self.plan(setting, now);
         self.doubt_what_is_in_flight(store, now);
         self.timing.restarted(now, self.clock_was_set);
     }
 
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
-        self.plans.push((self.seq, setting));
+        self.plan(setting, now);
         self.afterwards.begins(now);
         for until in self.gone.values_mut() {
             until.get_or_insert(self.seq);
         }
         self.timing.replanned(now);
+    }
+
+    fn plan(&mut self, setting: &'a Setting, now: u64) {
+        // Whoever is new may be told at once.
+        self.blocked = None;
+        if self.setting().text.to_everybody() != setting.text.to_everybody() {
+            self.day.excuse(now);
+        }
+        self.plans.push((self.seq, setting));
     }
 
     /// The process ended, one way or another: what was in memory is gone.
@@ -219,8 +245,11 @@ impl<'a> Judge<'a> {
     }
 
     fn forget(&mut self, writable: bool, now: u64) {
+        self.day.died(now);
+        self.blocked = None;
         if !writable {
             self.excused_until = now + MINUTE + 15_000;
+            self.day.excuse(now);
         }
         for taken in self.taken.iter_mut().filter(|taken| taken.fate == Fate::Open) {
             taken.fate = Fate::Lost;
@@ -242,6 +271,11 @@ impl<'a> Judge<'a> {
                 self.by_message.insert(*message, *telling);
             }
             if row.attempts > 0 {
+                let endpoint = row.endpoint.as_ref().map_or("", |name| name.as_str());
+                let text = &self.setting().text;
+                if let Some(app) = text.app_of(endpoint).filter(|_| text.is_for_everybody(endpoint)) {
+                    self.day.found(app, *message, now);
+                }
                 let doubt = Doubt {
                     uuid,
                     bot: row.endpoint.as_ref().map(ToString::to_string),
@@ -605,7 +639,6 @@ impl<'a> Judge<'a> {
             return Ok(());
         };
         let app = text.app_of(&first);
-        let is_person = |endpoint: &str| endpoint.split('/').count() == 3;
         let fits = |send: &Send| {
             let same_call =
                 |it: String| is_person(&it) && is_notice(&it) == is_notice(&first) && text.app_of(&it) == app;
@@ -615,6 +648,9 @@ impl<'a> Judge<'a> {
         if sends.len() > 1 && (sends.len() > most || !sends.iter().all(fits)) {
             let what = format!("{sends:?} cannot go in one call");
             return Err(violation(Invariant::Acceptable, now, what));
+        }
+        if let Some(app) = app.filter(|_| text.is_for_everybody(&first)) {
+            self.day.sent(app, sends[0].message, now);
         }
         let sender = text.sender_of(&first);
         self.sends.entry(sender).or_default().push(now);
@@ -640,6 +676,13 @@ impl<'a> Judge<'a> {
         };
         let receiver = self.tellings[index].receiver.clone();
         let bot = send.endpoint.as_ref().map(ToString::to_string);
+        // What was composed before may be on its way.
+        let is_blocked =
+            |(since, until): (u64, u64)| bot.is_some() && now < until && self.tellings[index].seq > since;
+        if self.blocked.is_some_and(is_blocked) {
+            let what = format!("{:?} is sent while our address is blocked", send.message);
+            return Err(violation(Invariant::BlockKept, now, what));
+        }
         if let Some(doubt) = self.doubts.get(&receiver).filter(|doubt| doubt.uuid != uuid) {
             // Another bot takes over from one that has had to be silent since.
             let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));
@@ -707,7 +750,14 @@ impl<'a> Judge<'a> {
         let text = &self.setting().text;
         let sender = text.sender_of(bot.as_str());
         let (most, window) = text.rate_of(&sender);
-        let sent = self.sent_within(&sender, window, now);
+        let sent = match text.app_of(bot.as_str()) {
+            // Only what may have arrived counts, and by a clock that nobody sets.
+            Some(app) if text.is_for_everybody(bot.as_str()) => {
+                let is_known = !self.clock_was_set && !self.day.is_excused(now);
+                if is_known { self.day.used(app, now) } else { 0 }
+            }
+            _ => self.sent_within(&sender, window, now),
+        };
         let left = Self::unreserved(most).saturating_sub(sent);
         let may = if draft.urgent { left.max(1) } else { left };
         let takes = if draft.urgent {
@@ -746,11 +796,19 @@ impl<'a> Judge<'a> {
         call: &Call,
         messages: &[(MessageId, String)],
         clock_was_off: bool,
+        to_everybody: bool,
         now: u64,
     ) -> Result<(), Violation> {
         let Some((message, endpoint)) = messages.first() else {
             return Ok(());
         };
+        if to_everybody {
+            let refused = call.fault.is_none() && call.errcode == Some(TOO_MANY_TO_EVERYBODY);
+            self.check_day(call, now)?;
+            if refused {
+                return Ok(());
+            }
+        }
         let is_app = endpoint.contains('/');
         // Each kind of call of an app has a limit of its own; we keep one for all.
         let (most, window) = if is_app {
@@ -787,6 +845,47 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// A notice to everybody has arrived; one of those that DingTalk takes, and one that it takes no more.
+    fn check_day(&mut self, call: &Call, now: u64) -> Result<(), Violation> {
+        let is_taken = call.errcode == Some(0);
+        let is_refused = call.errcode == Some(TOO_MANY_TO_EVERYBODY) && call.fault.is_none();
+        if !is_taken && !is_refused {
+            return Ok(());
+        }
+        let count = self.day.arrived(&call.bot, is_taken, now);
+        let Some(count) = count.filter(|count| *count > EVERYBODY_MAX && !self.clock_was_set) else {
+            return Ok(());
+        };
+        let what = format!("{} tells everybody for the {count}. time in a day", call.bot);
+        Err(violation(Invariant::DayKept, now, what))
+    }
+
+    /// Whether a receiver that is everybody may have to wait for a day to pass before it hears what is true of an
+    /// alert: there may have been no place, and nothing was told since that would have told it.
+    pub(crate) fn may_wait_for_a_day(
+        &self,
+        receiver: &str,
+        alert: &str,
+        story: &Story,
+        urgent: bool,
+        now: u64,
+    ) -> bool {
+        let Some(app) = self.setting().text.everybody_by(receiver) else {
+            return false;
+        };
+        if self.clock_was_set || self.day.is_excused(now) {
+            return true;
+        }
+        let heard_at = self.effective(alert).last().map_or(0, |last| last.at);
+        let news_at = story.expired_by.unwrap_or(heard_at);
+        let is_since = |telling: &Telling| {
+            let settled = telling.composed_time > news_at + SETTLED_AFTER;
+            settled && telling.receiver == receiver && telling.known.is_some()
+        };
+        let allowed = if urgent { EVERYBODY_MAX } else { 1 };
+        !self.tellings.iter().any(is_since) && self.day.may_be_used(app, now) >= allowed
+    }
+
     fn count_arrival(&mut self, sender: &str, most: usize, window: u64, now: u64) -> Result<(), Violation> {
         let arrivals = self.arrivals.entry(sender.to_owned()).or_default();
         arrivals.push(now);
@@ -799,8 +898,9 @@ impl<'a> Judge<'a> {
     }
 
     /// An errand of an app has arrived.
-    pub(crate) fn errand_arrived(&mut self, app: &str, now: u64) -> Result<(), Violation> {
-        self.count_arrival(app, apps::CALLS_PER_WINDOW_MAX, APP_WINDOW, now)
+    pub(crate) fn errand_arrived(&mut self, app: &str, is_older: bool, now: u64) -> Result<(), Violation> {
+        let sender = if is_older { notices_of(app) } else { app.to_owned() };
+        self.count_arrival(&sender, apps::CALLS_PER_WINDOW_MAX, APP_WINDOW, now)
     }
 
     fn arrived_from_an_app(
@@ -1005,40 +1105,13 @@ impl<'a> Judge<'a> {
             return Ok(());
         };
         let words = &text.routes[*route].1;
-        let mut bots = text.endpoints_of(&telling.receiver);
-        let half_used = |endpoint: &String| {
-            let sender = text.sender_of(endpoint);
-            let (most, window) = text.rate_of(&sender);
-            let most = if words.has("urgent") {
-                most
-            } else {
-                most.saturating_sub(RESERVE)
-            };
-            // A notice keeps its place until it is known who got it.
-            let span = if is_notice(endpoint) {
-                notice_timeout() + 2 * window
-            } else {
-                3 * window
-            };
-            self.sent_within(&sender, span, now) * 2 > most
-        };
         let held_by = self.timing.held_by(&telling.receiver, alert, heard.seq);
-        if held_by.is_some_and(half_used) {
+        if held_by.is_some_and(|bot| self.is_half_used(bot, words.has("urgent"), 1, now)) {
             return Ok(());
         }
-        bots.retain(|bot| !half_used(bot));
-        let quota = if telling.receiver.contains('/') {
-            text.api_quota
-        } else {
-            text.quota
+        let Some(bots) = self.free_bots(&telling.receiver, words, 1, now) else {
+            return Ok(());
         };
-        let paced = quota > 0 && !words.has("urgent");
-        let prints = text
-            .words_of(&telling.receiver)
-            .is_some_and(|words| words.has("console"));
-        if words.get("mute").is_some() || bots.is_empty() && !prints || paced {
-            return Ok(());
-        }
         let Some(since) =
             self.timing
                 .due_since(alert, heard.seq, &telling.receiver, &bots, words.has("urgent"))
@@ -1056,6 +1129,54 @@ impl<'a> Judge<'a> {
         }
         let what = format!("{} waited {} ms for {alert}", telling.receiver, now - since);
         Err(violation(invariant, now, what))
+    }
+
+    /// What a receiver can be told through at this moment by a route, as far as mutes, quota and rates go; `None` when
+    /// that is nothing. So many calls have been made for that already.
+    pub(crate) fn free_bots(
+        &self,
+        receiver: &str,
+        route: &Words,
+        calls: u64,
+        now: u64,
+    ) -> Option<Vec<String>> {
+        let text = &self.setting().text;
+        let urgent = route.has("urgent");
+        let mut bots = text.endpoints_of(receiver);
+        bots.retain(|bot| !self.is_half_used(bot, urgent, calls, now));
+        let quota = if receiver.contains('/') {
+            text.api_quota
+        } else {
+            text.quota
+        };
+        let paced = quota > 0 && !urgent;
+        let prints = text.words_of(receiver).is_some_and(|words| words.has("console"));
+        let free = route.get("mute").is_none() && !paced && (prints || !bots.is_empty());
+        free.then_some(bots)
+    }
+
+    /// Whether an endpoint has lately used so much of its rate that there may have been no place.
+    fn is_half_used(&self, endpoint: &str, urgent: bool, calls: u64, now: u64) -> bool {
+        let text = &self.setting().text;
+        if let Some(app) = text.app_of(endpoint).filter(|_| text.is_for_everybody(endpoint)) {
+            let allowed = if urgent { EVERYBODY_MAX } else { 1 };
+            let is_known = !self.clock_was_set && !self.day.is_excused(now);
+            return !is_known || self.day.may_be_used(app, now) >= allowed + calls;
+        }
+        let sender = text.sender_of(endpoint);
+        let (most, window) = text.rate_of(&sender);
+        let most = if urgent {
+            most
+        } else {
+            most.saturating_sub(RESERVE)
+        };
+        // A notice keeps its place until it is known who got it.
+        let span = if is_notice(endpoint) {
+            notice_timeout(endpoint) + 2 * window
+        } else {
+            3 * window
+        };
+        self.sent_within(&sender, span, now) * 2 > most
     }
 
     /// A call was answered, or is known to have failed; it counts once against its month.
@@ -1082,6 +1203,14 @@ impl<'a> Judge<'a> {
             }
         }
         for (message, endpoint, answer) in answers {
+            if let Outcome::Blocked(span) = answer.outcome {
+                let until = now + span.0;
+                let lasts = self.blocked.filter(|(_, until)| now < *until);
+                let (since, before) = lasts.unwrap_or((self.seq, 0));
+                self.blocked = Some((since, until.max(before)));
+            }
+            self.day
+                .answered(*message, answer.outcome.may_have_arrived(), now);
             self.outcome(*message, endpoint, answer, took, now, time);
         }
     }
@@ -1159,7 +1288,10 @@ impl<'a> Judge<'a> {
         }
         let held = engine.held();
         let most = self.script.alerts.len() as u64;
-        let pairs = most * self.setting().text.everybody().len().max(1) as u64;
+        // Who was told by the plan before may still be told.
+        let plans = self.plans.iter().rev().take(2);
+        let receivers: usize = plans.map(|(_, setting)| setting.text.everybody().len()).sum();
+        let pairs = most * receivers.max(1) as u64;
         if held.alerts > most || held.effects > 0 || held.waiting > 8 * pairs {
             let what = format!("of {most} alerts it holds {held:?}");
             return Err(violation(Invariant::MemoryBounded, now, what));

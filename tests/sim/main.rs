@@ -4,6 +4,8 @@
 
 mod afterwards;
 mod agreement;
+mod asking;
+mod day;
 #[path = "../support/dice.rs"]
 mod dice;
 mod fairness;

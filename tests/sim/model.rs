@@ -68,6 +68,8 @@ pub(crate) struct Story {
     pub(crate) labelled: u64,
     /// Until when it is open whether the last word is believed.
     pub(crate) open_until: i64,
+    /// By when it has expired, if it is over because nobody said so.
+    pub(crate) expired_by: Option<i64>,
 }
 
 /// Reads the ledger of one alert: everything that took effect, in order.
@@ -79,6 +81,7 @@ pub(crate) fn story(heard: &[&Heard], expire_after: i64, now: Timestamp) -> Stor
             labels: Vec::new(),
             labelled: 0,
             open_until: 0,
+            expired_by: None,
         },
         start: (0, 0),
         ended: 0,
@@ -132,6 +135,7 @@ pub(crate) fn story(heard: &[&Heard], expire_after: i64, now: Timestamp) -> Stor
         let (earliest, latest) = expires;
         if now.0 > latest + 2 * REMEMBERED {
             story.truth = Truth::Over;
+            story.expired_by = Some(latest + 2 * REMEMBERED);
         } else if now.0.max(shown) > earliest - drift {
             story.truth = Truth::Open;
         }

@@ -159,7 +159,9 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
         let people = people.join(", ");
         write!(ways, ", direct: {{ app: {app}, users: [{people}] }}").expect("texts take everything");
     }
-    if text.group_of(words).is_some() || text.people_of(words).is_some() {
+    let noticed = text.noticed_of(words);
+    let by_notice = noticed.is_some() || text.together_of(words).is_some();
+    if by_notice || text.group_of(words).is_some() || text.people_of(words).is_some() {
         if let Some(when) = words.get("recall") {
             write!(ways, ", recall: {when}").expect("texts take everything");
         }
@@ -167,17 +169,20 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
             ways.push_str(", read_status: true");
         }
     }
-    let noticed = text.noticed_of(words);
     // Both are told by one app.
-    let departments = text
-        .departments_of(words)
+    let together = text
+        .together_of(words)
         .filter(|app| noticed.as_ref().is_none_or(|(other, _)| app == other));
-    if let Some(app) = noticed.as_ref().map(|(app, _)| *app).or(departments) {
+    if let Some(app) = noticed.as_ref().map(|(app, _)| *app).or(together) {
         let users = noticed.map_or(String::new(), |(_, people)| {
             format!(", users: [{}]", people.join(", "))
         });
-        let departments = departments.map_or("", |_| ", departments: [1]");
-        write!(ways, ", work_notice: {{ app: {app}{users}{departments} }}").expect("texts take everything");
+        let together = match (together, text.everybody_of(words)) {
+            (None, _) => "",
+            (Some(_), None) => ", departments: [1]",
+            (Some(_), Some(_)) => ", everybody: true",
+        };
+        write!(ways, ", work_notice: {{ app: {app}{users}{together} }}").expect("texts take everything");
     }
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
 }

@@ -38,7 +38,11 @@ pub(crate) fn everybody_has_heard(judge: &Judge<'_>, time: Timestamp, now: u64) 
         let routes = concerned(plan, &story.labels);
         for (receiver, route) in &routes {
             let words = &plan.routes[*route].1;
-            if !is_muted(words.get("mute"), time) && (words.has("urgent") || !stretched) {
+            let urgent = words.has("urgent");
+            if !is_muted(words.get("mute"), time)
+                && (urgent || !stretched)
+                && !judge.may_wait_for_a_day(receiver, alert, &story, urgent, now)
+            {
                 has_heard(judge, alert, &story, receiver, now)?;
             }
         }
@@ -46,6 +50,7 @@ pub(crate) fn everybody_has_heard(judge: &Judge<'_>, time: Timestamp, now: u64) 
             let former = !routes.iter().any(|(name, _)| name == receiver);
             let owed = former && !stretched && story.truth == Truth::Over && !is_silent(judge, receiver);
             if owed
+                && !judge.may_wait_for_a_day(receiver, alert, &story, false, now)
                 && always_there(judge, receiver, alert)
                 && matches!(belief(judge, receiver, alert), Belief::Fires)
             {

@@ -1,5 +1,6 @@
 //! A seed becomes a scenario: who is told what by which plan, what senders say and how, and what goes wrong when.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::dice::Dice;
@@ -11,6 +12,7 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 /// Between parts of a scenario: long enough for a check to be due.
 const REST: u64 = 4 * HOUR + 10 * MINUTE;
+const DAY: u64 = 24 * HOUR;
 
 const TEAMS: [&str; 6] = ["db", "web", "net", "app", "ops", "lab"];
 const SEVERITIES: [&str; 4] = ["critical", "warning", "info", "page"];
@@ -21,6 +23,9 @@ pub(crate) fn script(seed: u64) -> String {
         dice: Dice::new(seed),
         app_dice: Dice::new(!seed),
         later_dice: Dice::new(seed.rotate_left(32)),
+        asking_dice: Dice::new(seed.rotate_left(48)),
+        day_dice: Dice::new(seed.rotate_left(8)),
+        everybody: BTreeMap::new(),
         groups: Vec::new(),
         people: 0,
         notice_dice: Dice::new(seed.rotate_left(16)),
@@ -56,6 +61,12 @@ struct Scenario {
     apps: u64,
     /// The same for what is done about messages afterwards.
     later_dice: Dice,
+    /// And for who asks to be told now.
+    asking_dice: Dice,
+    /// And for what is told to everybody.
+    day_dice: Dice,
+    /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
+    everybody: BTreeMap<u64, u64>,
     /// The receivers that are groups of apps, and how many people there are.
     groups: Vec<u64>,
     people: u64,
@@ -87,6 +98,12 @@ impl Scenario {
         }
         self.bots = self.dice.range(1, bots + 1);
         self.receivers = self.dice.range(1, receivers + 1);
+        if self.apps > 0 && self.day_dice.percent(50) {
+            for _ in 0..self.day_dice.range(1, 4) {
+                let receiver = self.day_dice.range(0, self.receivers);
+                self.everybody.insert(receiver, self.day_dice.range(0, self.apps));
+            }
+        }
         self.plans = self.dice.range(1, plans + 1);
         self.alerts = self.dice.range(1, alerts + 1);
         self.line(&format!("noise {}", seed % 1_000_000));
@@ -107,6 +124,10 @@ impl Scenario {
             begin = self.part(begin) + REST;
             self.steps.push((begin, "check".to_owned()));
             begin += MINUTE;
+        }
+        if !self.everybody.is_empty() && self.day_dice.percent(60) {
+            // By then there was a place for what everybody was still to be told.
+            self.steps.push((begin + DAY + HOUR, "check".to_owned()));
         }
         self.steps.sort();
         for (at, step) in std::mem::take(&mut self.steps) {
@@ -168,7 +189,7 @@ impl Scenario {
             }
             if self.apps > 0 {
                 line = self.other_ways(line, receiver);
-                self.notices(&mut line);
+                self.notices(&mut line, receiver);
             }
             self.line(&line);
         }
@@ -215,16 +236,28 @@ impl Scenario {
     }
 
     /// And by work notices, people and all of the organisation.
-    fn notices(&mut self, line: &mut String) {
+    fn notices(&mut self, line: &mut String, receiver: u64) {
         let app = self.notice_dice.range(0, self.apps);
+        let everybody = self.everybody.get(&receiver).copied();
+        let app = everybody.unwrap_or(app);
         if self.notice_dice.percent(30) {
             // Some are more than one call can name.
             let people = *self.notice_dice.pick(&[1, 2, 3, 3, 7, 110]);
             let people: Vec<String> = (0..people).map(|person| format!("u{person}")).collect();
             write!(line, " notices=ap{app}:{}", people.join(",")).expect("texts take everything");
         }
-        if self.notice_dice.percent(20) {
+        let departments = self.notice_dice.percent(20);
+        if everybody.is_some() {
+            write!(line, " everybody=ap{app}").expect("texts take everything");
+        } else if departments {
             write!(line, " departments=ap{app}").expect("texts take everything");
+        }
+        if self.day_dice.percent(40) && line.contains("=ap") && !line.contains("recall=") {
+            let recall = ["resolved", "resolved", "superseded"];
+            write!(line, " recall={}", self.day_dice.pick::<&str>(&recall)).expect("texts take everything");
+        }
+        if self.day_dice.percent(20) && line.contains("=ap") && !line.contains("readstatus") {
+            line.push_str(" readstatus");
         }
     }
 
@@ -315,7 +348,29 @@ impl Scenario {
         for _ in 0..self.later_dice.range(0, 8) {
             self.somebody_reads(begin, end);
         }
+        if self.asking_dice.percent(50) {
+            for _ in 0..self.asking_dice.range(1, 12) {
+                self.somebody_asks(begin, end);
+            }
+        }
         end
+    }
+
+    /// Somebody wants to be told what has just happened, and need not be the one who is to be told first.
+    fn somebody_asks(&mut self, begin: u64, end: u64) {
+        let happens = |(at, step): &&(u64, String)| {
+            (begin..end).contains(at) && (step.contains("fire a") || step.contains("end a"))
+        };
+        let times: Vec<u64> = self.steps.iter().filter(happens).map(|(at, _)| *at).collect();
+        if times.is_empty() {
+            return;
+        }
+        let at = self.asking_dice.pick(&times) + self.asking_dice.range(0, 40 * SECOND);
+        let first = self.asking_dice.range(0, self.receivers);
+        let receivers = first..self.receivers.min(first + self.asking_dice.range(1, 6));
+        let receivers: Vec<String> = receivers.map(|receiver| format!("r{receiver}")).collect();
+        self.steps
+            .push((at.min(end - 1), format!("hasten {}", receivers.join(","))));
     }
 
     fn somebody_reads(&mut self, begin: u64, end: u64) {
@@ -627,6 +682,13 @@ impl Scenario {
             "slow=60000",
             "drop",
         ]);
+        // A token that was refused, for the second time.
+        if self.day_dice.percent(5) {
+            let refusal = self
+                .day_dice
+                .pick::<&str>(&["code=401:InvalidAuthentication", "errcode=40014"]);
+            self.steps.push((at, format!("fault ap{app} {refusal} times=1")));
+        }
         let times = self.notice_dice.range(1, 6);
         if self.notice_dice.percent(50) {
             self.at(at, format!("fault ap{app} {fault} times={times}"));

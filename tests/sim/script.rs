@@ -15,6 +15,7 @@
 //! plan p0 receiver r3 bots=b0 group=ap0 people=ap0:u1,u2    told in three ways, and two people
 //! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
 //! plan p0 receiver r5 notices=ap0:u1,u2 departments=ap0    told by work notices: two people, and all of them together
+//! plan p0 receiver r6 everybody=ap0              everybody by work notices, in place of departments
 //! plan p0 quota 300                          messages a month through bots, `apiquota` through apps
 //! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
 //! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue
@@ -32,6 +33,7 @@
 //! 80s heal                                       everything works again
 //! 90s check                                      has everybody heard? (if nothing has happened for a while)
 //! 92s read u1 r3                             a person reads what apps have said in the group of `r3`, or to `u1`
+//! 94s hasten r1,r2                               somebody asks that what waits for them is told now (`digest now`)
 //! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```
 
@@ -69,12 +71,14 @@ impl Words {
     }
 
     pub(crate) fn list(&self, key: &str) -> Vec<String> {
-        let text = self.get(key).unwrap_or_default();
-        text.split(',')
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect()
+        listed(self.get(key).unwrap_or_default())
     }
+}
+
+/// Names with commas between them.
+fn listed(text: &str) -> Vec<String> {
+    let names = text.split(',').filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 fn milliseconds(seconds: &str) -> Option<i64> {
@@ -158,6 +162,8 @@ pub(crate) enum Step {
         person: String,
         receiver: Option<String>,
     },
+    /// What waits for these receivers of the configuration is to be told now.
+    Hasten(Vec<String>),
     /// A receiver has been told of an alert by now.
     Told {
         receiver: String,
@@ -286,6 +292,7 @@ fn step(text: &str) -> Option<Step> {
             person: words.0.get(1)?.clone(),
             receiver: words.0.get(2).cloned(),
         },
+        "hasten" => Step::Hasten(listed(words.0.get(1)?)),
         "told" => Step::Told {
             receiver: words.0.get(1)?.clone(),
             alert: words.0.get(2)?.clone(),

@@ -162,6 +162,12 @@ impl Timing {
         urgent: bool,
     ) -> Option<u64> {
         let acknowledged = *self.acknowledged.get(&(alert.to_owned(), seq))?;
+        Some(acknowledged.max(self.free_since(receiver, bots, urgent)?))
+    }
+
+    /// Since when nothing has been in the way of telling a receiver anything; `None` while something is, or may have
+    /// been.
+    pub(crate) fn free_since(&self, receiver: &str, bots: &[String], urgent: bool) -> Option<u64> {
         let (urgent_until, other_until) = self.receivers.get(receiver).copied().unwrap_or_default();
         let until = if urgent { urgent_until } else { other_until };
         if self.disk_is_slow || self.network_is_slow {
@@ -169,6 +175,6 @@ impl Timing {
         }
         let silent = |bot: &String| self.bots.get(bot).copied().unwrap_or_default();
         let bots_until = bots.iter().map(silent).min().unwrap_or_default();
-        Some(acknowledged.max(self.all_until).max(until).max(bots_until))
+        Some(self.all_until.max(until).max(bots_until))
     }
 }

@@ -1,20 +1,37 @@
 //! Who a receiver of a script is: one for its bots or the console, one for its group, one for each person, one for its
-//! departments; and what each is told through.
+//! departments or for everybody; and what each is told through.
 
-use dingest::dingtalk::client::NOTICE_TIMEOUT;
+use std::collections::BTreeMap;
+
+use dingest::dingtalk::client::{NOTICE_TIMEOUT, NOTICE_TO_MANY_TIMEOUT};
 
 use crate::script::{PlanText, Words};
 
 /// How long an app's calls are counted together, in milliseconds.
 pub(crate) const APP_WINDOW: u64 = 1000;
 
-/// How long it may take until it is known who got a notice, in milliseconds.
-pub(crate) fn notice_timeout() -> u64 {
-    u64::try_from(NOTICE_TIMEOUT.as_millis()).unwrap_or(u64::MAX)
+/// How long it may take until it is known who got a notice through an endpoint, in milliseconds.
+pub(crate) fn notice_timeout(endpoint: &str) -> u64 {
+    let timeout = if is_person(endpoint) {
+        NOTICE_TIMEOUT
+    } else {
+        NOTICE_TO_MANY_TIMEOUT
+    };
+    u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How the sender of an app's notices ends.
+/// Whether one person is told through an endpoint.
+pub(crate) fn is_person(endpoint: &str) -> bool {
+    endpoint.split('/').count() == 3
+}
+
+/// How the sender of an app's notices ends, and that of its notices to everybody.
 const NOTICES: &str = "/notices";
+const EVERYBODY: &str = "/everybody";
+
+/// How often an app may tell everybody in how many milliseconds.
+pub(crate) const EVERYBODY_MAX: u64 = 3;
+pub(crate) const DAY: u64 = 24 * 3_600_000;
 
 /// What an app is called as the sender of its notices, which have a rate of their own.
 pub(crate) fn notices_of(app: &str) -> String {
@@ -59,7 +76,7 @@ impl PlanText {
         }
         let people = self.people_of(words).map_or(Vec::new(), |(_, people)| people);
         members.extend(people.iter().map(|user| format!("{configured}/direct/{user}")));
-        if self.departments_of(words).is_some() {
+        if self.together_of(words).is_some() {
             members.push(format!("{configured}/work_notice"));
         }
         let people = self.noticed_of(words).map_or(Vec::new(), |(_, people)| people);
@@ -112,7 +129,7 @@ impl PlanText {
             "group" => self.group_of(words),
             "direct" => self.people_of(words).map(|(app, _)| app),
             "work_notice" if rest.contains('/') => self.noticed_of(words).map(|(app, _)| app),
-            "work_notice" => self.departments_of(words),
+            "work_notice" => self.together_of(words),
             _ => None,
         }
     }
@@ -132,7 +149,7 @@ impl PlanText {
             }
             let at_once = [
                 ("group", self.group_of(words)),
-                ("work_notice", self.departments_of(words)),
+                ("work_notice", self.together_of(words)),
             ];
             let at_once = at_once.iter().filter(|(_, other)| *other == Some(app));
             endpoints.extend(at_once.map(|(kind, _)| format!("{kind}/{name}")));
@@ -143,6 +160,7 @@ impl PlanText {
     /// Whose rate a message through an endpoint counts against: the bot's, the app's, or that of its notices.
     pub(crate) fn sender_of(&self, endpoint: &str) -> String {
         match self.app_of(endpoint) {
+            Some(app) if self.is_for_everybody(endpoint) => format!("{app}{EVERYBODY}"),
             Some(app) if is_notice(endpoint) => notices_of(app),
             app => app.unwrap_or(endpoint).to_owned(),
         }
@@ -150,6 +168,9 @@ impl PlanText {
 
     /// How many messages a sender may send, in how many milliseconds.
     pub(crate) fn rate_of(&self, sender: &str) -> (u64, u64) {
+        if sender.ends_with(EVERYBODY) {
+            return (EVERYBODY_MAX, DAY);
+        }
         let app = sender.strip_suffix(NOTICES).unwrap_or(sender);
         match (self.bots.get(sender), self.apps.get(app)) {
             (_, Some(app)) => (app.number("per_second").unwrap_or(18), APP_WINDOW),
@@ -158,6 +179,28 @@ impl PlanText {
                 60_000,
             ),
         }
+    }
+
+    /// Whether an endpoint's notices are for everybody.
+    pub(crate) fn is_for_everybody(&self, endpoint: &str) -> bool {
+        let receiver = endpoint
+            .strip_prefix("work_notice/")
+            .filter(|name| !name.contains('/'));
+        let words = receiver.and_then(|name| self.receivers.get(name));
+        words.is_some_and(|words| self.everybody_of(words).is_some())
+    }
+
+    /// Everybody as they are told, by the receivers' names: through which app.
+    pub(crate) fn to_everybody(&self) -> BTreeMap<&str, &str> {
+        let apps = self.receivers.iter();
+        apps.filter_map(|(name, words)| Some((name.as_str(), self.everybody_of(words)?)))
+            .collect()
+    }
+
+    /// The app by which a receiver is everybody.
+    pub(crate) fn everybody_by(&self, receiver: &str) -> Option<&str> {
+        let words = self.receivers.get(receiver.strip_suffix("/work_notice")?)?;
+        self.everybody_of(words)
     }
 
     /// The bots of a receiver that there are.
@@ -186,6 +229,16 @@ impl PlanText {
         words
             .get("departments")
             .filter(|app| self.apps.contains_key(*app))
+    }
+
+    /// The app whose notices tell everybody.
+    pub(crate) fn everybody_of<'a>(&'a self, words: &'a Words) -> Option<&'a str> {
+        words.get("everybody").filter(|app| self.apps.contains_key(*app))
+    }
+
+    /// The app whose notices tell departments or everybody.
+    pub(crate) fn together_of<'a>(&'a self, words: &'a Words) -> Option<&'a str> {
+        self.everybody_of(words).or_else(|| self.departments_of(words))
     }
 
     fn app_and_people<'a>(&'a self, text: &'a str) -> Option<(&'a str, Vec<&'a str>)> {

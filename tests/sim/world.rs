@@ -23,13 +23,14 @@ use dingest::store::{Changes, Saved, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::asking::AT_ONCE;
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::{CONSOLE, Judge};
 use crate::noise::noise;
 use crate::plan::{Setting, simulated};
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
-use crate::ways::notice_timeout;
+use crate::ways::{is_person, notice_timeout};
 
 /// 2026-03-01 00:00:00 UTC.
 const EPOCH: i64 = 1_772_323_200_000;
@@ -88,6 +89,11 @@ enum Event {
         life: u64,
         no: u64,
         finding: Finding,
+    },
+    /// Who asked to be told at once has been.
+    Heeds {
+        life: u64,
+        asked: usize,
     },
     /// Somebody asks what became of a notice that was taken.
     Asks(Box<Asking>),
@@ -360,11 +366,13 @@ impl<'a> World<'a> {
             Event::Arrives(flying) => self.arrives(*flying),
             Event::ErrandArrives(away) => self.errand_arrives(&away),
             Event::Asks(asking) => self.asks(*asking),
+            Event::Heeds { life, asked } if self.lives_still(life) => self.judge.heeds(asked, self.now),
             Event::End => self.end(),
             Event::Committed { .. }
             | Event::Loaded { .. }
             | Event::Rendered { .. }
             | Event::Answered { .. }
+            | Event::Heeds { .. }
             | Event::Ran { .. } => Ok(()),
         }
     }
@@ -850,8 +858,13 @@ impl<'a> World<'a> {
             "arrived at {} {:?} {:?} {:?} {}",
             call.bot, call.errcode, call.code, call.people, call.shown
         ));
-        self.judge
-            .arrived(&call, &flying.messages, flying.clock_was_off, self.now)?;
+        self.judge.arrived(
+            &call,
+            &flying.messages,
+            flying.clock_was_off,
+            flying.is_to_everybody(),
+            self.now,
+        )?;
         let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
         let (answers, at) = match time_of(&reaction, self.now + flying.back) {
             (true, at) if at <= timeout => match read(&reaction, &flying) {
@@ -883,7 +896,12 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let known = self.fate(&mut asking)?;
-        let timeout = sent_at + notice_timeout();
+        let to = asking
+            .flying
+            .messages
+            .first()
+            .map_or("", |(_, endpoint)| endpoint);
+        let timeout = sent_at + notice_timeout(to);
         let next = self.now + 2 * asking.waited;
         let (answers, at) = match known {
             Some(answers) => (answers, self.now),
@@ -922,13 +940,14 @@ impl<'a> World<'a> {
         let Some(reaction) = self.question(asking, RESULT) else {
             return Ok(None);
         };
-        let flying = &asking.flying;
+        let (flying, task) = (&asking.flying, asking.task);
         Ok(match notice::lists(reply_of(&reaction)) {
-            Ok(lists) => Some(flying.by(&lists)),
+            // What does not mention all is asked for again.
+            Ok(lists) => (lists.mention_all(&flying.users())).then(|| flying.by(&lists, task)),
             // It went to more people than are listed.
             Err(answer) if flying.is_to_many() && notice::are_too_many(&answer) => {
                 self.judge.unlisted(&flying.messages, flying.sent_at)?;
-                Some(flying.by(&Lists::of_too_many()))
+                Some(flying.by(&Lists::of_too_many(), task))
             }
             Err(answer) => settled(flying, &answer),
         })
@@ -1070,7 +1089,8 @@ impl<'a> World<'a> {
             "errand {} arrived {status} {}",
             away.no, reaction.reply.body
         ));
-        self.judge.errand_arrived(&away.app, self.now)?;
+        self.judge
+            .errand_arrived(&away.app, away.call.is_older, self.now)?;
         let timeout = away.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
         let wanted = errand::wanted(&away.errand.task);
         let (answer, at) = match time_of(&reaction, self.now + away.back) {
@@ -1103,7 +1123,10 @@ impl<'a> World<'a> {
     // ---- what happens -----------------------------------------------------------------------------------------
 
     fn step(&mut self, step: Step) -> Result<(), Violation> {
-        if !matches!(step, Step::Check | Step::Read { .. } | Step::Told { .. }) {
+        if !matches!(
+            step,
+            Step::Check | Step::Read { .. } | Step::Hasten(_) | Step::Told { .. }
+        ) {
             self.disturbed_at = self.now;
         }
         match step {
@@ -1135,9 +1158,34 @@ impl<'a> World<'a> {
                 let time = self.true_time();
                 self.dingtalk.read(&person, group, time);
             }
+            Step::Hasten(receivers) => return self.hasten(&receivers),
             Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
         }
         Ok(())
+    }
+
+    /// Somebody writes `digest now` where these are told.
+    fn hasten(&mut self, receivers: &[String]) -> Result<(), Violation> {
+        let Some(process) = self
+            .process
+            .as_ref()
+            .filter(|process| process.stopping.is_none() && process.reading_until.is_none())
+        else {
+            return Ok(());
+        };
+        let members = receivers
+            .iter()
+            .flat_map(|name| process.setting.text.members(name));
+        let members: Vec<String> = members.collect();
+        let life = process.life;
+        let time = self.clocks().time;
+        let asked = self.judge.asks(&members, self.now, time);
+        self.say(&format!("hasten {}", members.join(" ")));
+        self.after(AT_ONCE, Event::Heeds { life, asked });
+        let members = members.iter().map(|name| name.as_str().into()).collect();
+        self.input(|steering, now| {
+            steering.hasten(members, now);
+        })
     }
 
     fn replan(&mut self, name: &str) -> Result<(), Violation> {
@@ -1255,20 +1303,35 @@ pub(crate) fn labels(
 }
 
 impl Flying {
-    /// Whether it is a notice to departments.
+    /// Whether it is a notice to departments or everybody.
     fn is_to_many(&self) -> bool {
-        self.messages
-            .iter()
-            .all(|(_, endpoint)| endpoint.split('/').count() == 2)
+        self.messages.iter().all(|(_, endpoint)| !is_person(endpoint))
     }
 
-    /// What became of a notice for each.
-    fn by(&self, lists: &Lists) -> Answers {
-        let messages = self.messages.iter().cloned();
-        let answer = |endpoint: &str| match endpoint.splitn(3, '/').nth(2) {
-            Some(user) => lists.for_each(&[user]).remove(0),
-            None => lists.for_all(),
+    /// Whether it is a notice to everybody.
+    fn is_to_everybody(&self) -> bool {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["to_all_user"] == true
+    }
+
+    /// The people it is for, unless they are departments.
+    fn users(&self) -> Vec<&str> {
+        let users = self.messages.iter().map(|(_, endpoint)| user_of(endpoint));
+        users.flatten().collect()
+    }
+
+    /// What became of a notice for each, and what it can be asked about by.
+    fn by(&self, lists: &Lists, task: i64) -> Answers {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let agent = body["agent_id"].as_u64().unwrap_or_default();
+        let answer = |endpoint: &str| {
+            let answer = match user_of(endpoint) {
+                Some(user) => lists.for_each(&[user]).remove(0),
+                None => lists.for_all(),
+            };
+            notice::with_receipt(answer, agent, task)
         };
+        let messages = self.messages.iter().cloned();
         messages
             .map(|(message, endpoint)| {
                 let answer = answer(&endpoint);
@@ -1290,6 +1353,11 @@ fn endpoint_of(send: &Send) -> String {
     send.endpoint
         .as_ref()
         .map_or_else(|| CONSOLE.to_owned(), ToString::to_string)
+}
+
+/// The person who is told through an endpoint.
+fn user_of(endpoint: &str) -> Option<&str> {
+    endpoint.splitn(3, '/').nth(2)
 }
 
 /// Whether the product's client would send it.
