@@ -284,7 +284,7 @@ pub fn not_taken_back(reason: &str) -> Answer {
 /// what it tells is told by the next one.
 pub fn written_for_another() -> Answer {
     let detail = "it was written for another bot or group than is configured by now, and was not sent";
-    answer(Outcome::Retry, None, detail)
+    answer(Outcome::Outdated, None, detail)
 }
 
 /// What the answer to a call means for each of the people it was for: a success names those who got nothing.

@@ -181,7 +181,8 @@ pub(super) const fn nothing_sent(outcome: Outcome) -> Outcome {
         | Outcome::Throttled(_)
         | Outcome::Blocked(_)
         | Outcome::Quota
-        | Outcome::Refused(_) => outcome,
+        | Outcome::Refused(_)
+        | Outcome::Outdated => outcome,
     }
 }
 

@@ -276,6 +276,7 @@ fn by_errcode(interface: &Interface, http_status: u16, object: &Map<String, Valu
         | Outcome::Quota
         | Outcome::Refused(_)
         | Outcome::Rejected(_)
+        | Outcome::Outdated
         | Outcome::Unknown => false,
     };
     if doubtful {
@@ -495,6 +496,7 @@ pub(super) mod tests {
             | Outcome::Quota
             | Outcome::Refused(_)
             | Outcome::Rejected(_)
+            | Outcome::Outdated
             | Outcome::Unknown => String::new(),
         };
         format!("{}{pause}", outcome.as_str())

@@ -633,6 +633,7 @@ impl Engine {
             | Outcome::Blocked(_)
             | Outcome::Quota
             | Outcome::Refused(_)
+            | Outcome::Outdated
             | Outcome::Unknown => {
                 let Some(call) = self.afterwards.calls.get_mut(receipt) else {
                     return;
@@ -739,7 +740,7 @@ fn announced(row: &InFlightRow) -> Vec<AlertNo> {
 fn wait_after(outcome: Outcome, failures: u32) -> Option<Span> {
     match outcome {
         Outcome::Delivered | Outcome::Rejected(_) => None,
-        Outcome::Retry | Outcome::Unknown => Some(backoff(failures)),
+        Outcome::Retry | Outcome::Outdated | Outcome::Unknown => Some(backoff(failures)),
         Outcome::Limited(span) | Outcome::Throttled(span) | Outcome::Blocked(span) => Some(span),
         Outcome::Quota => Some(QUOTA_PAUSE),
         Outcome::Refused(_) => Some(REFUSED_PAUSE),

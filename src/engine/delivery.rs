@@ -4,7 +4,7 @@
 //! delivered. What an attempt that surely failed leaves behind is nothing: its changes wait again and the next
 //! digest tells them as they are then. Only a message that *may* have arrived is kept, and is sent again byte for
 //! byte under the same `msgUuid` until an answer settles it, or until its endpoint must be silent and another can tell
-//! what it tells; where DingTalk folds no repetitions, it is sent again once.
+//! what it tells, or is configured to be another; where DingTalk folds no repetitions, it is sent again once.
 //!
 //! The last part may be a picture, which covers nothing: it shows what the parts before it have told. It is tried once,
 //! and whatever becomes of it changes nothing but the pauses that an answer demands.
@@ -741,7 +741,7 @@ impl Engine {
                 // The pause makes it wait; another endpoint or a fallback may take over at once.
                 self.abandon(name, answer.outcome.as_str());
             }
-            Outcome::Retry | Outcome::Unknown => {
+            Outcome::Retry | Outcome::Outdated | Outcome::Unknown => {
                 self.abandon(name, answer.outcome.as_str());
                 self.fail(name, jitter);
             }
@@ -1099,7 +1099,9 @@ pub(super) fn pause_for(answer: &Answer) -> Option<(PauseReason, Option<Span>)> 
         Outcome::Refused(Refused::Clock) => (PauseReason::Refused(Refused::Clock), Some(CLOCK_PAUSE)),
         Outcome::Refused(Refused::Person) => (PauseReason::Refused(Refused::Person), None),
         Outcome::Refused(what) => (PauseReason::Refused(what), Some(REFUSED_PAUSE)),
-        Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => return None,
+        Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Outdated | Outcome::Unknown => {
+            return None;
+        }
     })
 }
 

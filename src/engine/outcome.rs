@@ -63,6 +63,8 @@ pub enum Outcome {
     Refused(Refused),
     /// The message is refused for what it says, or for its size.
     Rejected(Rejected),
+    /// It was written by an earlier configuration, for another app or audience: it was not sent, and never will be.
+    Outdated,
     /// It may or may not have been delivered (time-out, connection lost, 5xx).
     Unknown,
 }
@@ -146,6 +148,7 @@ impl Outcome {
             Self::Rejected(Rejected::Content) => "rejected_content",
             Self::Rejected(Rejected::Malformed) => "rejected_malformed",
             Self::Rejected(Rejected::Gone) => "rejected_gone",
+            Self::Outdated => "outdated",
             Self::Unknown => "unknown",
         }
     }

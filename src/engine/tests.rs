@@ -700,6 +700,7 @@ fn outcome_named(name: &str) -> Outcome {
         "clock" => Outcome::Refused(Refused::Clock),
         "content" => Outcome::Rejected(Rejected::Content),
         "size" => Outcome::Rejected(Rejected::Size),
+        "outdated" => Outcome::Outdated,
         "unknown" => Outcome::Unknown,
         "too-old" => Outcome::Rejected(Rejected::Gone),
         other => panic!("no outcome `{other}`"),

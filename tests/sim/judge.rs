@@ -1241,7 +1241,9 @@ impl<'a> Judge<'a> {
                 self.doubts.remove(&receiver);
                 self.tellings[index].known = Some(time.0);
             }
-            Outcome::Refused(_) | Outcome::Rejected(_) => drop(self.doubts.remove(&receiver)),
+            Outcome::Refused(_) | Outcome::Rejected(_) | Outcome::Outdated => {
+                drop(self.doubts.remove(&receiver));
+            }
             Outcome::Unknown => {
                 if let Some(doubt) = self.doubts.get_mut(&receiver) {
                     doubt.open = true;

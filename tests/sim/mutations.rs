@@ -240,8 +240,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what failed counts as told",
         file: "src/engine/delivery.rs",
-        text: "            Outcome::Retry | Outcome::Unknown => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name, jitter);\n            }\n",
-        replacement: "            Outcome::Retry | Outcome::Unknown => self.delivered(name, message),\n",
+        text: "            Outcome::Retry | Outcome::Outdated | Outcome::Unknown => {\n                self.abandon(name, answer.outcome.as_str());\n                self.fail(name, jitter);\n            }\n",
+        replacement: "            Outcome::Retry | Outcome::Outdated | Outcome::Unknown => self.delivered(name, message),\n",
         caught_by: Invariant::NothingLost,
     },
     Mutation {

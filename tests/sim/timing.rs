@@ -110,7 +110,11 @@ impl Timing {
                 self.all_until = self.all_until.max(self.blocked_until);
                 0
             }
-            Outcome::Delivered | Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => 0,
+            Outcome::Delivered
+            | Outcome::Retry
+            | Outcome::Rejected(_)
+            | Outcome::Outdated
+            | Outcome::Unknown => 0,
         };
         if outcome == Outcome::Unknown {
             let open = (bot.to_owned(), u64::MAX);
@@ -126,7 +130,9 @@ impl Timing {
             Outcome::Delivered if took < 1000 => return,
             // What an app sent is not repeated for ever: then its changes wait like those of any other failure.
             Outcome::Unknown if folds_repeats(bot) => (now + BACKOFF_URGENT, now + BACKOFF_URGENT),
-            Outcome::Retry | Outcome::Rejected(_) | Outcome::Unknown => (now + BACKOFF_URGENT, now + BACKOFF),
+            Outcome::Retry | Outcome::Rejected(_) | Outcome::Outdated | Outcome::Unknown => {
+                (now + BACKOFF_URGENT, now + BACKOFF)
+            }
             // Another bot takes over at once, if there is one.
             Outcome::Delivered
             | Outcome::Limited(_)

@@ -38,6 +38,8 @@ const EPOCH: i64 = 1_772_323_200_000;
 const BEGINNING: Tick = Tick(Span::days(365).0);
 /// How long nothing may have happened before everybody must have heard: longer than any pause and any drift.
 pub(crate) const REST: u64 = 4 * 3_600_000;
+/// How long after the last step that must be so at last: longer than anything fires that nobody repeats.
+const END_MAX: u64 = 20 * 86_400_000;
 /// How long a sender waits before it sends again what was not answered 2xx.
 const POST_AGAIN: u64 = 10_000;
 /// How many rows the disk takes in a millisecond, besides what a commit takes anyway.
@@ -1252,6 +1254,13 @@ impl<'a> World<'a> {
 
     /// The script is over: everything works again, everybody hears, the process ends.
     fn end(&mut self) -> Result<(), Violation> {
+        if self.now > self.script.steps.last().map_or(0, |(at, _)| *at) + END_MAX {
+            let what = format!(
+                "something failed {} ms ago, and goes on failing",
+                self.now - self.disturbed_at
+            );
+            return Err(violation(Invariant::ComesToRest, self.now, what));
+        }
         if self.now < self.disturbed_at + REST || self.ahead != 0 || self.disk != Disk::Well || self.missed {
             if self.network != Network::Well
                 || self.disk != Disk::Well

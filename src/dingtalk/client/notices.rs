@@ -431,7 +431,7 @@ mod tests {
             way: Way::WorkNotice(notice(7, ann(&app))),
         };
         let answers = client.send_together(&[&endpoint], &body, now()).await;
-        assert_eq!(answers[0].outcome, Outcome::Retry);
+        assert_eq!(answers[0].outcome, Outcome::Outdated);
         assert_eq!(simulator.ledger(), []);
     }
 }

@@ -90,6 +90,25 @@ fn a_notice_that_nobody_knows_of_is_sent_again_in_the_same_words_until_somebody_
 }
 
 #[test]
+fn what_was_written_for_another_app_gives_way_to_what_can_be_sent() {
+    check(
+        "0s answer work_notice/ops/bob unknown
+         0s fire disk
+         12s answer work_notice/ops/bob outdated
+         13s answer work_notice/ops/bob delivered
+         20s run",
+        "0s reply new=1
+         10s ops/group <-group/ops- new disk
+         10s ops/work_notice <-work_notice/ops- new disk
+         11s ops/work_notice/ann, ops/work_notice/bob <-work_notice/ops/ann- new disk
+         11s   call ann, bob unknown
+         12s   call bob outdated
+         13s ops/work_notice/bob <-work_notice/ops/bob- new disk
+         13s   call bob",
+    );
+}
+
+#[test]
 fn a_group_does_not_wait_for_notices_that_are_under_way() {
     check(
         "0s silence work_notice/ops
