@@ -133,7 +133,9 @@ impl Judge<'_> {
     /// There are none while the month is made to last.
     fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
         let pace = self.api_month.pace(self.setting().text.api_quota, time);
-        if pace.is_none() {
+        // What was counted just now may have come after it was decided: then it waited for its commit only.
+        let decided_before = |at: u64| i64::try_from(now - at).is_ok_and(|ago| ago < DECIDED_BEFORE);
+        if pace.is_none_or(|(counted_at, _)| decided_before(counted_at)) {
             return Ok(());
         }
         let what = "an errand leaves while the month is made to last";
