@@ -350,8 +350,8 @@ impl Endpoint {
         Some((self.app()?.clone(), api))
     }
 
-    /// Whether what it sends are notices to everybody. Of the day's few each that may have arrived is one: what is
-    /// refused, or asked about them, is none.
+    /// Whether what it sends are notices to everybody. Of the day's few each that was taken is one: what is asked
+    /// about them is none.
     pub const fn is_to_everybody(&self) -> bool {
         matches!(
             &self.way,

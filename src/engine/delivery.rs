@@ -774,7 +774,8 @@ impl Engine {
     }
 
     /// A call occupies a place of the endpoint's window, and counts against the month if anything of it may have
-    /// arrived; once, however many messages went along.
+    /// arrived; once, however many messages went along. Of the few notices to everybody in a day it is one only if it
+    /// may have arrived, or if DingTalk took it: then more than one call was made for it.
     fn count_call(&mut self, answers: &[(MessageId, Answer)]) {
         let endpoint = |(message, _): &(MessageId, Answer)| self.awaited(*message)?.1;
         let counted = answers
@@ -785,24 +786,35 @@ impl Engine {
             return;
         };
         let usual = || (self.plan.endpoints.get(&endpoint)).map_or(1, Endpoint::calls_per_message);
-        let calls = answers.iter().filter_map(|(_, answer)| answer.calls).max();
-        let calls = calls.unwrap_or_else(usual);
-        self.count_against(&endpoint, if counted.is_some() { calls } else { 0 });
+        let calls_made = answers.iter().filter_map(|(_, answer)| answer.calls).max();
+        let calls = calls_made.unwrap_or_else(usual);
+        let is_counted = counted.is_some();
+        if is_counted || calls_made.is_some_and(|calls| calls > 1) || !self.is_to_everybody(&endpoint) {
+            self.take_place(&endpoint);
+        }
+        self.count_month(&endpoint, if is_counted { calls } else { 0 });
     }
 
-    /// What was tried occupies a place of an endpoint's window, and counts as so many calls against the month; none if
-    /// it cannot have arrived.
+    /// What was tried occupies a place of an endpoint's window, and counts as so many calls against the month.
     pub(super) fn count_against(&mut self, endpoint: &EndpointName, calls: u64) {
+        self.take_place(endpoint);
+        self.count_month(endpoint, calls);
+    }
+
+    /// What was tried occupies a place of an endpoint's window.
+    fn take_place(&mut self, endpoint: &EndpointName) {
         let Some(budget) = self.budgets.get_mut(endpoint) else {
             return;
         };
         let configured = self.plan.endpoints.get(endpoint);
         let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
-        if calls > 0 || !configured.is_some_and(Endpoint::is_to_everybody) {
-            budget.answered(window, self.now.tick);
-        }
+        budget.answered(window, self.now.tick);
         self.dirty.endpoints.insert(endpoint.clone());
-        self.count_month(endpoint, calls);
+    }
+
+    fn is_to_everybody(&self, endpoint: &EndpointName) -> bool {
+        let configured = self.plan.endpoints.get(endpoint);
+        configured.is_some_and(Endpoint::is_to_everybody)
     }
 
     /// Counts so many calls against the month.

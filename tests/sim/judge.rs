@@ -1209,8 +1209,10 @@ impl<'a> Judge<'a> {
                 let (since, before) = lasts.unwrap_or((self.seq, 0));
                 self.blocked = Some((since, until.max(before)));
             }
+            // More than one call is made for what DingTalk has taken.
+            let was_taken = answer.calls.is_some_and(|calls| calls > 1);
             self.day
-                .answered(*message, answer.outcome.may_have_arrived(), now);
+                .answered(*message, was_taken || answer.outcome.may_have_arrived(), now);
             self.outcome(*message, endpoint, answer, took, now, time);
         }
     }

@@ -18,7 +18,7 @@ use dingest::dingtalk::{apicode, errand, errcode, message, oapicode, sign};
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Errand, Finding, Outcome, Send};
-use dingest::plan::{Endpoint, Group, Person, Way};
+use dingest::plan::{Endpoint, Group, Person, Way, WorkNotice};
 use dingest::store::{Changes, Saved, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -925,7 +925,11 @@ impl<'a> World<'a> {
     /// What is said of a notice, if that settles it.
     fn fate(&mut self, asking: &mut Asking) -> Result<Option<Answers>, Violation> {
         let settled = |flying: &Flying, answer: &Answer| {
-            matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota).then(|| flying.all(answer))
+            let answer = Answer {
+                calls: Some(WorkNotice::CALLS),
+                ..answer.clone()
+            };
+            matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota).then(|| flying.all(&answer))
         };
         if !asking.is_done {
             let Some(reaction) = self.question(asking, PROGRESS) else {
@@ -1338,7 +1342,10 @@ impl Flying {
                 Some(user) => lists.for_each(&[user]).remove(0),
                 None => lists.for_all(),
             };
-            notice::with_receipt(answer, agent, task)
+            Answer {
+                calls: Some(WorkNotice::CALLS),
+                ..notice::with_receipt(answer, agent, task)
+            }
         };
         let messages = self.messages.iter().cloned();
         messages
