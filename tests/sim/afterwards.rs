@@ -171,7 +171,8 @@ impl Judge<'_> {
             let why_nots: Option<Vec<&str>> = recalls.map(why_not).collect();
             let why_not = if nobody_asked {
                 Some("nobody asked for that")
-            } else if writable && row.is_none() {
+            } else if writable && row.is_none() && self.asks_for_recall(telling) {
+                // A plan that does not ask for that any more has let it go, but not what was decided before.
                 Some("it is not on disk")
             } else {
                 why_nots.and_then(|why_nots| why_nots.first().copied())
@@ -191,6 +192,13 @@ impl Judge<'_> {
         let lately = i64::try_from(now - self.afterwards.begun_at).is_ok_and(|ago| ago < DECIDED_BEFORE);
         let plans = self.plans.iter().rev().take(if lately { 2 } else { 1 });
         plans.filter_map(|(_, plan)| plan.text.words_of(&telling.receiver)?.get("recall"))
+    }
+
+    /// Whether the plan in force takes messages of a receiver back.
+    fn asks_for_recall(&self, telling: &Telling) -> bool {
+        let text = &self.setting().text;
+        let words = text.words_of(&telling.receiver);
+        text.knows(&telling.receiver) && words.is_some_and(|words| words.get("recall").is_some())
     }
 
     fn is_not_superseded(&self, telling: &Telling) -> Option<&'static str> {
