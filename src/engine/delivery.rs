@@ -785,11 +785,12 @@ impl Engine {
         let Some(endpoint) = counted.clone().or_else(|| answers.iter().find_map(endpoint)) else {
             return;
         };
-        let usual = || (self.plan.endpoints.get(&endpoint)).map_or(1, Endpoint::calls_per_message);
+        let configured = self.plan.endpoints.get(&endpoint);
+        let to_everybody = configured.is_some_and(Endpoint::is_to_everybody);
         let calls_made = answers.iter().filter_map(|(_, answer)| answer.calls).max();
-        let calls = calls_made.unwrap_or_else(usual);
+        let calls = calls_made.unwrap_or_else(|| configured.map_or(1, Endpoint::calls_per_message));
         let is_counted = counted.is_some();
-        if is_counted || calls_made.is_some_and(|calls| calls > 1) || !self.is_to_everybody(&endpoint) {
+        if is_counted || calls_made.is_some_and(|calls| calls > 1) || !to_everybody {
             self.take_place(&endpoint);
         }
         self.count_month(&endpoint, if is_counted { calls } else { 0 });
@@ -810,11 +811,6 @@ impl Engine {
         let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
         budget.answered(window, self.now.tick);
         self.dirty.endpoints.insert(endpoint.clone());
-    }
-
-    fn is_to_everybody(&self, endpoint: &EndpointName) -> bool {
-        let configured = self.plan.endpoints.get(endpoint);
-        configured.is_some_and(Endpoint::is_to_everybody)
     }
 
     /// Counts so many calls against the month.
