@@ -1,9 +1,9 @@
 //! The conversation that asks: somebody writes to an app's bot, and is answered.
 //!
-//! [`Answerer::take`] decides at once whether a message is DingTalk's, new, and from somebody who may ask; the answer
-//! is made and sent afterwards, by a task of its own. It goes to the message's session, and through the app when there
-//! is none or it has ended. Nothing here changes what anybody is told, but for `digest now`, which lets a receiver's
-//! changes go before their time.
+//! [`Answerer::check`] and [`Answerer::take`] decide at once whether a message is DingTalk's and new; whether who asks
+//! may, and what the answer is, comes afterwards, in a task of its own. The answer goes to the message's session, and
+//! through the app when there is none or it has ended. Nothing here changes what anybody is told, but for `digest now`,
+//! which lets a receiver's changes go before their time.
 //!
 //! It does not know HTTP and asks the engine through the driver alone; words come from the templates.
 
@@ -13,12 +13,12 @@ mod reply;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::alert::Timestamp;
 use crate::ask::command::Command;
 use crate::ask::reply::Reply;
-use crate::clock::now;
 use crate::dingtalk::callback::{self, Forged, Heard, Hearing, Message};
 use crate::dingtalk::client::TOTAL_TIMEOUT;
 use crate::dingtalk::message::{At, Content};
@@ -81,13 +81,14 @@ impl Answerer {
         client: Client,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let hears_since = client.outside().now();
         Arc::new(Self {
             prepared,
             driver,
             client,
             metrics,
             heard: Mutex::default(),
-            hears_since: now(),
+            hears_since,
             places: Arc::new(Semaphore::new(ANSWERS_MAX as usize)),
         })
     }
@@ -99,16 +100,21 @@ impl Answerer {
         timestamp: Option<&str>,
         signature: Option<&'a str>,
     ) -> Result<Signed<'a>, NotTaken> {
-        let checked = callback::verify(&app.secret, timestamp, signature, self.hears_since, now());
+        let checked = callback::verify(&app.secret, timestamp, signature, self.hears_since, self.now());
         if checked.is_err() {
             self.metrics.question(&app.name, "forged");
         }
         Ok(Signed(checked?))
     }
 
-    /// Takes a message to the bot of `app` and answers it in its own time.
-    pub fn take(self: &Arc<Self>, app: &Arc<App>, signed: Signed<'_>, body: &[u8]) -> Result<(), NotTaken> {
-        let taken = self.judge(app, signed, body, now());
+    /// Takes a message to the bot of `app`. What is left to do, if it is to be answered, takes its own time.
+    pub fn take(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        signed: Signed<'_>,
+        body: &[u8],
+    ) -> Result<Option<BoxFuture<'static, ()>>, NotTaken> {
+        let taken = self.judge(app, signed, body, self.now());
         let outcome = match &taken {
             Ok(Some(_)) => "taken",
             Ok(None) => "repeated",
@@ -117,14 +123,18 @@ impl Answerer {
             Err(NotTaken::Busy) => "busy",
         };
         self.metrics.question(&app.name, outcome);
-        if let Some((message, place)) = taken? {
-            let (answerer, app) = (Arc::clone(self), Arc::clone(app));
-            tokio::spawn(async move {
-                answerer.answer(&app, &message).await;
-                drop(place);
-            });
-        }
-        Ok(())
+        let Some((message, place)) = taken? else {
+            return Ok(None);
+        };
+        let (answerer, app) = (Arc::clone(self), Arc::clone(app));
+        Ok(Some(Box::pin(async move {
+            answerer.answer(&app, &message).await;
+            drop(place);
+        })))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.client.outside().now()
     }
 
     /// Waits for the answers under way when no more messages are taken: as long as one call may take.
@@ -168,12 +178,12 @@ impl Answerer {
                     };
                     facts.reply(command, app, message).await
                 }
-                Err(why) => Reply::not_understood(why, &plan),
+                Err(why) => Reply::not_understood(why, &plan, self.now()),
             };
             self.send(app, message, &plan, &words(&renderer, reply)).await
         } else {
             // In the name of the app it would count against a quota, and anybody could use that up.
-            let text = words(&renderer, Reply::not_allowed(message, &plan));
+            let text = words(&renderer, Reply::not_allowed(message, &plan, self.now()));
             let answer = self.send_to_session(message, &text).await;
             answer.map_or_else(
                 || Sent {
@@ -233,7 +243,7 @@ impl Answerer {
         };
         let answer = self
             .client
-            .send(&plan.dingtalk, &endpoint, body.into(), now())
+            .send(&plan.dingtalk, &endpoint, body.into(), self.now())
             .await;
         if counted {
             self.driver.end_answer(app.name.clone(), answer.clone()).await;
@@ -256,14 +266,14 @@ impl Answerer {
             if why != NoAnswer::Busy || tries.next().is_none() {
                 return Err(Denied::OverBudget(why));
             }
-            tokio::time::sleep(PLACE_PAUSE).await;
+            self.client.outside().pause(PLACE_PAUSE).await;
         }
     }
 
     /// To the session, if there is one that has not ended.
     async fn send_to_session(&self, asked: &Message, text: &str) -> Option<Answer> {
         let session = asked.session.as_ref();
-        let session = session.filter(|session| now() < session.expires_at)?;
+        let session = session.filter(|session| self.now() < session.expires_at)?;
         let body = message::webhook(&content(text), &At::default(), &asked.id);
         Some(self.client.reply(&session.url, body.into()).await)
     }

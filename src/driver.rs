@@ -10,6 +10,7 @@
 
 mod drafts;
 mod gate;
+pub mod question;
 mod restore;
 pub mod steering;
 mod writer;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::digest::Rendered;
 use crate::dingtalk::client::{Client, NOTICE_TIMEOUT, TOTAL_TIMEOUT};
 use crate::driver::drafts::Drafts;
+use crate::driver::question::Question;
 use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
@@ -80,20 +82,6 @@ pub enum Ask {
         /// What became of them.
         reply: oneshot::Sender<Accepted>,
     },
-    /// List alerts.
-    Alerts {
-        /// Which.
-        query: AlertQuery,
-        /// The list.
-        reply: oneshot::Sender<AlertList>,
-    },
-    /// Explain alerts.
-    Explain {
-        /// Which.
-        query: AlertQuery,
-        /// The explanations.
-        reply: oneshot::Sender<Explained>,
-    },
     /// List digests of the history, newest first.
     Digests {
         /// Which.
@@ -101,27 +89,8 @@ pub enum Ask {
         /// The list.
         reply: oneshot::Sender<Result<Vec<Told>, Unavailable>>,
     },
-    /// Tell these receivers now what they were to be told after a wait.
-    Hasten {
-        /// Who.
-        receivers: Vec<ReceiverName>,
-        /// How many changes there are.
-        reply: oneshot::Sender<u64>,
-    },
-    /// Let an answer be sent in the name of an app to who asked its bot.
-    BeginAnswer {
-        /// Which.
-        app: AppName,
-        /// Whether it may.
-        reply: oneshot::Sender<Result<(), NoAnswer>>,
-    },
-    /// Count it: what came of it.
-    EndAnswer(AppName, Answer),
-    /// Say how everything is.
-    Health {
-        /// The snapshot.
-        reply: oneshot::Sender<Health>,
-    },
+    /// What is answered from memory.
+    Question(Question),
     /// Keep a refused body to be looked at.
     KeepRefused(RefusedBody, Keeping),
     /// List refused bodies, newest first.
@@ -140,15 +109,7 @@ impl Ask {
     fn alerts(&self) -> usize {
         match self {
             Self::Accept { alerts, .. } => alerts.len(),
-            Self::Alerts { .. }
-            | Self::Explain { .. }
-            | Self::Digests { .. }
-            | Self::Hasten { .. }
-            | Self::BeginAnswer { .. }
-            | Self::EndAnswer(..)
-            | Self::Health { .. }
-            | Self::KeepRefused(..)
-            | Self::Refused { .. } => 0,
+            Self::Question(_) | Self::Digests { .. } | Self::KeepRefused(..) | Self::Refused { .. } => 0,
         }
     }
 }
@@ -253,13 +214,13 @@ impl Handle {
     /// The alerts that match. Whoever asks too waits for this answer first.
     pub async fn alerts(&self, query: AlertQuery) -> Result<AlertList, Unavailable> {
         let _turn = self.lists.acquire().await;
-        self.ask(|reply| Ask::Alerts { query, reply }).await
+        self.question(|reply| Question::Alerts { query, reply }).await
     }
 
     /// The alerts that match, with why what was and was not said of them.
     pub async fn explain(&self, query: AlertQuery) -> Result<Explained, Unavailable> {
         let _turn = self.lists.acquire().await;
-        self.ask(|reply| Ask::Explain { query, reply }).await
+        self.question(|reply| Question::Explain { query, reply }).await
     }
 
     /// The newest digests first.
@@ -269,23 +230,33 @@ impl Handle {
 
     /// Lets changes of these receivers be told now; answers how many there are.
     pub async fn hasten(&self, receivers: Vec<ReceiverName>) -> Result<u64, Unavailable> {
-        self.ask(|reply| Ask::Hasten { receivers, reply }).await
+        self.question(|reply| Question::Hasten { receivers, reply }).await
     }
 
     /// Takes a place for an answer in the name of an app; [`Handle::end_answer`] is next when there is one.
     pub async fn begin_answer(&self, app: AppName) -> Result<Result<(), NoAnswer>, Unavailable> {
-        self.ask(|reply| Ask::BeginAnswer { app, reply }).await
+        self.question(|reply| Question::BeginAnswer { app, reply }).await
     }
 
     /// Says what came of it.
     pub async fn end_answer(&self, app: AppName, answer: Answer) {
         // A driver that is gone counts nothing any more.
-        let _gone = self.inbox.send(Ask::EndAnswer(app, answer)).await;
+        let _gone = self
+            .inbox
+            .send(Ask::Question(Question::EndAnswer(app, answer)))
+            .await;
     }
 
     /// How everything is.
     pub async fn health(&self) -> Result<Health, Unavailable> {
-        self.ask(|reply| Ask::Health { reply }).await
+        self.question(|reply| Question::Health { reply }).await
+    }
+
+    async fn question<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, Unavailable> {
+        self.ask(|reply| Ask::Question(question(reply))).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Unavailable> {
@@ -606,28 +577,8 @@ impl Driver {
                 let request = self.steering.accept(source, alerts, self.clock.now());
                 self.replies.insert(request, reply);
             }
-            Ask::Alerts { query, reply } => {
-                self.steering.wake(self.clock.now());
-                // Somebody who asked and went away is owed nothing.
-                let _gone = reply.send(self.steering.engine().alerts(&query));
-            }
-            Ask::Explain { query, reply } => {
-                self.steering.wake(self.clock.now());
-                let _gone = reply.send(self.steering.engine().explain(&query));
-            }
+            Ask::Question(question) => question.put(&mut self.steering, self.clock.now()),
             Ask::Digests { query, reply } => self.writer.digests(query, reply),
-            Ask::Hasten { receivers, reply } => {
-                let changes = self.steering.hasten(receivers, self.clock.now());
-                let _gone = reply.send(changes);
-            }
-            Ask::BeginAnswer { app, reply } => {
-                let _gone = reply.send(self.steering.begin_answer(&app, self.clock.now()));
-            }
-            Ask::EndAnswer(app, answer) => self.steering.end_answer(app, answer, self.clock.now()),
-            Ask::Health { reply } => {
-                self.steering.wake(self.clock.now());
-                let _gone = reply.send(self.health());
-            }
             Ask::KeepRefused(body, keeping) => self.writer.keep_refused(body, keeping),
             Ask::Refused { source, limit, reply } => self.writer.refused(source, limit, reply),
         }
@@ -649,16 +600,6 @@ impl Driver {
                 self.metrics.commit_failed();
                 self.steering.commit_failed(error, changes, self.clock.now());
             }
-        }
-    }
-
-    fn health(&self) -> Health {
-        let engine = self.steering.engine();
-        Health {
-            store_writable: self.steering.is_writable(),
-            counts: engine.counts(),
-            receivers: engine.receivers(),
-            endpoints: engine.endpoints(),
         }
     }
 }
@@ -685,7 +626,7 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 /// Sends one message, or several equal ones to people by one call, and says what came of each.
-async fn attempt(client: &Client, plan: &Plan, sends: &[Send], now: Timestamp) -> Vec<Answer> {
+pub async fn attempt(client: &Client, plan: &Plan, sends: &[Send], now: Timestamp) -> Vec<Answer> {
     let endpoint = |send: &Send| plan.endpoints.get(send.endpoint.as_ref()?);
     let together: Vec<&Endpoint> = sends.iter().filter_map(endpoint).collect();
     if let ([first, _, ..], true) = (sends, together.len() == sends.len()) {

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::command::{Command, NoQuestion};
 use crate::alert::{EndpointName, ReceiverName, Severity, Timestamp};
-use crate::clock::now;
 use crate::digest::compose::rfc3339;
 use crate::digest::naming::{self, shown_name};
 use crate::digest::{Change, shorten};
@@ -138,29 +137,29 @@ struct Recipient {
 }
 
 impl Reply {
-    fn new(said: Said, timezone: &TimeZone) -> Self {
+    fn new(said: Said, timezone: &TimeZone, now: Timestamp) -> Self {
         Self {
-            composed_at: rfc3339(now(), timezone),
+            composed_at: rfc3339(now, timezone),
             said,
         }
     }
 
     /// It is no question.
-    pub(super) fn not_understood(why: NoQuestion, plan: &Plan) -> Self {
+    pub(super) fn not_understood(why: NoQuestion, plan: &Plan, now: Timestamp) -> Self {
         let (problem, text) = match why {
             NoQuestion::NoCommand(text) => ("no_command", text),
             NoQuestion::NoMatchers(text) => ("no_matchers", text),
             NoQuestion::WhyWhat => ("why_what", String::new()),
         };
         let text = shorten(&text, CHARS_MAX).into_owned();
-        Self::new(Said::NotUnderstood { problem, text }, &plan.timezone)
+        Self::new(Said::NotUnderstood { problem, text }, &plan.timezone, now)
     }
 
     /// Who asks may not.
-    pub(super) fn not_allowed(message: &Message, plan: &Plan) -> Self {
+    pub(super) fn not_allowed(message: &Message, plan: &Plan, now: Timestamp) -> Self {
         let conversation = message.in_group.then(|| message.conversation.clone());
         let person = message.person.clone();
-        Self::new(Said::NotAllowed { person, conversation }, &plan.timezone)
+        Self::new(Said::NotAllowed { person, conversation }, &plan.timezone, now)
     }
 
     /// Counts an alert instead of naming it; says whether one was left.
@@ -210,14 +209,22 @@ impl Facts<'_> {
                 listed(query, plan, driver).await.map(Said::Why)
             }
             Command::DigestNow => {
-                let receivers = tokio::time::timeout(LOOK_UP_MAX, self.receivers_in(app, asked)).await;
+                let receivers = tokio::select! {
+                    biased;
+                    receivers = self.receivers_in(app, asked) => Some(receivers),
+                    () = self.client.outside().pause(LOOK_UP_MAX) => None,
+                };
                 match receivers {
-                    Ok(receivers) => self.hasten(&receivers).await,
-                    Err(_) => Ok(Said::Unavailable),
+                    Some(receivers) => self.hasten(&receivers).await,
+                    None => Ok(Said::Unavailable),
                 }
             }
         };
-        Reply::new(said.unwrap_or(Said::Unavailable), &plan.timezone)
+        Reply::new(
+            said.unwrap_or(Said::Unavailable),
+            &plan.timezone,
+            self.client.outside().now(),
+        )
     }
 
     /// Lets receivers be told now. What no asking helps against, such as a pause, is said.
@@ -259,7 +266,9 @@ impl Facts<'_> {
         match (way, &asked.person) {
             (Way::Group(group), _) => group.app.name == app.name && group.conversation == asked.conversation,
             (Way::Direct(person), Some(user)) if !asked.in_group && person.app.name == app.name => {
-                self.client.is_user(person, user, now()).await
+                self.client
+                    .is_user(person, user, self.client.outside().now())
+                    .await
             }
             (Way::Direct(_) | Way::Bot(_) | Way::WorkNotice(_), _) => false,
         }

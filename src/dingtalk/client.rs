@@ -1,32 +1,30 @@
 //! Sends one message through one endpoint and says what came of it.
 //!
 //! Every attempt is signed afresh, or goes with the app's token. An answer is either DingTalk's ([`errcode`],
-//! [`apicode`]) or a failure of the way there: what failed before the connection stood was certainly not delivered,
-//! everything after that may have been. There is no retrying here beyond a call that was refused for its token or for
-//! one of its people, no waiting but for what became of a work notice, and no memory but of tokens and of who people
-//! are; no token, secret or signature leaves in an [`Answer`].
+//! [`apicode`]) or a failure of the way there ([`Outside`]). There is no retrying here beyond a call that was refused
+//! for its token or for one of its people, no waiting but for what became of a work notice, and no memory but of tokens
+//! and of who people are; no token, secret or signature leaves in an [`Answer`].
 
+mod errand;
 mod notices;
+mod outside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::HeaderValue;
 use serde_json::json;
-use tokio::sync::OnceCell;
-
-mod errand;
 
 use crate::alert::{Span, Timestamp};
 use crate::dingtalk::apicode::{self, Reading};
+use crate::dingtalk::client::outside::Internet;
 use crate::dingtalk::directory::{self, Directory, Found, News};
 use crate::dingtalk::message::work_notice;
 use crate::dingtalk::token::{Token, Tokens};
 use crate::dingtalk::{
-    BY_MOBILE_PATH, BY_UNION_ID_PATH, GROUP_SEND_PATH, PEOPLE_PER_CALL_MAX, PEOPLE_SEND_PATH, TOKEN_HEADER,
-    TOKEN_PATH, errcode, message, sign,
+    BY_MOBILE_PATH, BY_UNION_ID_PATH, GROUP_SEND_PATH, PEOPLE_PER_CALL_MAX, PEOPLE_SEND_PATH, TOKEN_PATH,
+    errcode, message, sign,
 };
 use crate::engine::outcome::Refused;
 use crate::engine::{Answer, Outcome};
@@ -34,46 +32,21 @@ use crate::plan::{self, App, Audience, KnownBy, Person, Way};
 use crate::secret::Secret;
 use crate::store::{PersonKey, PersonRow};
 
-/// From looking up the name to the end of the TLS handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// From the start of an attempt to the last byte of its answer.
-pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept: less than servers do, so that none is closed just as it is used again.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Fewest bytes of a value in the address of a session that are no mere option.
 const SESSION_VALUE_BYTES_MIN: usize = 8;
-/// Most bytes of an answer that are read. Nearly all have some hundred; one that lists the five thousand people whom a
-/// notice reaches at most, some of them twice, has half a million.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-
 const _: () = assert!(Person::PER_CALL_MAX <= PEOPLE_PER_CALL_MAX);
 
 pub use notices::{NOTICE_TIMEOUT, NOTICE_TO_MANY_TIMEOUT};
+pub(crate) use outside::without_tls;
+pub use outside::{ClientError, Outside, Request, Response, TOTAL_TIMEOUT};
 
 /// The one way to DingTalk. Cheap to clone.
-///
-/// Verifying certificates takes root certificates, and a machine may have none yet. That keeps nobody from being
-/// started: until there are some, a message that needs them is certainly not delivered, and looks for them again.
 #[derive(Clone, Debug)]
 pub struct Client {
-    connect: Duration,
-    total: Duration,
-    /// For `https`.
-    verifying: Arc<OnceCell<reqwest::Client>>,
-    /// For `http`, which is for stand-ins and proxies of one's own; it trusts no certificate.
-    plain: Arc<OnceCell<reqwest::Client>>,
+    outside: Arc<dyn Outside>,
     tokens: Tokens,
     directory: Directory,
 }
-
-/// Nothing can be sent over TLS.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot verify who DingTalk is: {}; install the system's root certificates (`ca-certificates`) or name a file of \
-     them in `SSL_CERT_FILE`",
-    causes(.0).join(": ")
-)]
-pub struct ClientError(reqwest::Error);
 
 impl Default for Client {
     fn default() -> Self {
@@ -84,43 +57,34 @@ impl Default for Client {
 impl Client {
     /// A client with the time-outs of the daemon.
     pub fn new() -> Self {
-        Self::with_timeouts(CONNECT_TIMEOUT, TOTAL_TIMEOUT)
+        Self::over(Arc::new(Internet::default()))
     }
 
     /// A client with other time-outs, for tests.
     pub fn with_timeouts(connect: Duration, total: Duration) -> Self {
-        provide_tls();
+        Self::over(Arc::new(Internet::with_timeouts(connect, total)))
+    }
+
+    /// A client over another network, in another time.
+    pub fn over(outside: Arc<dyn Outside>) -> Self {
         Self {
-            connect,
-            total,
-            verifying: Arc::default(),
-            plain: Arc::default(),
+            outside,
             tokens: Tokens::default(),
             directory: Directory::default(),
         }
     }
 
+    /// What it stands on.
+    pub fn outside(&self) -> &Arc<dyn Outside> {
+        &self.outside
+    }
+
     /// Whether messages could be sent through these endpoints, as far as this machine is concerned.
     pub async fn check(&self, plan: &plan::Plan) -> Result<(), ClientError> {
         for endpoint in plan.endpoints.values() {
-            self.http(endpoint.base_url(&plan.dingtalk)).await?;
+            self.outside.check(endpoint.base_url(&plan.dingtalk)).await?;
         }
         Ok(())
-    }
-
-    /// The client for an address, made at its first use.
-    async fn http(&self, url: &str) -> Result<&reqwest::Client, ClientError> {
-        let is_plain = url.starts_with("http:");
-        let cell = if is_plain { &self.plain } else { &self.verifying };
-        let (connect, total) = (self.connect, self.total);
-        cell.get_or_try_init(|| async move {
-            // Certificates are read from files.
-            tokio::task::spawn_blocking(move || build(connect, total, is_plain))
-                .await
-                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        })
-        .await
-        .map_err(ClientError)
     }
 
     /// Sends `body` through an endpoint, signed for `now` or with a token, and reads the answer.
@@ -241,12 +205,12 @@ impl Client {
     }
 
     /// Takes over who people are, as it was kept.
-    pub(crate) fn recall(&self, people: Vec<(PersonKey, PersonRow)>) {
+    pub fn recall(&self, people: Vec<(PersonKey, PersonRow)>) {
         self.directory.recall(people);
     }
 
     /// What was learnt of people since this was asked last, to be kept.
-    pub(crate) fn take_news(&self) -> News {
+    pub fn take_news(&self) -> News {
         self.directory.take_news()
     }
 
@@ -446,41 +410,8 @@ impl Client {
         token: Option<&Secret>,
         body: Option<Arc<[u8]>>,
     ) -> Result<Response, Answer> {
-        let http = self
-            .http(url)
-            .await
-            .map_err(|error| Answer::new(Outcome::Retry, error.to_string()))?;
-        request(http, url, token, body).await.map_err(failure)
+        self.outside.exchange(Request { url, token, body }).await
     }
-}
-
-/// A client for peers that speak no TLS.
-pub(crate) fn without_tls(total: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    provide_tls();
-    build(total, total, true)
-}
-
-/// Says once for the process what TLS is made with.
-fn provide_tls() {
-    // An error says that the process has it already, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-}
-
-fn build(connect: Duration, total: Duration, is_plain: bool) -> Result<reqwest::Client, reqwest::Error> {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("dingest/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(connect)
-        .timeout(total)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy();
-    let builder = if is_plain {
-        builder.tls_certs_only([])
-    } else {
-        builder
-    };
-    builder.build()
 }
 
 /// The answer for an endpoint alone.
@@ -528,15 +459,6 @@ impl Posted {
     }
 }
 
-/// What came back.
-struct Response {
-    status: u16,
-    content_type: Option<String>,
-    /// Where a redirect points.
-    location: Option<String>,
-    body: Vec<u8>,
-}
-
 impl Response {
     /// What it means to a reader of status, content type and body.
     fn read<R: Explained>(&self, reader: impl FnOnce(u16, Option<&str>, &[u8]) -> R) -> R {
@@ -581,41 +503,6 @@ impl Explained for Reading {
     }
 }
 
-async fn request(
-    http: &reqwest::Client,
-    url: &str,
-    token: Option<&Secret>,
-    body: Option<Arc<[u8]>>,
-) -> Result<Response, reqwest::Error> {
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    let mut request = match body {
-        Some(body) => http.post(url).body(Bytes::from_owner(body)),
-        None => http.get(url),
-    };
-    request = request.header(CONTENT_TYPE, json);
-    if let Some(token) = token.and_then(|token| HeaderValue::from_str(token.expose()).ok()) {
-        let mut token = token;
-        token.set_sensitive(true);
-        request = request.header(TOKEN_HEADER, token);
-    }
-    let mut response = request.send().await?;
-    let mut read = Vec::new();
-    while read.len() < ANSWER_BYTES_MAX {
-        let Some(chunk) = response.chunk().await? else {
-            break;
-        };
-        let room = ANSWER_BYTES_MAX - read.len();
-        read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-    }
-    let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-    Ok(Response {
-        status: response.status().as_u16(),
-        content_type: header(CONTENT_TYPE),
-        location: header(LOCATION),
-        body: read,
-    })
-}
-
 /// Scheme, host and path of a redirect's target: its query may hold our token.
 fn place(location: &str) -> Option<String> {
     let mut url = reqwest::Url::parse(location).ok()?;
@@ -624,39 +511,6 @@ fn place(location: &str) -> Option<String> {
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
     Some(url.into())
-}
-
-/// What a failure on the way means.
-fn failure(error: reqwest::Error) -> Answer {
-    let (outcome, what) = if error.is_builder() {
-        (
-            Outcome::Refused(Refused::Other),
-            "the request cannot be made; check `base_url`",
-        )
-    } else if error.is_connect() {
-        (Outcome::Retry, "cannot connect to DingTalk")
-    } else if error.is_timeout() {
-        (
-            Outcome::Unknown,
-            "no answer in time; it may or may not have been delivered",
-        )
-    } else {
-        (
-            Outcome::Unknown,
-            "the connection was lost; it may or may not have been delivered",
-        )
-    };
-    let mut detail = vec![what.to_owned()];
-    detail.extend(causes(&error.without_url()));
-    detail.dedup();
-    Answer::new(outcome, detail.join(": "))
-}
-
-/// What lies below an error of the HTTP client's, which itself only says what it was about.
-fn causes(error: &reqwest::Error) -> Vec<String> {
-    std::iter::successors(std::error::Error::source(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect()
 }
 
 /// The text without anything that would let its reader send in our name.

@@ -340,7 +340,7 @@ async fn lists_of_alerts_wait_for_each_other_and_webhooks_do_not_wait_for_them()
     let list = || async { handle.alerts(AlertQuery::default()).await };
     let webhook = handle.accept("alertmanager".into(), vec![alert("DiskFull")]);
     let answers = async {
-        let Some(Ask::Alerts { reply: first, .. }) = asks.recv().await else {
+        let Some(Ask::Question(Question::Alerts { reply: first, .. })) = asks.recv().await else {
             panic!("a list is asked for first");
         };
         let Some(Ask::Accept { reply, .. }) = asks.recv().await else {
@@ -349,7 +349,7 @@ async fn lists_of_alerts_wait_for_each_other_and_webhooks_do_not_wait_for_them()
         reply.send(Ok(BTreeMap::new())).unwrap();
         assert!(asks.try_recv().is_err());
         first.send(AlertList::default()).unwrap();
-        let Some(Ask::Alerts { reply: second, .. }) = asks.recv().await else {
+        let Some(Ask::Question(Question::Alerts { reply: second, .. })) = asks.recv().await else {
             panic!("then the second list");
         };
         second.send(AlertList::default()).unwrap();

@@ -39,7 +39,9 @@ where
     let signed = answerer.check(app, head.text("timestamp"), head.text("sign"));
     let signed = signed.map_err(refusal)?;
     let bytes = body.read(None, QUESTION_BYTES_MAX, &call.site.limits).await?;
-    answerer.take(app, signed, &bytes).map_err(refusal)?;
+    if let Some(answer) = answerer.take(app, signed, &bytes).map_err(refusal)? {
+        tokio::spawn(answer);
+    }
     Ok(json(StatusCode::OK, &serde_json::json!({"msgtype": "empty"})))
 }
 

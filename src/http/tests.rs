@@ -26,6 +26,7 @@ use crate::alert::occurrence::{Occurred, Occurrence};
 use crate::alert::{AlertNo, DigestId, EndpointName, Fingerprint, Labels, ReceiverName, SourceName, Span};
 use crate::digest::Change;
 use crate::dingtalk::Client;
+use crate::driver::question::Question;
 use crate::driver::{Ask, Handle, Health, Unavailable};
 use crate::engine::Verdict;
 use crate::engine::view::{
@@ -330,23 +331,23 @@ fn answers(seen: std_mpsc::Sender<Seen>) -> impl FnMut(Ask) + Send + 'static {
             let _gone = reply.send(Ok(BTreeMap::from([(Verdict::New, count)])));
             let _gone = seen.send(Seen::Accepted(source.to_string(), alerts.len()));
         }
-        Ask::Alerts { reply, .. } => {
+        Ask::Question(Question::Alerts { reply, .. }) => {
             let _gone = reply.send(alert_list());
         }
-        Ask::Explain { reply, .. } => {
+        Ask::Question(Question::Explain { reply, .. }) => {
             let _gone = reply.send(explained());
         }
         Ask::Digests { reply, .. } => {
             let _gone = reply.send(Ok(digest_list()));
         }
-        Ask::BeginAnswer { reply, .. } => {
+        Ask::Question(Question::BeginAnswer { reply, .. }) => {
             let _gone = reply.send(Ok(()));
         }
-        Ask::EndAnswer(..) => {}
-        Ask::Hasten { receivers, reply } => {
+        Ask::Question(Question::EndAnswer(..)) => {}
+        Ask::Question(Question::Hasten { receivers, reply }) => {
             let _gone = reply.send(receivers.len() as u64);
         }
-        Ask::Health { reply } => {
+        Ask::Question(Question::Health { reply }) => {
             let _gone = reply.send(health());
         }
         Ask::KeepRefused(body, keeping) => {

@@ -53,6 +53,12 @@ pub(crate) enum Invariant {
     ComesToRest,
     /// Shutting down ends, in time.
     DrainEnds,
+    /// An app's token is asked for once for all, and again when it is about to end or was refused.
+    TokenKept,
+    /// Whoever is known by a number is looked up once for all, and again after hours.
+    PeopleKept,
+    /// A message reaches those it is for, and nobody else.
+    NobodyElse,
     /// Equal seeds give equal bytes.
     Repeatable,
 }
@@ -85,6 +91,9 @@ impl Invariant {
             Self::RestartChangesNothing => "restart_changes_nothing",
             Self::ComesToRest => "comes_to_rest",
             Self::DrainEnds => "drain_ends",
+            Self::TokenKept => "token_kept",
+            Self::PeopleKept => "people_kept",
+            Self::NobodyElse => "nobody_else",
             Self::Repeatable => "repeatable",
         }
     }

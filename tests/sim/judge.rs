@@ -18,6 +18,7 @@ use crate::afterwards::Afterwards;
 use crate::asking::Asked;
 use crate::day::Day;
 use crate::invariant::{Invariant, Violation, violation};
+use crate::learnt::Learnt;
 use crate::model::{Heard, Story, Truth, concerned, story};
 use crate::month::Month;
 use crate::numbers;
@@ -28,7 +29,7 @@ use crate::store::MemoryStore;
 use crate::timing::Timing;
 use crate::ways::{
     APP_WINDOW, EVERYBODY_MAX, configured, folds_repeats, is_notice, is_person, notice_timeout, notices_of,
-    told_through,
+    person_behind, told_through, user_of,
 };
 use crate::world::labels;
 
@@ -39,6 +40,10 @@ const RESERVE: u64 = 3;
 
 /// Most bytes that a notice has around what is measured.
 const NOTICE_FRAME: usize = 64;
+
+/// DingTalk's answers to a token that has ended.
+const NO_TOKEN: &str = "InvalidAuthentication";
+const NO_TOKEN_OLDER: i64 = 40_014;
 
 /// DingTalk's answer to one notice too many to everybody.
 const TOO_MANY_TO_EVERYBODY: i64 = 41045;
@@ -137,6 +142,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) timing: Timing,
     pub(crate) afterwards: Afterwards,
     pub(crate) asked: Vec<Asked>,
+    pub(crate) learnt: Learnt,
     looks: u64,
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
@@ -174,6 +180,7 @@ impl<'a> Judge<'a> {
             timing: Timing::default(),
             afterwards: Afterwards::default(),
             asked: Vec::new(),
+            learnt: Learnt::default(),
             looks: 0,
             clock_was_ahead: false,
             clock_was_set: false,
@@ -228,6 +235,7 @@ impl<'a> Judge<'a> {
     /// The process ended, one way or another: what was in memory is gone.
     pub(crate) fn died(&mut self, writable: bool, now: u64) {
         self.step();
+        self.learnt.forgotten();
         self.forget(writable, now);
     }
 
@@ -910,23 +918,46 @@ impl<'a> Judge<'a> {
         now: u64,
     ) -> Result<(), Violation> {
         let refused = call.code.is_some() || call.errcode.is_some_and(|code| code != 0);
-        if call.fault.is_none() && refused {
+        // A token counts as good by a clock that may have been set.
+        let ended = self.clock_was_set && is_about_a_token(call);
+        if call.fault.is_none() && refused && !ended {
             let what = format!(
                 "{messages:?} is answered {:?} {:?} {}",
                 call.code, call.errcode, call.errmsg
             );
             return Err(violation(Invariant::Acceptable, now, what));
         }
+        self.check_whom(call, messages, now)?;
         for (message, endpoint) in messages.iter().filter(|_| call.shown) {
-            let user = endpoint.splitn(3, '/').nth(2);
+            let user = user_of(endpoint).map(person_behind);
             // A group, and departments, are reached when the message is shown at all.
-            let mut of_user = (call.people.iter()).filter(|person| Some(person.user_id.as_str()) == user);
+            let mut of_user = call
+                .people
+                .iter()
+                .filter(|person| Some(&person.user_id) == user.as_ref());
             let reached = user.is_none() || of_user.any(|person| person.fate == PersonFate::Told);
             if let Some(telling) = self.by_message.get(message).copied().filter(|_| reached) {
                 self.shown(telling, now)?;
             }
         }
         Ok(())
+    }
+
+    /// Whoever gets a message to people is one of those it is for.
+    fn check_whom(&self, call: &Call, messages: &[(MessageId, String)], now: u64) -> Result<(), Violation> {
+        let users = messages
+            .iter()
+            .map(|(_, endpoint)| user_of(endpoint).map(person_behind));
+        let Some(users) = users.collect::<Option<BTreeSet<String>>>() else {
+            return Ok(());
+        };
+        match call.people.iter().find(|person| !users.contains(&person.user_id)) {
+            None => Ok(()),
+            Some(other) => {
+                let what = format!("{messages:?} reaches {other:?}");
+                Err(violation(Invariant::NobodyElse, now, what))
+            }
+        }
     }
 
     /// DingTalk does not say who got a notice, so many they are: it counts as told, also if it was held back from all
@@ -1184,6 +1215,7 @@ impl<'a> Judge<'a> {
         &mut self,
         answers: &[(MessageId, String, Answer)],
         took: u64,
+        calls: u64,
         now: u64,
         time: Timestamp,
     ) {
@@ -1197,7 +1229,6 @@ impl<'a> Judge<'a> {
             } else {
                 &mut self.month
             };
-            let calls = if is_notice(endpoint) { 3 } else { 1 };
             for _ in 0..calls {
                 month.counted(time, now);
             }
@@ -1232,6 +1263,7 @@ impl<'a> Judge<'a> {
         let receiver = self.tellings[index].receiver.clone();
         if answer.outcome == Outcome::Refused(Refused::Person) {
             self.gone.insert(told_through(bot), None);
+            self.is_somebody_else(user_of(bot).unwrap_or_default());
         }
         let reached = self.reached(bot, answer.outcome);
         self.timing
@@ -1326,4 +1358,8 @@ fn uuid_of(message: MessageId, body: &[u8]) -> String {
 fn msg_uuid(body: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;
     json.get("msgUuid")?.as_str().map(str::to_owned)
+}
+
+fn is_about_a_token(call: &Call) -> bool {
+    call.code.as_deref() == Some(NO_TOKEN) || call.errcode == Some(NO_TOKEN_OLDER)
 }

@@ -13,6 +13,7 @@ use dingest::secret::Secret;
 
 use crate::numbers;
 use crate::script::{PlanText, Script, Words};
+use crate::ways::person_behind;
 
 /// The word signed bots and bots with a keyword share with the stand-in.
 const KEYWORD: &str = "alert";
@@ -156,7 +157,7 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
             .expect("texts take everything");
     }
     if let Some((app, people)) = text.people_of(words) {
-        let people = people.join(", ");
+        let people = quoted(&people);
         write!(ways, ", direct: {{ app: {app}, users: [{people}] }}").expect("texts take everything");
     }
     let noticed = text.noticed_of(words);
@@ -175,7 +176,7 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
         .filter(|app| noticed.as_ref().is_none_or(|(other, _)| app == other));
     if let Some(app) = noticed.as_ref().map(|(app, _)| *app).or(together) {
         let users = noticed.map_or(String::new(), |(_, people)| {
-            format!(", users: [{}]", people.join(", "))
+            format!(", users: [{}]", quoted(&people))
         });
         let together = match (together, text.everybody_of(words)) {
             (None, _) => "",
@@ -185,6 +186,11 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
         write!(ways, ", work_notice: {{ app: {app}{users}{together} }}").expect("texts take everything");
     }
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
+}
+
+fn quoted(people: &[&str]) -> String {
+    let people: Vec<String> = people.iter().map(|user| format!("'{user}'")).collect();
+    people.join(", ")
 }
 
 /// The number of an app in the organisation.
@@ -252,7 +258,10 @@ pub(crate) fn children(text: &PlanText, index: usize) -> impl Iterator<Item = us
 pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
     let (mut apps, mut groups, mut people) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     // An organisation has somebody: what is said to departments is read.
-    people.insert("somebody", "somebody:somebody".parse().expect("a person"));
+    people.insert(
+        "somebody".to_owned(),
+        "somebody:somebody".parse().expect("a person"),
+    );
     for plan in script.plans.values() {
         for name in plan.apps.keys() {
             let app = format!("{name}:ding{name}:secret-{name}:ding{name}:{}", agent_of(name));
@@ -264,8 +273,14 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
                 groups.insert((app, receiver), group.parse().expect("a group"));
             }
             let of_both = [plan.people_of(words), plan.noticed_of(words)];
-            for user in of_both.into_iter().flatten().flat_map(|(_, people)| people) {
-                people.insert(user, format!("{user}:{user}").parse().expect("a person"));
+            for known_by in of_both.into_iter().flatten().flat_map(|(_, people)| people) {
+                let user = person_behind(known_by);
+                let number = user
+                    .strip_prefix('u')
+                    .and_then(|number| number.parse::<u64>().ok());
+                let numbers = number.map(|number| format!(":138{number:08}:n{number}"));
+                let person = format!("{user}:{user}{}", numbers.unwrap_or_default());
+                people.insert(user, person.parse().expect("a person"));
             }
         }
     }

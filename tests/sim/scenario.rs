@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::dice::Dice;
 use crate::plan::LEASING;
+use crate::ways::{MOBILE, UNION_ID};
 
 /// Milliseconds.
 const SECOND: u64 = 1000;
@@ -25,6 +26,7 @@ pub(crate) fn script(seed: u64) -> String {
         later_dice: Dice::new(seed.rotate_left(32)),
         asking_dice: Dice::new(seed.rotate_left(48)),
         day_dice: Dice::new(seed.rotate_left(8)),
+        name_dice: Dice::new(seed.rotate_left(24)),
         everybody: BTreeMap::new(),
         groups: Vec::new(),
         people: 0,
@@ -65,6 +67,8 @@ struct Scenario {
     asking_dice: Dice,
     /// And for what is told to everybody.
     day_dice: Dice,
+    /// And for people who are known by a number.
+    name_dice: Dice,
     /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
     everybody: BTreeMap<u64, u64>,
     /// The receivers that are groups of apps, and how many people there are.
@@ -215,8 +219,8 @@ impl Scenario {
             // Some are more than one call can name.
             let people = *self.app_dice.pick(&[1, 2, 3, 5, 5, 23]);
             self.people = self.people.max(people);
-            let people: Vec<String> = (0..people).map(|person| format!("u{person}")).collect();
-            write!(line, " people=ap{app}:{}", people.join(",")).expect("texts take everything");
+            let people = self.names(people);
+            write!(line, " people=ap{app}:{people}").expect("texts take everything");
         }
         let other = line.contains("group=") || line.contains("people=");
         if other && self.app_dice.percent(30) {
@@ -235,6 +239,18 @@ impl Scenario {
         line
     }
 
+    /// So many people, some of them by their mobile number or `unionId`.
+    fn names(&mut self, people: u64) -> String {
+        let by_numbers = self.name_dice.percent(40);
+        let mut name = |person: u64| match self.name_dice.range(0, 4) {
+            0 if by_numbers => format!("{MOBILE}{person:08}"),
+            1 if by_numbers => format!("{UNION_ID}{person}"),
+            _ => format!("u{person}"),
+        };
+        let names: Vec<String> = (0..people).map(&mut name).collect();
+        names.join(",")
+    }
+
     /// And by work notices, people and all of the organisation.
     fn notices(&mut self, line: &mut String, receiver: u64) {
         let app = self.notice_dice.range(0, self.apps);
@@ -243,8 +259,8 @@ impl Scenario {
         if self.notice_dice.percent(30) {
             // Some are more than one call can name.
             let people = *self.notice_dice.pick(&[1, 2, 3, 3, 7, 110]);
-            let people: Vec<String> = (0..people).map(|person| format!("u{person}")).collect();
-            write!(line, " notices=ap{app}:{}", people.join(",")).expect("texts take everything");
+            let people = self.names(people);
+            write!(line, " notices=ap{app}:{people}").expect("texts take everything");
         }
         let departments = self.notice_dice.percent(20);
         if everybody.is_some() {

@@ -13,6 +13,7 @@
 //! plan p0 receiver r2 console template=numbers
 //! plan p0 app ap0 per_second=18              an app of the organisation
 //! plan p0 receiver r3 bots=b0 group=ap0 people=ap0:u1,u2    told in three ways, and two people
+//! plan p0 receiver r7 people=ap0:mobile:13800000003,unionid:n4    `u3` and `u4`, known by their numbers
 //! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
 //! plan p0 receiver r5 notices=ap0:u1,u2 departments=ap0    told by work notices: two people, and all of them together
 //! plan p0 receiver r6 everybody=ap0              everybody by work notices, in place of departments

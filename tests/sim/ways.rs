@@ -25,6 +25,25 @@ pub(crate) fn is_person(endpoint: &str) -> bool {
     endpoint.split('/').count() == 3
 }
 
+/// The person who is told through an endpoint, as configured.
+pub(crate) fn user_of(endpoint: &str) -> Option<&str> {
+    endpoint.splitn(3, '/').nth(2)
+}
+
+/// How the mobile numbers and `unionId`s of people begin; what follows is their `userId` after its `u`.
+pub(crate) const MOBILE: &str = "mobile:138";
+pub(crate) const UNION_ID: &str = "unionid:n";
+
+/// The `userId` of who is known by a number, or is configured by it.
+pub(crate) fn person_behind(user: &str) -> String {
+    let number = user.strip_prefix(MOBILE).map(|rest| rest.trim_start_matches('0'));
+    match number.or_else(|| user.strip_prefix(UNION_ID)) {
+        Some("") => "u0".to_owned(),
+        Some(number) => format!("u{number}"),
+        None => user.to_owned(),
+    }
+}
+
 /// How the sender of an app's notices ends, and that of its notices to everybody.
 const NOTICES: &str = "/notices";
 const EVERYBODY: &str = "/everybody";

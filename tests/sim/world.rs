@@ -1,36 +1,33 @@
 //! The world around the product: virtual clocks, a disk, a network, DingTalk, senders, and a process that is
-//! started, killed and stopped. What decides inside the process is the product's own code.
+//! started, killed and stopped. What decides inside the process is the product's own code, and so is what sends
+//! ([`dingtalk`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod dingtalk;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dingest::alert::{
-    Alert, DigestId, EndpointName, Fingerprint, Labels, MessageId, Now, RequestId, Span, Status, Tick,
-    Timestamp,
-};
+use dingest::alert::{Alert, DigestId, Fingerprint, Labels, Now, RequestId, Span, Status, Tick, Timestamp};
 use dingest::digest::Rendered;
-use dingest::dingtalk::client::TOTAL_TIMEOUT;
-use dingest::dingtalk::message::work_notice;
-use dingest::dingtalk::notice::{self, Lists, Reply};
+use dingest::dingtalk::client::{Client, Outside};
 use dingest::dingtalk::simulator::fault::Injection;
-use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request, Rules};
-use dingest::dingtalk::{apicode, errand, errcode, message, oapicode, sign};
+use dingest::dingtalk::simulator::rules::Rules;
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::engine::outcome::Refused;
-use dingest::engine::{Answer, Errand, Finding, Outcome, Send};
-use dingest::plan::{Endpoint, Group, Person, Way, WorkNotice};
+use dingest::engine::{Finding, Outcome};
 use dingest::store::{Changes, Saved, StoreError};
-use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
 
 use crate::asking::AT_ONCE;
 use crate::invariant::{Invariant, Violation, violation};
-use crate::judge::{CONSOLE, Judge};
+use crate::judge::Judge;
 use crate::noise::noise;
+use crate::outside::Virtual;
 use crate::plan::{Setting, simulated};
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
-use crate::ways::{is_person, notice_timeout};
+use crate::world::dingtalk::{Answers, Flying, Returning, Task};
 
 /// 2026-03-01 00:00:00 UTC.
 const EPOCH: i64 = 1_772_323_200_000;
@@ -46,12 +43,6 @@ const POST_AGAIN: u64 = 10_000;
 const ROWS_A_MS: u64 = 20;
 /// Inputs at one moment that no healthy process needs.
 const INPUTS_AT_ONCE_MAX: u32 = 50_000;
-/// How long a notice is left alone before it is asked for.
-const FIRST_QUESTION: u64 = 1000;
-/// The calls of a notice.
-const NOTICE: &str = "/topapi/message/corpconversation/asyncsend_v2";
-const PROGRESS: &str = "/topapi/message/corpconversation/getsendprogress";
-const RESULT: &str = "/topapi/message/corpconversation/getsendresult";
 /// How much later than its own limit an orderly end may be noticed.
 const STOP_SLACK: u64 = 100;
 
@@ -86,7 +77,8 @@ enum Event {
         rendered: Rendered,
     },
     Arrives(Box<Flying>),
-    ErrandArrives(Box<Away>),
+    Returns(Box<Returning>),
+    PauseEnds(oneshot::Sender<()>),
     Ran {
         life: u64,
         no: u64,
@@ -97,64 +89,14 @@ enum Event {
         life: u64,
         asked: usize,
     },
-    /// Somebody asks what became of a notice that was taken.
-    Asks(Box<Asking>),
     Answered {
         life: u64,
         answers: Answers,
         took: u64,
+        /// Calls about notices, or one.
+        calls: u64,
     },
     End,
-}
-
-/// What came of messages, each with its endpoint.
-type Answers = Vec<(MessageId, String, Answer)>;
-
-/// A request on its way to DingTalk.
-struct Flying {
-    life: u64,
-    /// The messages it carries, each with its endpoint: several only to people.
-    messages: Vec<(MessageId, String)>,
-    to: Line,
-    body: Arc<[u8]>,
-    sent_at: u64,
-    /// Was the clock it was signed by off by more than DingTalk takes?
-    clock_was_off: bool,
-    back: u64,
-}
-
-/// A call about messages that were delivered, on its way to DingTalk.
-struct Away {
-    life: u64,
-    no: u64,
-    errand: Errand,
-    app: String,
-    call: errand::Call,
-    /// Who is reached through each endpoint that is a person's.
-    users: BTreeMap<EndpointName, String>,
-    sent_at: u64,
-    back: u64,
-}
-
-/// A notice that was taken, and what became of it is to be asked for.
-struct Asking {
-    flying: Flying,
-    /// The number DingTalk gave it.
-    task: i64,
-    /// Is it known to have gone out?
-    is_done: bool,
-    /// How long it was left alone before this question.
-    waited: u64,
-}
-
-/// Where a request goes, and in whose name.
-enum Line {
-    /// The webhook of a bot, signed.
-    Bot(String),
-    /// This path of the API, by the app of this name.
-    App(&'static str, String),
-    /// This path of the older API, by the app of this name.
-    Older(&'static str, String),
 }
 
 /// A running daemon.
@@ -163,6 +105,12 @@ struct Process<'a> {
     started_at: u64,
     steering: Steering,
     setting: &'a Setting,
+    client: Client,
+    /// What the client stands on.
+    outside: Arc<Virtual>,
+    tasks: BTreeMap<u64, Task>,
+    /// Can one of them go on?
+    is_stirred: bool,
     commit: Option<Changes>,
     /// Until when it reads the store and listens to nobody.
     reading_until: Option<u64>,
@@ -194,10 +142,10 @@ pub(crate) struct World<'a> {
     disk_slow: u64,
     network: Network,
     dingtalk: Rules,
-    /// Each app's token, and until when it is good.
-    tokens: BTreeMap<String, (u64, String)>,
     postings: Vec<Posting>,
-    sends: u64,
+    tasks_begun: u64,
+    /// Requests to DingTalk.
+    exchanges: u64,
     judge: Judge<'a>,
     transcript: Sha256,
     disturbed_at: u64,
@@ -234,9 +182,9 @@ impl<'a> World<'a> {
             disk_slow: 0,
             network: Network::Well,
             dingtalk: Rules::new(simulated(script)),
-            tokens: BTreeMap::new(),
             postings: Vec::new(),
-            sends: 0,
+            tasks_begun: 0,
+            exchanges: 0,
             judge: Judge::new(script, setting),
             transcript: Sha256::new(),
             disturbed_at: 0,
@@ -322,7 +270,8 @@ impl<'a> World<'a> {
         self.summary.events += 1;
         if let Some(wake) = wake.filter(|wake| next.is_none_or(|next| *wake < next)) {
             self.now = self.now.max(wake);
-            return self.input(Steering::wake);
+            self.input(Steering::wake)?;
+            return self.drive();
         }
         let Some(((at, _), event)) = self.queue.pop_first() else {
             self.ended = true;
@@ -343,7 +292,8 @@ impl<'a> World<'a> {
             self.at(until.max(self.now), event);
             return Ok(());
         }
-        self.happen(event)
+        self.happen(event)?;
+        self.drive()
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
@@ -363,11 +313,21 @@ impl<'a> World<'a> {
             } if self.lives_still(life) => {
                 self.input(|steering, now| steering.rendered(digest, rendered, now))
             }
-            Event::Answered { life, answers, took } if self.lives_still(life) => self.answered(answers, took),
+            Event::Answered {
+                life,
+                answers,
+                took,
+                calls,
+            } if self.lives_still(life) => self.answered(answers, took, calls),
             Event::Ran { life, no, finding } if self.lives_still(life) => self.ran(no, finding),
             Event::Arrives(flying) => self.arrives(*flying),
-            Event::ErrandArrives(away) => self.errand_arrives(&away),
-            Event::Asks(asking) => self.asks(*asking),
+            Event::Returns(returning) => self.returned(*returning),
+            Event::PauseEnds(over) => {
+                // Somebody may wait for it.
+                let _gone = over.send(());
+                self.stir();
+                Ok(())
+            }
             Event::Heeds { life, asked } if self.lives_still(life) => self.judge.heeds(asked, self.now),
             Event::End => self.end(),
             Event::Committed { .. }
@@ -379,7 +339,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn answered(&mut self, answers: Answers, took: u64) -> Result<(), Violation> {
+    fn answered(&mut self, answers: Answers, took: u64, calls: u64) -> Result<(), Violation> {
         for (message, _, answer) in &answers {
             self.say(&format!("answered {message:?} {}", answer.outcome.as_str()));
             if answer.outcome != Outcome::Delivered {
@@ -388,7 +348,8 @@ impl<'a> World<'a> {
             self.missed |= answer.outcome == Outcome::Refused(Refused::Person);
         }
         let clocks = self.clocks();
-        self.judge.called(&answers, took, self.now, clocks.time);
+        self.judge.called(&answers, took, calls, self.now, clocks.time);
+        self.keep_people();
         let answers = answers.into_iter().map(|(message, _, answer)| (message, answer));
         self.input(|steering, now| steering.sent(answers.collect(), now))
     }
@@ -417,12 +378,19 @@ impl<'a> World<'a> {
         self.store.check_models();
         let time = self.clocks().time;
         (self.judge).started(&self.store, self.setting, self.now, time);
-        let saved = self.load();
+        let mut saved = self.load();
+        let outside = Arc::new(Virtual::default());
+        let client = Client::over(Arc::clone(&outside) as Arc<dyn Outside>);
+        client.recall(std::mem::take(&mut saved.people));
         self.process = Some(Process {
             life: self.lives,
             started_at: self.now,
             steering: Steering::new(Arc::clone(&self.setting.plan), saved, now),
             setting: self.setting,
+            client,
+            outside,
+            tasks: BTreeMap::new(),
+            is_stirred: false,
             commit: None,
             reading_until: None,
             stopping: None,
@@ -507,7 +475,7 @@ impl<'a> World<'a> {
                     },
                 );
             }
-            Action::Send(sends) => self.send(&sends)?,
+            Action::Send(sends) => self.send(sends)?,
             Action::Run { no, errand } => self.run_errand(no, errand)?,
             Action::Answer { request, accepted } => {
                 let posting = process.asked.remove(&request);
@@ -728,397 +696,6 @@ impl<'a> World<'a> {
         }
     }
 
-    // ---- DingTalk ---------------------------------------------------------------------------------------------
-
-    fn send(&mut self, sends: &[Send]) -> Result<(), Violation> {
-        let (Some(process), Some(first)) = (&self.process, sends.first()) else {
-            return Ok(());
-        };
-        self.sends += 1;
-        self.summary.messages += 1;
-        let (life, setting) = (process.life, process.setting);
-        let writable = process.steering.is_writable();
-        self.judge.calling(sends, &self.store, writable, self.now)?;
-        let messages: Vec<MessageId> = sends.iter().map(|send| send.message).collect();
-        self.say(&format!(
-            "send {messages:?} {}",
-            hex(&Sha256::digest(&first.body))
-        ));
-        let Some(name) = &first.endpoint else {
-            return self.send_to_console(first, life);
-        };
-        let failed = match setting.plan.endpoints.get(name) {
-            None => Some(Answer::no_such_endpoint(name)),
-            Some(endpoint) if !is_written_for(endpoint, &first.body) => Some(apicode::written_for_another()),
-            Some(_) if self.network == Network::Down => Some(Answer {
-                outcome: Outcome::Retry,
-                ..unknown("cannot connect to DingTalk")
-            }),
-            Some(_) => None,
-        };
-        let messages = sends.iter().map(|send| (send.message, endpoint_of(send)));
-        if let Some(answer) = failed {
-            let answers = messages.map(|(message, bot)| (message, bot, answer.clone()));
-            let answers = answers.collect();
-            self.after(
-                3,
-                Event::Answered {
-                    life,
-                    answers,
-                    took: 3,
-                },
-            );
-            return Ok(());
-        }
-        let (to, body) = self.request(setting, sends);
-        let most = self.way_max();
-        let message = first.message;
-        let way = |direction: u64| {
-            noise(&[
-                self.script.noise,
-                message.digest.0,
-                u64::from(message.part),
-                self.sends,
-                direction,
-            ])
-        };
-        let (there, back) = (1 + way(1) % most, 1 + way(2) % most);
-        let flying = Flying {
-            life,
-            messages: messages.collect(),
-            to,
-            body,
-            sent_at: self.now,
-            clock_was_off: self.ahead.unsigned_abs() > 3_500_000,
-            back,
-        };
-        self.after(there, Event::Arrives(Box::new(flying)));
-        Ok(())
-    }
-
-    /// What the product's client makes of messages.
-    fn request(&self, setting: &Setting, sends: &[Send]) -> (Line, Arc<[u8]>) {
-        let endpoint = |send: &Send| &setting.plan.endpoints[endpoint_of(send).as_str()];
-        match &endpoint(&sends[0]).way {
-            Way::Bot(bot) => {
-                let time = self.clocks().time;
-                let url = sign::signed_url("", &bot.access_token, bot.secret.as_ref(), time);
-                (Line::Bot(url.expose().to_owned()), Arc::clone(&sends[0].body))
-            }
-            Way::Group(group) => {
-                let line = Line::App("/v1.0/robot/groupMessages/send", group.app.name.to_string());
-                (line, Arc::clone(&sends[0].body))
-            }
-            Way::Direct(person) => {
-                let people = sends.iter().filter_map(|send| endpoint(send).person());
-                // Two receivers may be the same person.
-                let users: BTreeSet<&str> = people.map(|person| person.user.as_str()).collect();
-                let users: Vec<&str> = users.into_iter().collect();
-                let line = Line::App("/v1.0/robot/oToMessages/batchSend", person.app.name.to_string());
-                (line, message::addressed(&sends[0].body, &users).into())
-            }
-            Way::WorkNotice(notice) => {
-                let line = Line::Older(NOTICE, notice.app().name.to_string());
-                let people = sends.iter().filter_map(|send| endpoint(send).person());
-                let users: BTreeSet<&str> = people.map(|person| person.user.as_str()).collect();
-                let users: Vec<&str> = users.into_iter().collect();
-                let body = Arc::clone(&sends[0].body);
-                if users.is_empty() {
-                    return (line, body);
-                }
-                (line, work_notice::addressed(&body, &users).into())
-            }
-        }
-    }
-
-    /// A console takes everything at once.
-    fn send_to_console(&mut self, send: &Send, life: u64) -> Result<(), Violation> {
-        self.judge.printed(send, self.now)?;
-        let answer = Answer {
-            outcome: Outcome::Delivered,
-            ..unknown("")
-        };
-        let answers = vec![(send.message, CONSOLE.to_owned(), answer)];
-        self.after(
-            1,
-            Event::Answered {
-                life,
-                answers,
-                took: 1,
-            },
-        );
-        Ok(())
-    }
-
-    /// A request reaches DingTalk; who sent it may be gone by now.
-    fn arrives(&mut self, flying: Flying) -> Result<(), Violation> {
-        let reaction = self.receive(&flying.to, &flying.body);
-        let call = self.dingtalk.calls(0).last().cloned();
-        self.dingtalk.clear();
-        let Some(call) = call else { return Ok(()) };
-        self.say(&format!(
-            "arrived at {} {:?} {:?} {:?} {}",
-            call.bot, call.errcode, call.code, call.people, call.shown
-        ));
-        self.judge.arrived(
-            &call,
-            &flying.messages,
-            flying.clock_was_off,
-            flying.is_to_everybody(),
-            self.now,
-        )?;
-        let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
-        let (answers, at) = match time_of(&reaction, self.now + flying.back) {
-            (true, at) if at <= timeout => match read(&reaction, &flying) {
-                Ok(answers) => (answers, at),
-                Err(task) => {
-                    let asking = Asking {
-                        flying,
-                        task,
-                        is_done: false,
-                        waited: FIRST_QUESTION,
-                    };
-                    self.at(at.max(self.now) + FIRST_QUESTION, Event::Asks(Box::new(asking)));
-                    return Ok(());
-                }
-            },
-            (false, at) if at <= timeout => (flying.all(&unknown("the connection was lost")), at),
-            _ => (flying.all(&unknown("no answer in time")), timeout),
-        };
-        let (life, at) = (flying.life, at.max(self.now));
-        let took = at - flying.sent_at;
-        self.at(at, Event::Answered { life, answers, took });
-        Ok(())
-    }
-
-    /// A question about a notice: it is answered at once, or lost.
-    fn asks(&mut self, mut asking: Asking) -> Result<(), Violation> {
-        let (life, sent_at) = (asking.flying.life, asking.flying.sent_at);
-        if !self.lives_still(life) {
-            return Ok(());
-        }
-        let known = self.fate(&mut asking)?;
-        let to = asking
-            .flying
-            .messages
-            .first()
-            .map_or("", |(_, endpoint)| endpoint);
-        let timeout = sent_at + notice_timeout(to);
-        let next = self.now + 2 * asking.waited;
-        let (answers, at) = match known {
-            Some(answers) => (answers, self.now),
-            None if next <= timeout => {
-                asking.waited *= 2;
-                self.at(next, Event::Asks(Box::new(asking)));
-                return Ok(());
-            }
-            None => (
-                asking.flying.all(&unknown("nothing was said in time")),
-                timeout.max(self.now),
-            ),
-        };
-        let took = at - sent_at;
-        self.at(at, Event::Answered { life, answers, took });
-        Ok(())
-    }
-
-    /// What is said of a notice, if that settles it.
-    fn fate(&mut self, asking: &mut Asking) -> Result<Option<Answers>, Violation> {
-        let settled = |flying: &Flying, answer: &Answer| {
-            let answer = Answer {
-                calls: Some(WorkNotice::CALLS),
-                ..answer.clone()
-            };
-            matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quota).then(|| flying.all(&answer))
-        };
-        if !asking.is_done {
-            let Some(reaction) = self.question(asking, PROGRESS) else {
-                return Ok(None);
-            };
-            match notice::is_done(reply_of(&reaction)) {
-                Ok(is_done) => asking.is_done = is_done,
-                Err(answer) => return Ok(settled(&asking.flying, &answer)),
-            }
-        }
-        if !asking.is_done {
-            return Ok(None);
-        }
-        let Some(reaction) = self.question(asking, RESULT) else {
-            return Ok(None);
-        };
-        let (flying, task) = (&asking.flying, asking.task);
-        Ok(match notice::lists(reply_of(&reaction)) {
-            // What does not mention all is asked for again.
-            Ok(lists) => (lists.mention_all(&flying.users())).then(|| flying.by(&lists, task)),
-            // It went to more people than are listed.
-            Err(answer) if flying.is_to_many() && notice::are_too_many(&answer) => {
-                self.judge.unlisted(&flying.messages, flying.sent_at)?;
-                Some(flying.by(&Lists::of_too_many(), task))
-            }
-            Err(answer) => settled(flying, &answer),
-        })
-    }
-
-    fn question(&mut self, asking: &Asking, path: &'static str) -> Option<Reaction> {
-        let Line::Older(_, app) = &asking.flying.to else {
-            return None;
-        };
-        if self.network == Network::Down {
-            return None;
-        }
-        let agent: Value = serde_json::from_slice(&asking.flying.body).unwrap_or_default();
-        let question = json!({"agent_id": agent["agent_id"], "task_id": asking.task});
-        let line = Line::Older(path, app.clone());
-        let reaction = self.receive(&line, question.to_string().as_bytes());
-        let (is_answered, at) = time_of(&reaction, 0);
-        (is_answered && at < 1000).then_some(reaction)
-    }
-
-    fn receive(&mut self, line: &Line, body: &[u8]) -> Reaction {
-        match line {
-            Line::Bot(url) => self.request_of("POST", url, None, body),
-            Line::App(path, app) => self.request_of_app("POST", path, app, body),
-            Line::Older(path, app) => self.request_of_older(path, app, body),
-        }
-    }
-
-    fn request_of_older(&mut self, path: &str, app: &str, body: &[u8]) -> Reaction {
-        let token = self.token(app);
-        let url = format!("{path}?access_token={token}");
-        self.request_of("POST", &url, None, body)
-    }
-
-    fn request_of_app(&mut self, method: &str, url: &str, app: &str, body: &[u8]) -> Reaction {
-        let token = self.token(app);
-        self.request_of(method, url, Some(&token), body)
-    }
-
-    /// Kept as long as it is good, as a client does: who asks for one with each call is soon one who asks too often.
-    /// How it is kept is not what is played here.
-    fn token(&mut self, app: &str) -> String {
-        if let Some((_, token)) = self.tokens.get(app).filter(|(until, _)| self.now < *until) {
-            return token.clone();
-        }
-        let credentials = json!({"appKey": format!("ding{app}"), "appSecret": format!("secret-{app}")});
-        let credentials = credentials.to_string();
-        let answer = self.request_of("POST", "/v1.0/oauth2/accessToken", None, credentials.as_bytes());
-        let answer: Value = serde_json::from_str(&answer.reply.body).unwrap_or_default();
-        let token = answer["accessToken"].as_str().unwrap_or_default().to_owned();
-        let life = answer["expireIn"].as_u64().unwrap_or_default();
-        let kept = (self.now + 1000 * life, token.clone());
-        self.tokens.insert(app.to_owned(), kept);
-        token
-    }
-
-    fn request_of(&mut self, method: &str, url: &str, token: Option<&str>, body: &[u8]) -> Reaction {
-        let now = Now {
-            tick: Tick(self.now),
-            time: self.true_time(),
-        };
-        let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let request = Request {
-            method,
-            path,
-            query,
-            content_type: Some("application/json; charset=utf-8"),
-            token,
-            body,
-        };
-        self.dingtalk.receive(&request, now)
-    }
-
-    /// An errand is run, as the product's client runs it.
-    fn run_errand(&mut self, no: u64, errand: Errand) -> Result<(), Violation> {
-        let Some(process) = &self.process else {
-            return Ok(());
-        };
-        let (life, setting) = (process.life, process.setting);
-        let writable = process.steering.is_writable();
-        let clocks = self.clocks();
-        self.judge
-            .errand(no, &errand, &self.store, writable, self.now, clocks.time)?;
-        self.say(&format!("errand {no} {errand:?}"));
-        self.summary.errands += 1;
-        let endpoint = |name: &EndpointName| setting.plan.endpoints.get(name);
-        let call = endpoint(&errand.through[0]).and_then(|it| errand::call(&it.way, &errand.task));
-        let failed = match &call {
-            None => Some(Answer::no_such_endpoint(&errand.through[0])),
-            Some(_) if self.network == Network::Down => {
-                Some(Answer::new(Outcome::Retry, "cannot connect to DingTalk"))
-            }
-            Some(_) => None,
-        };
-        if let Some(answer) = failed {
-            let finding = errand::finding(&errand, &answer, &[], None);
-            self.after(3, Event::Ran { life, no, finding });
-            return Ok(());
-        }
-        let Some((app, call)) = call else { return Ok(()) };
-        let person = |name: &EndpointName| Some((name.clone(), endpoint(name)?.person()?.user.clone()));
-        let most = self.way_max();
-        let way = |direction: u64| noise(&[self.script.noise, no, self.now, direction]) % most + 1;
-        let away = Away {
-            life,
-            no,
-            app: app.name.to_string(),
-            call,
-            users: errand.through.iter().filter_map(person).collect(),
-            errand,
-            sent_at: self.now,
-            back: way(2),
-        };
-        self.after(way(1), Event::ErrandArrives(Box::new(away)));
-        Ok(())
-    }
-
-    /// Most milliseconds of one way.
-    fn way_max(&self) -> u64 {
-        match self.network {
-            Network::Slow(most) => most.clamp(1, 9_000),
-            Network::Well | Network::Down => 150,
-        }
-    }
-
-    /// An errand reaches DingTalk; who sent it may be gone by now.
-    fn errand_arrives(&mut self, away: &Away) -> Result<(), Violation> {
-        let body = away.call.body.as_deref();
-        let method = if body.is_some() { "POST" } else { "GET" };
-        let body = body.unwrap_or_default();
-        let reaction = if away.call.is_older {
-            self.request_of_older(&away.call.path, &away.app, body)
-        } else {
-            self.request_of_app(method, &away.call.path, &away.app, body)
-        };
-        let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
-        let body = reaction.reply.body.as_bytes();
-        self.say(&format!(
-            "errand {} arrived {status} {}",
-            away.no, reaction.reply.body
-        ));
-        self.judge
-            .errand_arrived(&away.app, away.call.is_older, self.now)?;
-        let timeout = away.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
-        let wanted = errand::wanted(&away.errand.task);
-        let (answer, at) = match time_of(&reaction, self.now + away.back) {
-            (true, at) if at <= timeout && away.call.is_older => (oapicode::classify(status, kind, body), at),
-            (true, at) if at <= timeout => (apicode::classify(status, kind, body, wanted).answer, at),
-            (false, at) if at <= timeout => (unknown("the connection was lost"), at),
-            _ => (unknown("no answer in time"), timeout),
-        };
-        // What did not arrive as a whole says nothing.
-        let seen = if answer.outcome == Outcome::Unknown {
-            &[]
-        } else {
-            body
-        };
-        // In a group it is for no one in particular.
-        let users = Some(&away.users).filter(|users| !users.is_empty());
-        let finding = errand::finding(&away.errand, &answer, seen, users);
-        let (life, no, at) = (away.life, away.no, at.max(self.now));
-        self.at(at, Event::Ran { life, no, finding });
-        Ok(())
-    }
-
     fn ran(&mut self, no: u64, finding: Finding) -> Result<(), Violation> {
         self.say(&format!("errand {no} found {finding:?}"));
         let clocks = self.clocks();
@@ -1315,130 +892,7 @@ pub(crate) fn labels(
     labels.into_iter().collect()
 }
 
-impl Flying {
-    /// Whether it is a notice to departments or everybody.
-    fn is_to_many(&self) -> bool {
-        self.messages.iter().all(|(_, endpoint)| !is_person(endpoint))
-    }
-
-    /// Whether it is a notice to everybody.
-    fn is_to_everybody(&self) -> bool {
-        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        body["to_all_user"] == true
-    }
-
-    /// The people it is for, unless they are departments.
-    fn users(&self) -> Vec<&str> {
-        let users = self.messages.iter().map(|(_, endpoint)| user_of(endpoint));
-        users.flatten().collect()
-    }
-
-    /// What became of a notice for each, and what it can be asked about by.
-    fn by(&self, lists: &Lists, task: i64) -> Answers {
-        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let agent = body["agent_id"].as_u64().unwrap_or_default();
-        let answer = |endpoint: &str| {
-            let answer = match user_of(endpoint) {
-                Some(user) => lists.for_each(&[user]).remove(0),
-                None => lists.for_all(),
-            };
-            Answer {
-                calls: Some(WorkNotice::CALLS),
-                ..notice::with_receipt(answer, agent, task)
-            }
-        };
-        let messages = self.messages.iter().cloned();
-        messages
-            .map(|(message, endpoint)| {
-                let answer = answer(&endpoint);
-                (message, endpoint, answer)
-            })
-            .collect()
-    }
-
-    /// The same answer to every message.
-    fn all(&self, answer: &Answer) -> Answers {
-        let messages = self.messages.iter().cloned();
-        messages
-            .map(|(message, endpoint)| (message, endpoint, answer.clone()))
-            .collect()
-    }
-}
-
-fn endpoint_of(send: &Send) -> String {
-    send.endpoint
-        .as_ref()
-        .map_or_else(|| CONSOLE.to_owned(), ToString::to_string)
-}
-
-/// The person who is told through an endpoint.
-fn user_of(endpoint: &str) -> Option<&str> {
-    endpoint.splitn(3, '/').nth(2)
-}
-
-/// Whether the product's client would send it.
-fn is_written_for(endpoint: &Endpoint, body: &[u8]) -> bool {
-    match &endpoint.way {
-        Way::Bot(_) => true,
-        Way::Group(Group { app, conversation }) => {
-            message::is_written_for(body, &app.robot_code, Some(conversation))
-        }
-        Way::Direct(Person { app, .. }) => message::is_written_for(body, &app.robot_code, None),
-        Way::WorkNotice(notice) => work_notice::is_written_for(body, notice),
-    }
-}
-
-/// Whether there is an answer, and when it is there, or its lack is noticed.
-fn time_of(reaction: &Reaction, back: u64) -> (bool, u64) {
-    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2);
-    match reaction.manner {
-        Manner::After(span) => (true, back + millis(span)),
-        Manner::CloseAfter(span) => (false, back + millis(span)),
-        Manner::Cut => (false, back),
-    }
-}
-
-/// An answer of the older API.
-fn reply_of(reaction: &Reaction) -> Reply<'_> {
-    Reply {
-        http_status: reaction.reply.http_status,
-        content_type: Some(reaction.reply.content_type),
-        body: reaction.reply.body.as_bytes(),
-    }
-}
-
-/// What the product reads in an answer, or the number of a notice that says nothing yet.
-fn read(reaction: &Reaction, flying: &Flying) -> Result<Answers, i64> {
-    let (status, kind) = (reaction.reply.http_status, Some(reaction.reply.content_type));
-    let body = reaction.reply.body.as_bytes();
-    match flying.to {
-        Line::Bot(_) => return Ok(flying.all(&errcode::classify(status, kind, body))),
-        Line::Older(..) => {
-            return match notice::task(reply_of(reaction)) {
-                Ok(task) => Err(task),
-                Err(answer) => Ok(flying.all(&answer)),
-            };
-        }
-        Line::App(..) => {}
-    }
-    let answer = apicode::sent(status, kind, body).answer;
-    let user = |(_, endpoint): &(MessageId, String)| endpoint.rsplit('/').next().map(str::to_owned);
-    let of_each: Vec<String> = flying.messages.iter().filter_map(user).collect();
-    let users: BTreeSet<&str> = of_each.iter().map(String::as_str).collect();
-    let users: Vec<&str> = users.into_iter().collect();
-    let answers = apicode::for_each(&answer, body, &users);
-    let answers: BTreeMap<&str, Answer> = users.into_iter().zip(answers).collect();
-    let messages = flying.messages.iter().cloned().zip(&of_each);
-    let answers =
-        messages.map(|((message, endpoint), user)| (message, endpoint, answers[user.as_str()].clone()));
-    Ok(answers.collect())
-}
-
-fn unknown(detail: &str) -> Answer {
-    Answer::new(Outcome::Unknown, detail.to_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("texts take everything");

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, FutureExt as _, Shared, join_all};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Client, Response};
 use crate::alert::Timestamp;
@@ -35,8 +34,8 @@ struct Attempt<'a> {
     notice: &'a WorkNotice,
     /// When it began, by the wall clock.
     now: Timestamp,
-    /// When it ends.
-    until: Instant,
+    /// Comes when it ends.
+    end: &'a Shared<BoxFuture<'static, ()>>,
     /// Calls that were made for it.
     calls: &'a AtomicU64,
 }
@@ -64,7 +63,7 @@ impl Client {
         let attempt = Attempt {
             notice,
             now,
-            until: Instant::now() + NOTICE_TIMEOUT,
+            end: &self.outside.pause(NOTICE_TIMEOUT).shared(),
             calls: &AtomicU64::new(0),
         };
         let mut parts = Parts::of(users);
@@ -104,7 +103,7 @@ impl Client {
         let attempt = Attempt {
             notice,
             now,
-            until: Instant::now() + NOTICE_TO_MANY_TIMEOUT,
+            end: &self.outside.pause(NOTICE_TO_MANY_TIMEOUT).shared(),
             calls: &AtomicU64::new(0),
         };
         let fate = match self.send_notice(attempt, body).await {
@@ -143,7 +142,7 @@ impl Client {
         let asking = async {
             let (mut wait, mut is_done) = (FIRST_QUESTION, false);
             loop {
-                sleep(wait).await;
+                self.outside.pause(wait).await;
                 wait *= 2;
                 match self.ask_for_fate(attempt, task, &mut is_done).await {
                     Ok(Some(lists)) if lists.mention_all(users) => return Ok(lists),
@@ -162,8 +161,12 @@ impl Client {
                 }
             }
         };
-        let asked = timeout_at(attempt.until, asking).await;
-        asked.unwrap_or_else(|_| {
+        let asked = tokio::select! {
+            biased;
+            asked = asking => Some(asked),
+            () = attempt.end.clone() => None,
+        };
+        asked.unwrap_or_else(|| {
             let detail = format!("DingTalk took it, but did not say in time what became of it{last}");
             incomplete.ok_or_else(|| Answer::new(Outcome::Unknown, detail))
         })
@@ -210,6 +213,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::Mutex;
+    use std::time::Instant;
 
     use serde_json::Value;
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};

@@ -42,11 +42,11 @@ async fn the_read_api_has_its_public_names() {
 async fn a_query_reaches_the_engine_as_it_was_asked() {
     let (to, asked) = std_mpsc::channel();
     let driver = handle_that(move |ask| match ask {
-        Ask::Alerts { query, reply } => {
+        Ask::Question(Question::Alerts { query, reply }) => {
             to.send(format!("{query:?}")).unwrap();
             reply.send(alert_list()).unwrap();
         }
-        Ask::Explain { query, reply } => {
+        Ask::Question(Question::Explain { query, reply }) => {
             to.send(format!("{query:?}")).unwrap();
             reply
                 .send(Explained {
@@ -64,10 +64,12 @@ async fn a_query_reaches_the_engine_as_it_was_asked() {
             reply.send(Ok(Vec::new())).unwrap();
         }
         Ask::Accept { .. }
-        | Ask::Hasten { .. }
-        | Ask::BeginAnswer { .. }
-        | Ask::EndAnswer(..)
-        | Ask::Health { .. }
+        | Ask::Question(
+            Question::Hasten { .. }
+            | Question::BeginAnswer { .. }
+            | Question::EndAnswer(..)
+            | Question::Health { .. },
+        )
         | Ask::KeepRefused(..) => {}
     });
     let server = run(plan(), Limits::default(), driver).await;

@@ -226,7 +226,7 @@ async fn what_cannot_be_made_durable_is_never_answered_with_200() {
 #[tokio::test]
 async fn we_are_not_ready_while_the_store_takes_no_writes() {
     let driver = handle_that(|ask| {
-        if let Ask::Health { reply } = ask {
+        if let Ask::Question(Question::Health { reply }) = ask {
             let broken = Health {
                 store_writable: false,
                 ..health()

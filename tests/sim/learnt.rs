@@ -1,0 +1,161 @@
+//! What the process knows of apps and people: access tokens, and who somebody is that is known by a number.
+
+use std::collections::BTreeMap;
+
+use dingest::dingtalk::client::Response;
+use serde_json::Value;
+
+use crate::invariant::{Invariant, Violation, violation};
+use crate::judge::Judge;
+
+/// A token is asked for again this long before it ends.
+const EARLY: u64 = 5 * 60_000;
+/// How long somebody counts as known, and nobody.
+const KNOWN_FOR: u64 = 12 * 3_600_000;
+const NOBODY_FOR: u64 = 5 * 60_000;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(crate) struct Learnt {
+    /// By app.
+    tokens: BTreeMap<String, Token>,
+    /// By app, and by what they are known.
+    people: BTreeMap<(String, String), Person>,
+}
+
+#[derive(Debug, Default)]
+struct Token {
+    /// The task that has asked for it and waits.
+    asked_by: Option<u64>,
+    came_at: u64,
+    /// Until when it need not be asked for again.
+    good_until: u64,
+}
+
+#[derive(Debug, Default)]
+struct Person {
+    asked_by: Option<u64>,
+    good_until: u64,
+    /// Is it on disk who that is?
+    durable: bool,
+    is_somebody: bool,
+}
+
+impl Learnt {
+    /// The process ended.
+    pub(crate) fn forgotten(&mut self) {
+        self.tokens.clear();
+        self.people.retain(|_, person| person.durable);
+        for person in self.people.values_mut() {
+            person.asked_by = None;
+        }
+    }
+}
+
+impl Judge<'_> {
+    pub(crate) fn asks_for_token(&mut self, app: &str, task: u64, now: u64) -> Result<(), Violation> {
+        let token = self.learnt.tokens.entry(app.to_owned()).or_default();
+        let is_asked = token.asked_by.is_some();
+        let is_good = now < token.good_until && !self.clock_was_set;
+        if is_asked || is_good {
+            let what = format!("{app} asks for a token though it has one, or is about to: {token:?}");
+            return Err(violation(Invariant::TokenKept, now, what));
+        }
+        token.asked_by = Some(task);
+        Ok(())
+    }
+
+    pub(crate) fn token_came(&mut self, app: &str, response: Option<&Response>, now: u64) {
+        let token = self.learnt.tokens.entry(app.to_owned()).or_default();
+        token.asked_by = None;
+        let body = body_of(response);
+        if body["accessToken"].is_string() {
+            let lives = 1000 * body["expireIn"].as_u64().unwrap_or_default();
+            token.came_at = now;
+            // It was asked for a moment ago, and counts from then.
+            token.good_until = (now + lives).saturating_sub(EARLY + 20_000);
+        }
+    }
+
+    /// A call that was sent then was refused for its token.
+    pub(crate) fn token_was_refused(&mut self, app: &str, sent_at: u64) {
+        let token = self.learnt.tokens.get_mut(app);
+        if let Some(token) = token.filter(|token| token.came_at <= sent_at) {
+            token.good_until = 0;
+        }
+    }
+
+    pub(crate) fn looks_up(
+        &mut self,
+        app: &str,
+        known_by: &str,
+        task: u64,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let key = (app.to_owned(), known_by.to_owned());
+        let person = self.learnt.people.entry(key).or_default();
+        if person.asked_by.is_some_and(|by| by != task) || now < person.good_until && !self.clock_was_set {
+            let what =
+                format!("{app} looks `{known_by}` up though that is known, or about to be: {person:?}");
+            return Err(violation(Invariant::PeopleKept, now, what));
+        }
+        person.asked_by = Some(task);
+        Ok(())
+    }
+
+    pub(crate) fn was_looked_up(&mut self, app: &str, known_by: &str, response: Option<&Response>, now: u64) {
+        let key = (app.to_owned(), known_by.to_owned());
+        let Some(person) = self.learnt.people.get_mut(&key) else {
+            return;
+        };
+        let body = body_of(response);
+        match (body["result"]["userid"].as_str(), body["errcode"].as_i64()) {
+            (Some(_), _) => {
+                *person = Person {
+                    good_until: now + KNOWN_FOR - 20_000,
+                    is_somebody: true,
+                    ..Person::default()
+                }
+            }
+            (None, Some(60_104 | 60_121 | 40_104)) => {
+                *person = Person {
+                    good_until: now + NOBODY_FOR - 20_000,
+                    ..Person::default()
+                }
+            }
+            // Refused for its token, it is asked again by the same.
+            (None, _) => (person.asked_by, person.good_until) = (None, 0),
+        }
+    }
+
+    /// Whoever was found is on disk.
+    pub(crate) fn people_are_kept(&mut self) {
+        for person in self
+            .learnt
+            .people
+            .values_mut()
+            .filter(|person| person.is_somebody)
+        {
+            person.durable = true;
+        }
+    }
+
+    /// What was known of somebody is not so.
+    pub(crate) fn is_somebody_else(&mut self, known_by: &str) {
+        self.learnt.people.retain(|(_, other), _| other != known_by);
+    }
+
+    /// A task is over; nobody waits for what it had asked for.
+    pub(crate) fn task_ended(&mut self, task: u64) {
+        let of_tokens = self.learnt.tokens.values_mut().map(|token| &mut token.asked_by);
+        let of_people = self.learnt.people.values_mut().map(|person| &mut person.asked_by);
+        for asked_by in of_tokens.chain(of_people).filter(|by| **by == Some(task)) {
+            *asked_by = None;
+        }
+    }
+}
+
+fn body_of(response: Option<&Response>) -> Value {
+    let body = response.and_then(|response| serde_json::from_slice(&response.body).ok());
+    body.unwrap_or_default()
+}
