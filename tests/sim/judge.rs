@@ -927,7 +927,7 @@ impl<'a> Judge<'a> {
             );
             return Err(violation(Invariant::Acceptable, now, what));
         }
-        self.check_whom(call, messages, now)?;
+        Self::check_whom(call, messages, now)?;
         for (message, endpoint) in messages.iter().filter(|_| call.shown) {
             let user = user_of(endpoint).map(person_behind);
             // A group, and departments, are reached when the message is shown at all.
@@ -944,7 +944,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Whoever gets a message to people is one of those it is for.
-    fn check_whom(&self, call: &Call, messages: &[(MessageId, String)], now: u64) -> Result<(), Violation> {
+    fn check_whom(call: &Call, messages: &[(MessageId, String)], now: u64) -> Result<(), Violation> {
         let users = messages
             .iter()
             .map(|(_, endpoint)| user_of(endpoint).map(person_behind));

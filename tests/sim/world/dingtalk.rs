@@ -506,9 +506,10 @@ fn endpoint_of(send: &Send) -> String {
 
 /// Path and query of an address.
 fn place_of(url: &str) -> (&str, &str) {
-    let below_host = url
-        .split_once("://")
-        .and_then(|(_, rest)| rest.find('/').map(|slash| &rest[slash..]));
+    let below_host = url.split_once("://").and_then(|(_, rest)| {
+        let slash = rest.find('/')?;
+        rest.get(slash..)
+    });
     let below_host = below_host.unwrap_or(url);
     below_host.split_once('?').unwrap_or((below_host, ""))
 }
