@@ -311,8 +311,8 @@ pub struct Engine {
     /// Whom each digest under way is for.
     under_way: BTreeMap<DigestId, ReceiverName>,
     budgets: BTreeMap<EndpointName, Budget>,
-    /// The endpoints that have one rate between them.
-    sharing: BTreeMap<SharedRate, Vec<EndpointName>>,
+    /// The budgets that have one rate between them.
+    sharing: BTreeMap<SharedRate, BTreeSet<EndpointName>>,
     /// When alerts are to be looked at because of their age.
     ageing: BTreeMap<Tick, Vec<AlertNo>>,
     /// When told alerts are to be looked at for a reminder.
@@ -706,6 +706,7 @@ impl Engine {
         };
         // What is under way is compared again when its outcome is known.
         if desk.is_under_way(no) {
+            self.note_news(no, concern);
             return;
         }
         match change {
@@ -919,16 +920,18 @@ impl Engine {
         }
         self.sharing.clear();
         for (name, endpoint) in &plan.endpoints {
+            let counted_as = endpoint.counted_as();
             self.budgets.entry(name.clone()).or_default();
+            self.budgets.entry(counted_as.clone()).or_default();
             if let Some(rate) = endpoint.shared_rate() {
-                self.sharing.entry(rate).or_default().push(name.clone());
+                self.sharing.entry(rate).or_default().insert(counted_as);
             }
         }
         for app in plan.apps.values().filter(|app| app.ask.is_some()) {
             let name = App::answers_name(&app.name);
             self.budgets.entry(name.clone()).or_default();
             let rate = (app.name.clone(), Api::Robot);
-            self.sharing.entry(rate).or_default().push(name);
+            self.sharing.entry(rate).or_default().insert(name);
         }
     }
 

@@ -287,6 +287,7 @@ impl Quota {
             Person::PREFIX,
             WorkNotice::PREFIX,
             App::ANSWERS_PREFIX,
+            App::EVERYBODY_PREFIX,
         ]
         .iter()
         .any(|prefix| endpoint.as_str().starts_with(prefix))
@@ -360,6 +361,18 @@ impl Endpoint {
                 ..
             })
         )
+    }
+
+    /// Under which name its places are counted: its own, or, of notices to everybody, the app's, for whichever receiver
+    /// they are.
+    pub fn counted_as(&self) -> EndpointName {
+        match &self.way {
+            Way::WorkNotice(WorkNotice {
+                to: Audience::Everybody(app),
+                ..
+            }) => App::everybody_name(&app.name),
+            Way::Bot(_) | Way::Group(_) | Way::Direct(_) | Way::WorkNotice(_) => self.name.clone(),
+        }
     }
 
     /// The app that sends. Its endpoints are refused together when it is the app that is refused.
@@ -556,6 +569,15 @@ impl App {
     /// The name under which the answers of an app to who asks its bot are counted.
     pub fn answers_name(app: &AppName) -> EndpointName {
         EndpointName::from(format!("{}{app}", Self::ANSWERS_PREFIX))
+    }
+
+    /// How the names begin under which notices to everybody are counted, and those of no endpoint.
+    const EVERYBODY_PREFIX: &str = "everybody/";
+
+    /// The name under which the notices of an app to everybody are counted: the day is the app's, also when the receivers
+    /// they are for come and go.
+    fn everybody_name(app: &AppName) -> EndpointName {
+        EndpointName::from(format!("{}{app}", Self::EVERYBODY_PREFIX))
     }
 
     /// How fast it may call one API.

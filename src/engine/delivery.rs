@@ -18,7 +18,7 @@ use super::limits::{
     UNFOLDED_ATTEMPTS_MAX, backoff,
 };
 use super::outcome::{Refused, Rejected};
-use super::truth::Record;
+use super::truth::{Concern, Record};
 use super::view::WaitsFor;
 use super::{Answer, Effect, Engine, Event, Outcome, Send, told};
 use crate::alert::{AlertNo, DigestId, EndpointName, MessageId, ReceiverName, Span, Status, Tick};
@@ -40,8 +40,8 @@ pub(super) enum Appointment {
     },
     /// A message that may have arrived is to be sent again.
     Resend,
-    /// The bot of a message that may have arrived must be silent, and another can tell what it tells: better twice than
-    /// late.
+    /// The bot of a message that may have arrived must be silent, or its app has told everybody what it may in a day, and
+    /// another can tell what it tells: better twice than late.
     TakeOver { carrier: Carrier, urgent: bool },
     /// Yes.
     Ready { carrier: Carrier, urgent: bool },
@@ -192,28 +192,35 @@ impl Engine {
         // What is urgent waits behind it.
         let urgent = part.urgent || desk.due(self.now, &self.plan).is_some_and(|due| due.urgent);
         if let Some(pause) = budget.paused(now) {
-            return self.appointment_of_another(name, urgent, pause.until);
+            return self.appointment_of_another(name, urgent, (pause.until, WaitsFor::Pause));
         }
         if let Some(backoff) = backoff {
             return backoff;
         }
         let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
-        if left(&sharing, rate, urgent, now) == 0 {
-            let room_at = room_at(&sharing, rate, urgent, now);
-            return Appointment::Waits {
-                until: Some(room_at.unwrap_or(now.plus(Span::seconds(1)))),
-                waits_for: WaitsFor::room_in(rate.window),
-            };
+        if left(&sharing, rate, urgent, now) > 0 {
+            return Appointment::Resend;
         }
-        Appointment::Resend
+        let (room_at, waits_for) = (
+            room_at(&sharing, rate, urgent, now),
+            WaitsFor::room_in(rate.window),
+        );
+        if endpoint.is_to_everybody() {
+            // That may be in a day.
+            return self.appointment_of_another(name, urgent, (room_at, waits_for));
+        }
+        Appointment::Waits {
+            until: Some(room_at.unwrap_or(now.plus(Span::seconds(1)))),
+            waits_for,
+        }
     }
 
-    /// What becomes of a message whose endpoint must be silent.
+    /// What becomes of a message whose endpoint must be silent, until when and for what.
     fn appointment_of_another(
         &self,
         name: &ReceiverName,
         urgent: bool,
-        silent_until: Option<Tick>,
+        (silent_until, silent_for): (Option<Tick>, WaitsFor),
     ) -> Appointment {
         let waits = |until: Option<Tick>, waits_for| Appointment::Waits {
             until: until.into_iter().chain(silent_until).min(),
@@ -228,7 +235,7 @@ impl Engine {
         match receiver.map(|receiver| self.carrier(receiver, urgent)) {
             Some(Ok(carrier)) => Appointment::TakeOver { carrier, urgent },
             Some(Err((until, waits_for))) => waits(until, waits_for),
-            None => waits(None, WaitsFor::Pause),
+            None => waits(None, silent_for),
         }
     }
 
@@ -257,9 +264,22 @@ impl Engine {
 
     /// The budgets an endpoint has one rate with, its own among them.
     pub(super) fn sharing(&self, endpoint: &Endpoint) -> Vec<&Budget> {
-        let sharing = endpoint.shared_rate().and_then(|rate| self.sharing.get(&rate));
-        let names = sharing.map_or(std::slice::from_ref(&endpoint.name), Vec::as_slice);
-        names.iter().filter_map(|name| self.budgets.get(name)).collect()
+        let Some(sharing) = endpoint.shared_rate().and_then(|rate| self.sharing.get(&rate)) else {
+            return self.budgets.get(&endpoint.name).into_iter().collect();
+        };
+        sharing.iter().filter_map(|name| self.budgets.get(name)).collect()
+    }
+
+    /// Under which name the places of a message through an endpoint are counted.
+    pub(super) fn counted_as(&self, endpoint: Option<&EndpointName>) -> Option<EndpointName> {
+        let configured = endpoint.and_then(|name| self.plan.endpoints.get(name));
+        configured.map_or(endpoint.cloned(), |endpoint| Some(endpoint.counted_as()))
+    }
+
+    /// The budget in which the digest under way for a receiver has its places.
+    fn places(&mut self, name: &ReceiverName) -> Option<&mut Budget> {
+        let under_way = self.desks.get(name)?.under_way.as_ref()?;
+        self.budgets.get_mut(under_way.counted_as.as_ref()?)
     }
 
     /// Who can carry a digest of this receiver at this moment; otherwise until when there is nobody, and why.
@@ -377,6 +397,7 @@ impl Engine {
             return;
         }
         let tells = self.take_changes(name);
+        let counted_as = self.counted_as(carrier.endpoint.as_ref());
         let id = self.next_digest();
         let message_bytes_max = (self.desks.get(name)).map_or(MESSAGE_BYTES_MIN, |desk| {
             self.message_bytes_max(desk, carrier.endpoint.as_ref())
@@ -405,7 +426,8 @@ impl Engine {
         self.under_way.insert(id, name.clone());
         desk.under_way = Some(UnderWay {
             digest: id,
-            endpoint: carrier.endpoint.clone(),
+            endpoint: carrier.endpoint,
+            counted_as,
             tells,
             stage: Stage::Composing(Composing {
                 draft: id,
@@ -414,11 +436,7 @@ impl Engine {
                 counts: counts(&draft),
             }),
         });
-        if let Some(budget) = carrier
-            .endpoint
-            .as_ref()
-            .and_then(|endpoint| self.budgets.get_mut(endpoint))
-        {
+        if let Some(budget) = self.places(name) {
             budget.open(messages_max);
         }
         self.effects.push_back(Effect::Digest(Box::new(draft)));
@@ -474,6 +492,7 @@ impl Engine {
                 said: told::said(change),
                 episodes: record.episodes,
                 since,
+                news: None,
             };
             Some((no, telling))
         };
@@ -553,7 +572,7 @@ impl Engine {
             retry_at: None,
             places: if joins { Places::Joined } else { Places::Kept },
         });
-        if let Some(budget) = endpoint.as_ref().and_then(|name| self.budgets.get_mut(name)) {
+        if let Some(budget) = self.places(name) {
             budget.close(places);
             budget.open(if joins { 0 } else { u32::from(parts) });
         }
@@ -600,6 +619,7 @@ impl Engine {
             return;
         };
         let (digest, endpoint) = (under_way.digest, under_way.endpoint.clone());
+        let counted_as = under_way.counted_as.clone();
         let Stage::Sending(sending) = &mut under_way.stage else {
             return;
         };
@@ -610,15 +630,13 @@ impl Engine {
         let (message, row) = (MessageId { digest, part: *part }, row.clone());
         // A first attempt has had its place since the digest was rendered.
         if sending.retry_at.take().is_some()
-            && let Some(budget) = endpoint
-                .as_ref()
-                .and_then(|endpoint| self.budgets.get_mut(endpoint))
+            && let Some(budget) = counted_as.as_ref().and_then(|name| self.budgets.get_mut(name))
         {
             budget.open(1);
         }
         // What is on its way takes its place of the minute on disk, too: should the process end before the answer is
         // written, the next one knows of it.
-        self.dirty.endpoints.extend(endpoint.clone());
+        self.dirty.endpoints.extend(counted_as);
         let body = std::sync::Arc::clone(&row.body);
         self.save_in_flight(message, Some(row));
         self.effects.push_back(Effect::Send(Send {
@@ -683,12 +701,13 @@ impl Engine {
         };
         let attempts = sending.parts.get(&message.part).map_or(0, |row| row.attempts);
         let has_place = sending.places != Places::Joined;
-        if let Some(endpoint) = &endpoint
-            && let Some(budget) = self.budgets.get_mut(endpoint)
-        {
+        if let Some(budget) = self.places(&name) {
             budget.close(u32::from(has_place));
-            self.dirty.endpoints.insert(endpoint.clone());
         }
+        let under_way = self.desks.get(&name).and_then(|desk| desk.under_way.as_ref());
+        self.dirty
+            .endpoints
+            .extend(under_way.and_then(|it| it.counted_as.clone()));
         let attempt = AttemptRow {
             sent_at: Some(self.now.time),
             attempts,
@@ -777,21 +796,28 @@ impl Engine {
     /// arrived; once, however many messages went along. Of the few notices to everybody in a day it is one only if it
     /// may have arrived, or if DingTalk took it: then more than one call was made for it.
     fn count_call(&mut self, answers: &[(MessageId, Answer)]) {
-        let endpoint = |(message, _): &(MessageId, Answer)| self.awaited(*message)?.1;
+        let under_way = |(message, _): &(MessageId, Answer)| {
+            let (name, _) = self.awaited_row(*message)?;
+            let under_way = self.desks.get(name)?.under_way.as_ref()?;
+            under_way.endpoint.is_some().then_some(under_way)
+        };
         let counted = answers
             .iter()
             .filter(|(_, answer)| answer.outcome.may_have_arrived())
-            .find_map(endpoint);
-        let Some(endpoint) = counted.clone().or_else(|| answers.iter().find_map(endpoint)) else {
+            .find_map(under_way);
+        let Some(of) = counted.or_else(|| answers.iter().find_map(under_way)) else {
+            return;
+        };
+        let (Some(endpoint), Some(counted_as)) = (of.endpoint.clone(), of.counted_as.clone()) else {
             return;
         };
         let configured = self.plan.endpoints.get(&endpoint);
-        let to_everybody = configured.is_some_and(Endpoint::is_to_everybody);
+        let to_everybody = of.is_to_everybody();
         let calls_made = answers.iter().filter_map(|(_, answer)| answer.calls).max();
         let calls = calls_made.unwrap_or_else(|| configured.map_or(1, Endpoint::calls_per_message));
         let is_counted = counted.is_some();
         if is_counted || calls_made.is_some_and(|calls| calls > 1) || !to_everybody {
-            self.take_place(&endpoint);
+            self.take_place(&counted_as);
         }
         self.count_month(&endpoint, if is_counted { calls } else { 0 });
     }
@@ -802,15 +828,15 @@ impl Engine {
         self.count_month(endpoint, calls);
     }
 
-    /// What was tried occupies a place of an endpoint's window.
-    fn take_place(&mut self, endpoint: &EndpointName) {
-        let Some(budget) = self.budgets.get_mut(endpoint) else {
+    /// What was tried occupies a place of the window that is counted under a name.
+    fn take_place(&mut self, counted_as: &EndpointName) {
+        let Some(budget) = self.budgets.get_mut(counted_as) else {
             return;
         };
-        let configured = self.plan.endpoints.get(endpoint);
+        let configured = self.plan.endpoints.get(counted_as);
         let window = configured.map_or(BUDGET_WINDOW, |endpoint| endpoint.rate().window);
         budget.answered(window, self.now.tick);
-        self.dirty.endpoints.insert(endpoint.clone());
+        self.dirty.endpoints.insert(counted_as.clone());
     }
 
     /// Counts so many calls against the month.
@@ -920,8 +946,12 @@ impl Engine {
             return;
         };
         let mut since = now;
+        let mut news = BTreeMap::new();
         for (no, said, episodes) in &row.covers {
-            since = (under_way.tells.remove(no)).map_or(since, |telling| since.min(telling.since));
+            if let Some(telling) = under_way.tells.remove(no) {
+                since = since.min(telling.since);
+                news.extend(telling.news.map(|at| (*no, at)));
+            }
             desk.told.insert(
                 *no,
                 ToldRow {
@@ -956,25 +986,21 @@ impl Engine {
             if said == Said::Firing {
                 self.watch_reminder(name, no, at);
             }
-            // What happened to it meanwhile is a new difference.
-            self.compare(no, name, now);
+            // What happened to it meanwhile is a new difference, and has waited since then.
+            self.compare(no, name, news.get(&no).copied().unwrap_or(now));
         }
     }
 
     /// The message may have arrived: the same bytes are tried again after a while.
     fn keep_trying(&mut self, name: &ReceiverName, message: MessageId, jitter: u64) {
         let at = self.now.tick;
-        let endpoint = self
-            .desks
-            .get(name)
-            .and_then(|desk| desk.under_way.as_ref()?.endpoint.clone());
         let Some(sending) = self.sending(name) else { return };
         let attempts = sending.parts.get(&message.part).map_or(1, |row| row.attempts);
         sending.doubtful = true;
         sending.retry_at = Some(at.plus(jittered(backoff(attempts), jitter).min(BACKOFF_URGENT_MAX)));
         let kept = sending.places_kept();
         sending.places = Places::Sought;
-        if let Some(budget) = endpoint.and_then(|endpoint| self.budgets.get_mut(&endpoint)) {
+        if let Some(budget) = self.places(name) {
             budget.close(kept);
         }
     }
@@ -994,11 +1020,8 @@ impl Engine {
                     None,
                 );
             }
-            if let Some(budget) = under_way
-                .endpoint
-                .as_ref()
-                .and_then(|endpoint| self.budgets.get_mut(endpoint))
-            {
+            let counted_as = under_way.counted_as.as_ref();
+            if let Some(budget) = counted_as.and_then(|name| self.budgets.get_mut(name)) {
                 budget.close(sending.places_kept());
             }
             if !sending.parts.is_empty() && sending.is_told() {
@@ -1014,6 +1037,29 @@ impl Engine {
             self.compare(no, name, telling.since);
         }
         self.touched.insert(name.clone());
+    }
+
+    /// Notes since when there is more to tell of an alert than what is being told of it.
+    pub(super) fn note_news(&mut self, no: AlertNo, concern: &Concern) {
+        let now = self.now;
+        let (Some(record), Some(desk)) = (self.truth.get(no), self.desks.get_mut(&concern.receiver)) else {
+            return;
+        };
+        let Some(under_way) = &mut desk.under_way else {
+            return;
+        };
+        let Some(telling) = under_way.tells.get_mut(&no) else {
+            return;
+        };
+        let told = ToldRow {
+            said: telling.said,
+            episodes: telling.episodes,
+            at: now.time,
+            digest: under_way.digest,
+        };
+        let route = self.plan.routes.get(concern.route);
+        let is_news = told::difference(record, Some(&told), route, now.time).is_some();
+        telling.news = is_news.then(|| telling.news.unwrap_or(now.tick));
     }
 
     /// Compares truth with told of one alert for one receiver.
@@ -1068,9 +1114,11 @@ impl Engine {
         let now = self.now.tick;
         for (message, row) in rows {
             let (name, endpoint) = (row.receiver.clone(), row.endpoint.clone());
+            let counted_as = self.counted_as(endpoint.as_ref());
             let under_way = self.desk(&name).under_way.get_or_insert_with(|| UnderWay {
                 digest: message.digest,
-                endpoint: endpoint.clone(),
+                endpoint,
+                counted_as,
                 tells: BTreeMap::new(),
                 stage: Stage::Sending(Sending {
                     parts: BTreeMap::new(),
@@ -1085,6 +1133,7 @@ impl Engine {
                     said: *said,
                     episodes: *episodes,
                     since: now,
+                    news: None,
                 };
                 under_way.tells.insert(*no, telling);
             }

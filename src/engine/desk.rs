@@ -113,6 +113,8 @@ pub(super) struct UnderWay {
     pub(super) digest: DigestId,
     /// Through which endpoint; `None` is the console.
     pub(super) endpoint: Option<EndpointName>,
+    /// Under which name its places are counted, whatever becomes of the endpoint meanwhile.
+    pub(super) counted_as: Option<EndpointName>,
     /// What it tells, and since when each of it waited. Restored digests do not know the latter.
     pub(super) tells: BTreeMap<AlertNo, Telling>,
     pub(super) stage: Stage,
@@ -124,6 +126,8 @@ pub(super) struct Telling {
     pub(super) said: Said,
     pub(super) episodes: u32,
     pub(super) since: Tick,
+    /// Since when there is more to tell of it than this.
+    pub(super) news: Option<Tick>,
 }
 
 /// How far a digest has come.
@@ -168,6 +172,13 @@ pub(super) enum Places {
     /// Only the one on its way: one that is tried again, and each behind it, finds a place by itself, so that nobody
     /// waits for a place and keeps others.
     Sought,
+}
+
+impl UnderWay {
+    /// Whether it is a notice to everybody: one of the few of an app's day.
+    pub(super) fn is_to_everybody(&self) -> bool {
+        self.counted_as != self.endpoint
+    }
 }
 
 impl Sending {

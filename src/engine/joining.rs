@@ -94,10 +94,12 @@ impl Engine {
             counts: counts(found),
         };
         let tells = self.take_changes(name);
+        let counted_as = self.counted_as(endpoint.as_ref());
         self.under_way.insert(digest, name.clone());
         self.desk(name).under_way = Some(UnderWay {
             digest,
             endpoint,
+            counted_as,
             tells,
             stage: Stage::Composing(composing),
         });

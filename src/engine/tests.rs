@@ -821,6 +821,26 @@ fn who_asks_while_a_message_is_under_way_hastens_nothing_that_comes_later() {
 }
 
 #[test]
+fn who_asks_while_an_announcement_is_under_way_is_told_its_end_as_soon_as_that_is_answered() {
+    check(
+        "0s fire disk
+         1s answer a unknown
+         10s end disk
+         10s hasten ops
+         10s answer a delivered
+         30s fire load
+         31s waits ops",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 unknown
+         10s reply resolved=1
+         11s ops <-b- resolved disk
+         30s reply new=1
+         31s ops waits for group_interval until 71s, 1 changes",
+    );
+}
+
+#[test]
 fn an_urgent_alert_waits_for_nothing_and_takes_the_others_along() {
     check(
         "0s fire disk host=a

@@ -1,7 +1,7 @@
 //! `digest now`: what waits for a receiver when somebody asks for it is told at once.
 //!
-//! The ledger says what certainly waits at that moment; what is on its way, or was tried and failed, is not held
-//! against anybody, nor what changes in the meantime.
+//! The ledger says what certainly waits at that moment, also behind a message that is on its way; what was tried and
+//! failed is not held against anybody, nor what changes in the meantime.
 
 use dingest::alert::Timestamp;
 use dingest::digest::Change;
@@ -58,7 +58,7 @@ impl Judge<'_> {
             return false;
         }
         let told = self.last_about(receiver, alert);
-        if told.is_some_and(|(told, _)| told.known.is_none()) {
+        if told.is_some_and(|(told, _)| told.known.is_none() && !self.is_on_its_way(told)) {
             return false;
         }
         let since = told.map_or(0, |(told, _)| told.seq);

@@ -72,7 +72,7 @@ impl Day {
         });
     }
 
-    /// The count begins anew: what the process knew of it was not on disk, or who is told has changed.
+    /// The count begins anew: what the process knew of it was not on disk.
     pub(crate) fn excuse(&mut self, now: u64) {
         self.excused_until = self.excused_until.max(now + DAY + SLACK);
     }

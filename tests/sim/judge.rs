@@ -90,6 +90,7 @@ pub(crate) struct Telling {
     pub(crate) composed_at: u64,
     /// What the daemon's wall clock showed when it was composed.
     pub(crate) composed_time: i64,
+    urgent: bool,
     pub(crate) covers: Vec<(String, AlertNo, Change)>,
     /// When the group chat showed it.
     pub(crate) shown: Option<u64>,
@@ -208,14 +209,14 @@ impl<'a> Judge<'a> {
         self.month.read(time, now);
         self.api_month.read(time, now);
         self.afterwards.begins(now);
-        self.plan(setting, now);
+        self.plan(setting);
         self.doubt_what_is_in_flight(store, now);
         self.timing.restarted(now, self.clock_was_set);
     }
 
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
-        self.plan(setting, now);
+        self.plan(setting);
         self.afterwards.begins(now);
         for until in self.gone.values_mut() {
             until.get_or_insert(self.seq);
@@ -223,12 +224,9 @@ impl<'a> Judge<'a> {
         self.timing.replanned(now);
     }
 
-    fn plan(&mut self, setting: &'a Setting, now: u64) {
+    fn plan(&mut self, setting: &'a Setting) {
         // Whoever is new may be told at once.
         self.blocked = None;
-        if self.setting().text.to_everybody() != setting.text.to_everybody() {
-            self.day.excuse(now);
-        }
         self.plans.push((self.seq, setting));
     }
 
@@ -280,8 +278,10 @@ impl<'a> Judge<'a> {
             }
             if row.attempts > 0 {
                 let endpoint = row.endpoint.as_ref().map_or("", |name| name.as_str());
-                let text = &self.setting().text;
-                if let Some(app) = text.app_of(endpoint).filter(|_| text.is_for_everybody(endpoint)) {
+                // It may have been written by a plan before.
+                let mut plans = self.plans.iter().rev().map(|(_, setting)| &setting.text);
+                let for_everybody = plans.find(|text| text.is_for_everybody(endpoint));
+                if let Some(app) = for_everybody.and_then(|text| text.app_of(endpoint)) {
                     self.day.found(app, *message, now);
                 }
                 let doubt = Doubt {
@@ -501,6 +501,7 @@ impl<'a> Judge<'a> {
                     seq: self.seq,
                     composed_at: now,
                     composed_time: time.0,
+                    urgent: draft.urgent,
                     covers: covers.collect(),
                     shown: None,
                     known: None,
@@ -694,7 +695,11 @@ impl<'a> Judge<'a> {
         if let Some(doubt) = self.doubts.get(&receiver).filter(|doubt| doubt.uuid != uuid) {
             // Another bot takes over from one that has had to be silent since.
             let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));
-            let taken_over = other.is_some_and(|other| self.timing.may_be_silent(other, doubt.at));
+            let urgent = self.tellings[index].urgent;
+            let taken_over = other.is_some_and(|other| {
+                // Or from an app that has told everybody what it may in a day.
+                self.timing.may_be_silent(other, doubt.at) || self.day_may_be_full(other, urgent, 0, now)
+            });
             // DingTalk does not fold what an app says twice: what is said after that is what is true then.
             let unfolded = doubt.bot.as_ref().is_some_and(|bot| !folds_repeats(bot));
             if !(taken_over || unfolded && doubt.attempts >= UNFOLDED_ATTEMPTS_MAX) {
@@ -1137,7 +1142,10 @@ impl<'a> Judge<'a> {
         };
         let words = &text.routes[*route].1;
         let held_by = self.timing.held_by(&telling.receiver, alert, heard.seq);
-        if held_by.is_some_and(|bot| self.is_half_used(bot, words.has("urgent"), 1, now)) {
+        // For a place among the day's notices to everybody nobody waits who can be told otherwise.
+        let is_held =
+            |bot: &String| !text.is_for_everybody(bot) && self.is_half_used(bot, words.has("urgent"), 1, now);
+        if held_by.is_some_and(is_held) {
             return Ok(());
         }
         let Some(bots) = self.free_bots(&telling.receiver, words, 1, now) else {
@@ -1189,10 +1197,8 @@ impl<'a> Judge<'a> {
     /// Whether an endpoint has lately used so much of its rate that there may have been no place.
     fn is_half_used(&self, endpoint: &str, urgent: bool, calls: u64, now: u64) -> bool {
         let text = &self.setting().text;
-        if let Some(app) = text.app_of(endpoint).filter(|_| text.is_for_everybody(endpoint)) {
-            let allowed = if urgent { EVERYBODY_MAX } else { 1 };
-            let is_known = !self.clock_was_set && !self.day.is_excused(now);
-            return !is_known || self.day.may_be_used(app, now) >= allowed + calls;
+        if text.is_for_everybody(endpoint) {
+            return self.day_may_be_full(endpoint, urgent, calls, now);
         }
         let sender = text.sender_of(endpoint);
         let (most, window) = text.rate_of(&sender);
@@ -1208,6 +1214,27 @@ impl<'a> Judge<'a> {
             3 * window
         };
         self.sent_within(&sender, span, now) * 2 > most
+    }
+
+    /// Whether an endpoint is for everybody, and its app may have no place left in the day.
+    fn day_may_be_full(&self, endpoint: &str, urgent: bool, calls: u64, now: u64) -> bool {
+        let text = &self.setting().text;
+        let Some(app) = text.app_of(endpoint).filter(|_| text.is_for_everybody(endpoint)) else {
+            return false;
+        };
+        let allowed = if urgent { EVERYBODY_MAX } else { 1 };
+        let is_known = !self.clock_was_set && !self.day.is_excused(now);
+        !is_known || self.day.may_be_used(app, now) >= allowed + calls
+    }
+
+    /// Whether a message is on its way for the first time.
+    pub(crate) fn is_on_its_way(&self, telling: &Telling) -> bool {
+        let doubt = self.doubts.get(&telling.receiver);
+        doubt.is_some_and(|doubt| {
+            let known = self.by_uuid.get(&doubt.uuid).map(|index| &self.tellings[*index]);
+            let is_it = known.is_some_and(|it| it.message == telling.message && it.seq == telling.seq);
+            is_it && !doubt.open && doubt.attempts == 1
+        })
     }
 
     /// A call was answered, or is known to have failed; it counts once against its month.

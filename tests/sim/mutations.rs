@@ -168,6 +168,20 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::DayKept,
     },
     Mutation {
+        name: "who is told in everybody's place begins a new day",
+        file: "src/plan.rs",
+        text: "            }) => App::everybody_name(&app.name),",
+        replacement: "            }) if app.name.as_str().is_empty() => App::everybody_name(&app.name),",
+        caught_by: Invariant::DayKept,
+    },
+    Mutation {
+        name: "what everybody may have heard waits for another day",
+        file: "src/engine/delivery.rs",
+        text: "        if endpoint.is_to_everybody() {\n            // That may be in a day.",
+        replacement: "        if false {\n            // That may be in a day.",
+        caught_by: Invariant::UrgentInTime,
+    },
+    Mutation {
         name: "notices say the same when nothing has changed",
         file: "src/render/fit.rs",
         text: "if self.endpoint.is_some_and(Endpoint::drops_equals) {",
@@ -186,6 +200,13 @@ const MUTATIONS: &[Mutation] = &[
         file: "src/engine.rs",
         text: "desk.hastened = Some(self.now.tick);",
         replacement: "desk.hastened = None;",
+        caught_by: Invariant::ToldWhenAsked,
+    },
+    Mutation {
+        name: "what happens on the way of an announcement has waited since that arrived",
+        file: "src/engine/delivery.rs",
+        text: "news.get(&no).copied().unwrap_or(now)",
+        replacement: "now",
         caught_by: Invariant::ToldWhenAsked,
     },
     Mutation {

@@ -1,8 +1,6 @@
 //! Who a receiver of a script is: one for its bots or the console, one for its group, one for each person, one for its
 //! departments or for everybody; and what each is told through.
 
-use std::collections::BTreeMap;
-
 use dingest::dingtalk::client::{NOTICE_TIMEOUT, NOTICE_TO_MANY_TIMEOUT};
 
 use crate::script::{PlanText, Words};
@@ -207,13 +205,6 @@ impl PlanText {
             .filter(|name| !name.contains('/'));
         let words = receiver.and_then(|name| self.receivers.get(name));
         words.is_some_and(|words| self.everybody_of(words).is_some())
-    }
-
-    /// Everybody as they are told, by the receivers' names: through which app.
-    pub(crate) fn to_everybody(&self) -> BTreeMap<&str, &str> {
-        let apps = self.receivers.iter();
-        apps.filter_map(|(name, words)| Some((name.as_str(), self.everybody_of(words)?)))
-            .collect()
     }
 
     /// The app by which a receiver is everybody.

@@ -26,6 +26,14 @@ route:
     - { matchers: ['team=others'], receiver: others }
 ";
 
+impl Stage {
+    /// Another configuration is loaded.
+    fn plan_is(&mut self, text: &str) {
+        self.plan = Arc::new(compiled(text));
+        self.handle(Input::Plan(Arc::clone(&self.plan)));
+    }
+}
+
 #[track_caller]
 fn check(script: &str, expected: &str) -> Stage {
     check_by(compiled(PLAN), script, expected)
@@ -176,6 +184,85 @@ fn of_the_days_notices_to_everybody_what_cannot_have_arrived_is_none() {
          200s reply new=1
          200s all/work_notice <-work_notice/all- urgent new down
          300s used [(Webhook, 0), (Api, 9)]",
+    );
+}
+
+#[test]
+fn the_day_of_everybody_is_the_apps_whoever_comes_and_goes() {
+    let without = |text: &str, name: &str| {
+        let everybody = format!("{name}, work_notice: {{ app: app, everybody: true }}");
+        text.replace(
+            &everybody,
+            &format!("{name}, work_notice: {{ app: app, departments: [42] }}"),
+        )
+    };
+    let others = without(PLAN, "all");
+    let nobody = without(&others, "others");
+    for (restarts, until) in [(false, 86_600), (true, 86_700)] {
+        let mut stage = Stage::new(compiled(PLAN));
+        let fire = |stage: &mut Stage, second, name, team| {
+            stage.run_to(second);
+            stage.command(&["fire", name, team, "severity=critical"]);
+        };
+        fire(&mut stage, 0, "disk", "team=all");
+        fire(&mut stage, 100, "load", "team=all");
+        stage.command(&["silence", "work_notice/all"]);
+        fire(&mut stage, 200, "cpu", "team=all");
+        // The third is answered when no receiver is everybody any more.
+        stage.plan_is(&nobody);
+        let (digest, part) = (DigestId(2), 1);
+        let answer = Answer::new(Outcome::Delivered, "");
+        stage.handle(Input::Outcome(vec![(MessageId { digest, part }, answer)]));
+        stage.run_to(300);
+        if restarts {
+            // Its clock begins anew, and what was before counts from there.
+            stage.command(&["restart"]);
+        }
+        stage.plan_is(&others);
+        fire(&mut stage, 400, "net", "team=others");
+        stage.transcript.clear();
+        stage.run_to(500);
+        stage.command(&["waits", "others/work_notice"]);
+        stage.run_to(87_000);
+        let expected = format!(
+            "500s others/work_notice waits for day until {until}s, 1 changes\n\
+             {until}s others/work_notice <-work_notice/others- new net\n"
+        );
+        assert_eq!(stage.transcript, expected);
+    }
+}
+
+#[test]
+fn what_everybody_may_have_heard_is_told_by_another_when_the_day_has_no_place_left() {
+    let text = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0, monthly_api_quota: 0 }
+apps:
+  - { name: app, app_key: k, app_secret: s, agent_id: 7 }
+bots:
+  - { name: a, access_token: t }
+receivers:
+  - { name: ops, bots: [a], fallback: all }
+  - { name: all, work_notice: { app: app, everybody: true } }
+route: { receiver: ops, repeat_interval: 48h }
+";
+    check_by(
+        compiled(text),
+        "0s answer a refused
+         0s answer work_notice/all unknown
+         0s fire disk
+         20s answer a delivered
+         100s waits ops
+         4000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 refused_token
+         10s ops <-work_notice/all- new disk [Fallback { through: \"all\", endpoint: \"a\", \
+         reason: \"refused_token\", until: Some(Timestamp(1772413210000)) }]
+         10s   work_notice/all: 1-1 unknown
+         100s ops waits for pause until 3610s, 1 changes
+         3610s ops <-a- new disk",
     );
 }
 
