@@ -574,8 +574,8 @@ impl App {
     /// How the names begin under which notices to everybody are counted, and those of no endpoint.
     const EVERYBODY_PREFIX: &str = "everybody/";
 
-    /// The name under which the notices of an app to everybody are counted: the day is the app's, also when the receivers
-    /// they are for come and go.
+    /// The name under which the notices of an app to everybody are counted: the day is the app's, also when the
+    /// receivers they are for come and go.
     fn everybody_name(app: &AppName) -> EndpointName {
         EndpointName::from(format!("{}{app}", Self::EVERYBODY_PREFIX))
     }

@@ -40,8 +40,8 @@ pub(super) enum Appointment {
     },
     /// A message that may have arrived is to be sent again.
     Resend,
-    /// The bot of a message that may have arrived must be silent, or its app has told everybody what it may in a day, and
-    /// another can tell what it tells: better twice than late.
+    /// The bot of a message that may have arrived must be silent, or its app has told everybody what it may in a day,
+    /// and another can tell what it tells: better twice than late.
     TakeOver { carrier: Carrier, urgent: bool },
     /// Yes.
     Ready { carrier: Carrier, urgent: bool },

@@ -219,14 +219,14 @@ fn the_day_of_everybody_is_the_apps_whoever_comes_and_goes() {
             stage.command(&["restart"]);
         }
         stage.plan_is(&others);
-        fire(&mut stage, 400, "net", "team=others");
+        fire(&mut stage, 400, "swap", "team=others");
         stage.transcript.clear();
         stage.run_to(500);
         stage.command(&["waits", "others/work_notice"]);
         stage.run_to(87_000);
         let expected = format!(
             "500s others/work_notice waits for day until {until}s, 1 changes\n\
-             {until}s others/work_notice <-work_notice/others- new net\n"
+             {until}s others/work_notice <-work_notice/others- new swap\n"
         );
         assert_eq!(stage.transcript, expected);
     }
