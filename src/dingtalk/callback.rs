@@ -205,15 +205,17 @@ impl Heard {
         self.forget(now);
         let key = |text: &str| (app.to_owned(), text.to_owned());
         let (message, made_at, head) = (key(message), head.at, key(head.signature));
-        if self.messages.contains(&message) {
+        let (is_known, head_is_known) = (self.messages.contains(&message), self.heads.contains(&head));
+        if is_known && head_is_known {
             return Hearing::Again;
         }
-        if self.heads.contains(&head) {
+        if head_is_known {
             return Hearing::Replayed;
         }
-        if self.forgotten >= Some(made_at) {
+        if !is_known && self.forgotten >= Some(made_at) {
             return Hearing::Forgotten;
         }
+        // DingTalk makes a request again under another head, and that one could be used by others, too.
         self.messages.insert(message.clone());
         self.heads.insert(head.clone());
         self.order.push_back(Remembered {
@@ -222,7 +224,7 @@ impl Heard {
             head,
             made_at,
         });
-        Hearing::New
+        if is_known { Hearing::Again } else { Hearing::New }
     }
 
     /// Makes room for one more, and forgets what is no longer believed.
@@ -402,6 +404,11 @@ mod tests {
         assert_eq!(hear("app", "m1", "s1", NOW), Hearing::Again);
         assert_eq!(hear("app", "m1", "s2", NOW), Hearing::Again);
         assert_eq!(hear("app", "m2", "s1", NOW), Hearing::Replayed);
+        assert_eq!(
+            hear("app", "m2", "s2", NOW),
+            Hearing::Replayed,
+            "the head of a repeat"
+        );
         assert_eq!(hear("other", "m1", "s1", NOW), Hearing::New);
         let later = NOW.plus(Span(REMEMBERED.0 + 1));
         assert_eq!(hear("app", "m1", "s1", later), Hearing::New);
@@ -425,6 +432,6 @@ mod tests {
         assert_eq!(hear("new", "s10000", at(max)), Hearing::Forgotten);
         assert_eq!(hear("new", "s10001", at(max + 1)), Hearing::Replayed);
         assert_eq!(hear("m19999", "other", at(0)), Hearing::Again);
-        assert_eq!(hear("new", "late", at(max + 1)), Hearing::New);
+        assert_eq!(hear("new", "late", at(max + 2)), Hearing::New);
     }
 }
