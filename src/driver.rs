@@ -33,6 +33,7 @@ use crate::driver::restore::restore;
 use crate::driver::steering::{Accepted, Action, Report, Steering};
 use crate::driver::writer::{Committed, Writer};
 use crate::engine::answering::NoAnswer;
+use crate::engine::limits;
 use crate::engine::view::{AlertList, AlertQuery, Counts, EndpointView, Explained, ReceiverView};
 use crate::engine::{Answer, Errand, Event, Fate, Finding, Outcome, Send, Verdict};
 use crate::plan::{Endpoint, Plan};
@@ -309,6 +310,7 @@ const _: () = assert!(
         && TOTAL_TIMEOUT.as_millis() < steering::DRAIN_MAX.0 as u128,
     "whatever is on its way has time to end"
 );
+const _: () = assert!(TOTAL_TIMEOUT.as_millis() == limits::CALL_MAX.0 as u128);
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
@@ -526,9 +528,8 @@ impl Driver {
         let plan = Arc::clone(&self.prepared.plan);
         let client = self.client.clone();
         let metrics = Arc::clone(&self.metrics);
-        let now = self.clock.now().time;
         self.tasks.spawn(async move {
-            let finding = client.run(&plan, &errand, now).await;
+            let finding = client.run(&plan, &errand).await;
             metrics.errand(errand.task.as_str(), &finding);
             Ended::Ran { no, finding }
         });
@@ -630,7 +631,7 @@ pub async fn attempt(client: &Client, plan: &Plan, sends: &[Send], now: Timestam
     let endpoint = |send: &Send| plan.endpoints.get(send.endpoint.as_ref()?);
     let together: Vec<&Endpoint> = sends.iter().filter_map(endpoint).collect();
     if let ([first, _, ..], true) = (sends, together.len() == sends.len()) {
-        return client.send_together(&together, &first.body, now).await;
+        return client.send_together(&together, &first.body).await;
     }
     let mut answers = Vec::new();
     for send in sends {

@@ -266,9 +266,7 @@ impl Facts<'_> {
         match (way, &asked.person) {
             (Way::Group(group), _) => group.app.name == app.name && group.conversation == asked.conversation,
             (Way::Direct(person), Some(user)) if !asked.in_group && person.app.name == app.name => {
-                self.client
-                    .is_user(person, user, self.client.outside().now())
-                    .await
+                self.client.is_user(person, user).await
             }
             (Way::Direct(_) | Way::Bot(_) | Way::WorkNotice(_), _) => false,
         }

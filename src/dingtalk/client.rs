@@ -102,34 +102,29 @@ impl Client {
                 if !message::is_written_for(&body, &group.app.robot_code, Some(&group.conversation)) {
                     return apicode::written_for_another();
                 }
-                let posted = self.send_as(&group.app, GROUP_SEND_PATH, body, now).await;
+                let posted = self.send_as(&group.app, GROUP_SEND_PATH, body).await;
                 posted.reading.answer
             }
             Way::Direct(person) => {
-                let answers = self.send_to_people(&endpoint.way, &[person], &body, now).await;
+                let answers = self.send_to_people(&endpoint.way, &[person], &body).await;
                 only(answers, endpoint)
             }
             Way::WorkNotice(notice) => {
                 if let Audience::Person(person) = &notice.to {
-                    let answers = self.send_to_people(&endpoint.way, &[person], &body, now).await;
+                    let answers = self.send_to_people(&endpoint.way, &[person], &body).await;
                     return only(answers, endpoint);
                 }
                 if !work_notice::is_written_for(&body, notice) {
                     return apicode::written_for_another();
                 }
-                self.notify_all(notice, body, now).await
+                self.notify_all(notice, body).await
             }
         }
     }
 
     /// Sends one message through endpoints that [share calls](plan::Endpoint::shares_calls_with) by one call, and says
     /// what came of it for each.
-    pub async fn send_together(
-        &self,
-        endpoints: &[&plan::Endpoint],
-        message: &[u8],
-        now: Timestamp,
-    ) -> Vec<Answer> {
+    pub async fn send_together(&self, endpoints: &[&plan::Endpoint], message: &[u8]) -> Vec<Answer> {
         let Some(first) = endpoints.first() else {
             return Vec::new();
         };
@@ -137,18 +132,12 @@ impl Client {
             .iter()
             .filter_map(|endpoint| endpoint.person())
             .collect();
-        self.send_to_people(&first.way, &people, message, now).await
+        self.send_to_people(&first.way, &people, message).await
     }
 
     /// Sends one message to people of one app by one call, and says what came of it for each. Those whom nobody knows
     /// by their number are left out of it.
-    async fn send_to_people(
-        &self,
-        way: &Way,
-        people: &[&Person],
-        message: &[u8],
-        now: Timestamp,
-    ) -> Vec<Answer> {
+    async fn send_to_people(&self, way: &Way, people: &[&Person], message: &[u8]) -> Vec<Answer> {
         let is_written_for = match way {
             Way::WorkNotice(notice) => work_notice::is_written_for(message, notice),
             Way::Direct(person) => message::is_written_for(message, &person.app.robot_code, None),
@@ -157,14 +146,14 @@ impl Client {
         if !is_written_for {
             return people.iter().map(|_| apicode::written_for_another()).collect();
         }
-        let who = people.iter().map(|person| self.user_of(person, now));
+        let who = people.iter().map(|person| self.user_of(person));
         let who = futures_util::future::join_all(who).await;
         // Two may turn out to be the same person.
         let users: BTreeSet<&str> = who.iter().flatten().map(String::as_str).collect();
         let users: Vec<&str> = users.into_iter().collect();
         let answers = match way {
-            Way::WorkNotice(notice) => self.notify_users(notice, &users, message, now).await,
-            Way::Direct(Person { app, .. }) => self.send_to_users(app, &users, message, now).await,
+            Way::WorkNotice(notice) => self.notify_users(notice, &users, message).await,
+            Way::Direct(Person { app, .. }) => self.send_to_users(app, &users, message).await,
             Way::Bot(_) | Way::Group(_) => Vec::new(),
         };
         let answers: BTreeMap<&str, Answer> = users.iter().copied().zip(answers).collect();
@@ -186,12 +175,12 @@ impl Client {
 
     /// Sends one message to these users of an app by one call. A call that is refused because of one of them is made
     /// again for fewer, so that nobody misses anything for another's sake.
-    async fn send_to_users(&self, app: &App, users: &[&str], message: &[u8], now: Timestamp) -> Vec<Answer> {
+    async fn send_to_users(&self, app: &App, users: &[&str], message: &[u8]) -> Vec<Answer> {
         let mut answers = Vec::new();
         let mut parts = Parts::of(users);
         while let Some(part) = parts.next() {
             let body = Arc::from(message::addressed(message, part));
-            let posted = self.send_as(app, PEOPLE_SEND_PATH, body, now).await;
+            let posted = self.send_as(app, PEOPLE_SEND_PATH, body).await;
             if !(posted.reading.person_refused && parts.halve(part)) {
                 answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, part));
             }
@@ -200,8 +189,8 @@ impl Client {
     }
 
     /// Whether a person is this user, as far as that can be learnt.
-    pub async fn is_user(&self, person: &Person, user: &str, now: Timestamp) -> bool {
-        self.user_of(person, now).await.is_ok_and(|found| found == user)
+    pub async fn is_user(&self, person: &Person, user: &str) -> bool {
+        self.user_of(person).await.is_ok_and(|found| found == user)
     }
 
     /// Takes over who people are, as it was kept.
@@ -215,7 +204,7 @@ impl Client {
     }
 
     /// The `userId` of a person, looked up when it is not configured.
-    async fn user_of(&self, person: &Person, now: Timestamp) -> Result<String, Answer> {
+    async fn user_of(&self, person: &Person) -> Result<String, Answer> {
         let app = &person.app;
         let (path, asked) = match KnownBy::read(&person.user) {
             KnownBy::User(user) => return Ok(user.to_owned()),
@@ -223,12 +212,15 @@ impl Client {
             KnownBy::UnionId(id) => (BY_UNION_ID_PATH, json!({"unionid": id})),
         };
         // It is large, and rare.
-        let look_up = Box::pin(self.look_up(app, path, asked, now));
+        let look_up = Box::pin(self.look_up(app, path, asked));
         let failed = |mut failure: Answer| {
             failure.detail = format!("cannot look up `{}`: {}", person.user, failure.detail);
             failure
         };
-        let user = self.directory.get(app, &person.user, now, look_up).await;
+        let user = self
+            .directory
+            .get(app, &person.user, self.outside.now(), look_up)
+            .await;
         user.map_err(failed)?.ok_or_else(|| {
             Answer::new(
                 Outcome::Refused(Refused::Person),
@@ -241,24 +233,17 @@ impl Client {
     }
 
     /// Asks who somebody is. Whatever comes of it, no message has been sent.
-    async fn look_up(
-        &self,
-        app: &App,
-        path: &str,
-        asked: serde_json::Value,
-        now: Timestamp,
-    ) -> Result<Found, Answer> {
+    async fn look_up(&self, app: &App, path: &str, asked: serde_json::Value) -> Result<Found, Answer> {
         let body = Arc::from(asked.to_string().into_bytes());
         let read = |response: &Response| {
             directory::read(response.status, response.content_type.as_deref(), &response.body)
         };
-        let found = self.post_older(app, path, body, now, read).await;
-        found
-            .map(|user| Found { user, at: now })
-            .map_err(|failure| Answer {
-                outcome: directory::nothing_sent(failure.outcome),
-                ..failure
-            })
+        let at = self.outside.now();
+        let found = self.post_older(app, path, body, read).await;
+        found.map(|user| Found { user, at }).map_err(|failure| Answer {
+            outcome: directory::nothing_sent(failure.outcome),
+            ..failure
+        })
     }
 
     /// Posts to the older API in the name of an app. A call that was refused for its token is made once more with
@@ -268,12 +253,11 @@ impl Client {
         app: &App,
         path: &str,
         body: Arc<[u8]>,
-        now: Timestamp,
         read: impl Fn(&Response) -> Result<T, Answer>,
     ) -> Result<T, Answer> {
         let mut refused = None;
         loop {
-            let token = self.token(app, refused.as_ref(), now).await?;
+            let token = self.token(app, refused.as_ref()).await?;
             let encoded = Secret::new(sign::percent_encoded(token.text().expose()));
             let url = format!("{}{path}?access_token={}", app.older_base_url(), encoded.expose());
             let posted = self.post(&url, None, Arc::clone(&body)).await;
@@ -330,8 +314,8 @@ impl Client {
     }
 
     /// Sends a message in the name of an app.
-    async fn send_as(&self, app: &App, path: &str, body: Arc<[u8]>, now: Timestamp) -> Posted {
-        self.call_as(app, path, Some(body), apicode::sent, now).await
+    async fn send_as(&self, app: &App, path: &str, body: Arc<[u8]>) -> Posted {
+        self.call_as(app, path, Some(body), apicode::sent).await
     }
 
     /// Calls the API in the name of an app; without a body that is a `GET`. A call that was refused for its token is
@@ -342,12 +326,11 @@ impl Client {
         path: &str,
         body: Option<Arc<[u8]>>,
         read: impl Fn(u16, Option<&str>, &[u8]) -> Reading,
-        now: Timestamp,
     ) -> Posted {
         let url = format!("{}{path}", app.base_url);
         let mut refused = None;
         loop {
-            let token = match self.token(app, refused.as_ref(), now).await {
+            let token = match self.token(app, refused.as_ref()).await {
                 Ok(token) => token,
                 Err(failure) => return Posted::failed(failure),
             };
@@ -370,13 +353,14 @@ impl Client {
     }
 
     /// The app's access token: the one at hand unless it is `refused` or about to end.
-    async fn token(&self, app: &App, refused: Option<&Token>, now: Timestamp) -> Result<Token, Answer> {
-        let fetch = self.fetch_token(app, now);
-        self.tokens.get(app, refused, now, fetch).await
+    async fn token(&self, app: &App, refused: Option<&Token>) -> Result<Token, Answer> {
+        let fetch = self.fetch_token(app);
+        self.tokens.get(app, refused, self.outside.now(), fetch).await
     }
 
     /// Asks for an access token. Whatever comes of it, no message has been sent.
-    async fn fetch_token(&self, app: &App, now: Timestamp) -> Result<Token, Answer> {
+    async fn fetch_token(&self, app: &App) -> Result<Token, Answer> {
+        let now = self.outside.now();
         let url = format!("{}{TOKEN_PATH}", app.base_url);
         let body = json!({"appKey": app.key, "appSecret": app.secret.expose()}).to_string();
         let posted = self.post(&url, None, Arc::from(body.into_bytes())).await;
@@ -892,7 +876,7 @@ mod tests {
         let simulator = Simulator::start(settings, listener).unwrap();
         let app = Arc::new(App::of_tests("ding1", "app-s3cret", simulator.url()));
         let client = Client::with_timeouts(LONG, LONG);
-        let token = client.token(&app, None, wall_clock()).await.unwrap();
+        let token = client.token(&app, None).await.unwrap();
         let token = token.text().expose();
         simulator.inject(Injection::times(
             2,
@@ -912,7 +896,7 @@ mod tests {
         };
         let endpoints = [&endpoint];
         let (hello, _) = message::direct(&message::Content::Text { text: "hello" }, "ding1");
-        let send = || client.send_together(&endpoints, &hello, wall_clock());
+        let send = || client.send_together(&endpoints, &hello);
         let answer = send().await.remove(0);
         assert_eq!(answer.outcome, Outcome::Refused(Refused::Token));
         assert!(

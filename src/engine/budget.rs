@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Outcome;
-use super::limits::{BUDGET_WINDOW, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
+use super::limits::{BUDGET_WINDOW, CALL_MAX, QUOTA_STRETCH_PERCENT, RESTORED_PAUSE_MAX, URGENT_RESERVE};
 use super::outcome::Refused;
 use crate::alert::{Now, Span, Tick, Timestamp};
 use crate::plan::Rate;
@@ -131,11 +131,14 @@ impl Month {
 impl Budget {
     /// The budget as the store had it.
     pub(super) fn restored(row: &EndpointRow, now: Now) -> Self {
-        // A clock that was set back must not free places: what lies ahead counts as just answered.
+        // A clock that was set back must not free places: what lies far ahead counts as just answered.
         let age = |at: &Timestamp| now.time.since(*at);
         let tick_of = |age: Span| Tick(now.tick.0.saturating_sub(age.0));
-        let fresh = row.sent.iter().map(age).filter(|age| *age < BUDGET_WINDOW);
-        let answered = fresh.map(tick_of).collect();
+        let fresh = row.sent.iter().filter(|at| age(at) < BUDGET_WINDOW);
+        let ahead = |at: &Timestamp| Some(at.since(now.time)).filter(|ahead| *ahead <= CALL_MAX);
+        let answered = fresh.map(|at| tick_of(age(at)).plus(ahead(at).unwrap_or_default()));
+        let mut answered: Vec<Tick> = answered.collect();
+        answered.sort_unstable();
         let pause = row
             .pause
             .as_ref()
@@ -148,7 +151,7 @@ impl Budget {
             })
             .filter(|pause| pause.lasts(now.tick));
         Self {
-            answered,
+            answered: answered.into(),
             open: 0,
             pause,
             month: Month(row.month),
@@ -157,12 +160,15 @@ impl Budget {
         }
     }
 
-    /// The budget as the store is to have it: what is planned or on its way counts as sent at this moment.
+    /// The budget as the store is to have it: what is planned or on its way counts from when it may arrive at last.
     pub(super) fn row(&self, now: Now) -> EndpointRow {
-        let time_of = |tick: Tick| Timestamp(now.time.0.saturating_sub_unsigned(now.tick.since(tick).0));
+        let time_of = |tick: Tick| {
+            let past = Timestamp(now.time.0.saturating_sub_unsigned(now.tick.since(tick).0));
+            past.plus(tick.since(now.tick))
+        };
         let answered = self.answered.iter().map(|tick| time_of(*tick));
-        // Should the process end before the answer, nobody can tell when they were.
-        let open = std::iter::repeat_n(now.time, self.open as usize);
+        // Should the process end before the answer, nobody can tell when they did.
+        let open = std::iter::repeat_n(now.time.plus(CALL_MAX), self.open as usize);
         EndpointRow {
             sent: answered.chain(open).collect(),
             pause: self.paused(now.tick).map(|pause| {

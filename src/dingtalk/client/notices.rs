@@ -12,7 +12,6 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared, join_all};
 use serde_json::json;
 
 use super::{Client, Response};
-use crate::alert::Timestamp;
 use crate::dingtalk::client::Parts;
 use crate::dingtalk::message::work_notice;
 use crate::dingtalk::notice::{self, Lists, Reply};
@@ -32,8 +31,6 @@ const FIRST_QUESTION: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     notice: &'a WorkNotice,
-    /// When it began, by the wall clock.
-    now: Timestamp,
     /// Comes when it ends.
     end: &'a Shared<BoxFuture<'static, ()>>,
     /// Calls that were made for it.
@@ -58,11 +55,9 @@ impl Client {
         notice: &WorkNotice,
         users: &[&str],
         message: &[u8],
-        now: Timestamp,
     ) -> Vec<Answer> {
         let attempt = Attempt {
             notice,
-            now,
             end: &self.outside.pause(NOTICE_TIMEOUT).shared(),
             calls: &AtomicU64::new(0),
         };
@@ -99,10 +94,9 @@ impl Client {
     }
 
     /// Sends a notice to departments or everybody.
-    pub(super) async fn notify_all(&self, notice: &WorkNotice, body: Arc<[u8]>, now: Timestamp) -> Answer {
+    pub(super) async fn notify_all(&self, notice: &WorkNotice, body: Arc<[u8]>) -> Answer {
         let attempt = Attempt {
             notice,
-            now,
             end: &self.outside.pause(NOTICE_TO_MANY_TIMEOUT).shared(),
             calls: &AtomicU64::new(0),
         };
@@ -126,8 +120,7 @@ impl Client {
     ) -> Result<T, Answer> {
         attempt.calls.fetch_add(1, Ordering::Relaxed);
         let read = |response: &Response| response.read_older(&read);
-        self.post_older(attempt.notice.app(), path, body, attempt.now, read)
-            .await
+        self.post_older(attempt.notice.app(), path, body, read).await
     }
 
     /// The number of a notice that was taken.
@@ -264,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_of_a_notice_holds_no_credential_whichever_call_is_refused() {
         let (simulator, client, app) = rig().await;
-        let token = client.token(&app, None, now()).await.unwrap();
+        let token = client.token(&app, None).await.unwrap();
         let token = token.text().expose();
         for (path, errcode, outcome, text) in [
             (NOTICE_SEND_PATH, 60020, Refused::Address, "1"),
@@ -434,7 +427,7 @@ mod tests {
             name: "work_notice/ops/ann".into(),
             way: Way::WorkNotice(notice(7, ann(&app))),
         };
-        let answers = client.send_together(&[&endpoint], &body, now()).await;
+        let answers = client.send_together(&[&endpoint], &body).await;
         assert_eq!(answers[0].outcome, Outcome::Outdated);
         assert_eq!(simulator.ledger(), []);
     }
