@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dingest::alert::{MessageId, Receipt, Timestamp};
 use dingest::digest::Change;
-use dingest::engine::{Answer, Errand, Finding, Task};
+use dingest::engine::outcome::ReadBy;
+use dingest::engine::{Answer, Errand, Finding, Outcome, Task};
 use dingest::store::{ReceiptRow, State};
 
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::{Judge, Telling};
 use crate::model::{Truth, concerned};
 use crate::store::MemoryStore;
+use crate::ways::{person_behind, told_through, user_of};
 
 /// How often it is tried to take a message back.
 const RECALL_TRIES_MAX: u64 = 10;
@@ -18,6 +20,9 @@ const RECALL_TRIES_MAX: u64 = 10;
 const READ_CALLS_MAX: u64 = 25;
 /// Within this many milliseconds what an errand was decided by may have become another.
 const DECIDED_BEFORE: i64 = 60_000;
+
+/// How long after an errand was decided it may leave, in milliseconds.
+const DECIDED_WITHIN: u64 = 60_000;
 
 /// What the judge remembers of it.
 #[derive(Debug, Default)]
@@ -27,8 +32,10 @@ pub(crate) struct Afterwards {
     /// How often each was to be taken back, and asked about.
     recalls: BTreeMap<Receipt, u64>,
     reads: BTreeMap<Receipt, u64>,
-    /// The errands whose answer the process waits for.
-    awaited: BTreeMap<u64, Errand>,
+    /// The errands whose answer the process waits for, and when each left.
+    awaited: BTreeMap<u64, (Errand, u64)>,
+    /// Who has read everything: when, and in the group of which receiver, or in the own chats.
+    reads_of_people: Vec<(u64, String, Option<String>)>,
     /// How often everything could begin anew: starts, and loads of a configuration.
     beginnings: u64,
     /// When the last of them was.
@@ -68,7 +75,14 @@ impl Judge<'_> {
     ) -> Result<(), Violation> {
         self.check_errand_room(errand, now)?;
         self.check_errand_pace(time, now)?;
-        self.afterwards.awaited.insert(no, errand.clone());
+        if self
+            .blocked
+            .is_some_and(|blocked| now > blocked.at + DECIDED_WITHIN && now < blocked.until)
+        {
+            let what = format!("{errand:?} leaves while our address is blocked");
+            return Err(violation(Invariant::BlockKept, now, what));
+        }
+        self.afterwards.awaited.insert(no, (errand.clone(), now));
         let beginnings = self.afterwards.beginnings;
         match &errand.task {
             Task::Recall(receipts) => {
@@ -89,16 +103,92 @@ impl Judge<'_> {
     }
 
     /// An errand came back.
-    pub(crate) fn ran(&mut self, no: u64, finding: &Finding, now: u64, time: Timestamp) {
+    pub(crate) fn ran(
+        &mut self,
+        no: u64,
+        finding: &Finding,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
         let arrived = match finding {
             Finding::Recalled(answers) => answers
                 .iter()
                 .any(|(_, answer)| answer.outcome.may_have_arrived()),
             Finding::Read(read_by) => read_by.answer.outcome.may_have_arrived(),
         };
-        if self.afterwards.awaited.remove(&no).is_some() && arrived {
+        let Some((errand, left_at)) = self.afterwards.awaited.remove(&no) else {
+            return Ok(());
+        };
+        if arrived {
             self.api_month.counted(time, now);
         }
+        match finding {
+            Finding::Read(read_by) if read_by.answer.outcome == Outcome::Delivered => {
+                self.check_readers(&errand, read_by, left_at, now)
+            }
+            Finding::Read(_) | Finding::Recalled(_) => Ok(()),
+        }
+    }
+
+    /// Somebody reads everything in a group, or in the own chats.
+    pub(crate) fn reads(&mut self, person: &str, receiver: Option<&str>, now: u64) {
+        let receiver = receiver.map(str::to_owned);
+        self.afterwards
+            .reads_of_people
+            .push((now, person.to_owned(), receiver));
+    }
+
+    /// Whoever is said to have read a message has, and whoever had before that was asked is said to.
+    fn check_readers(
+        &self,
+        errand: &Errand,
+        read_by: &ReadBy,
+        left_at: u64,
+        now: u64,
+    ) -> Result<(), Violation> {
+        let Task::Read { receipt, page } = &errand.task else {
+            return Ok(());
+        };
+        let told = self.afterwards.calls.get(receipt).into_iter().flatten();
+        let told: Vec<&Telling> = told.map(|telling| &self.tellings[*telling]).collect();
+        let of = |endpoint: &str| {
+            let receiver = told_through(endpoint);
+            told.iter().find(move |telling| telling.receiver == receiver)
+        };
+        let has_read = |user: &str, endpoint: &str, from: u64, until: u64| {
+            let group = endpoint.strip_prefix("group/");
+            let mut reads = self.afterwards.reads_of_people.iter();
+            reads.any(|(at, person, receiver)| {
+                (from..=until).contains(at) && person == user && receiver.as_deref() == group
+            })
+        };
+        for reader in &read_by.readers {
+            let endpoint = reader.endpoint.as_str();
+            let is_addressed = user_of(endpoint).is_none_or(|user| person_behind(user) == reader.user);
+            let begin = of(endpoint).map_or(0, |telling| telling.composed_at);
+            if !is_addressed || !has_read(&reader.user, endpoint, begin, now) {
+                let what = format!("{reader:?} has not read {}", receipt.as_str());
+                return Err(violation(Invariant::ReadersAreRight, now, what));
+            }
+        }
+        // Of several pages each names some, and what was taken back is read no more.
+        let is_whole = page.is_none() && read_by.next.is_none();
+        if !is_whole || self.afterwards.recalls.contains_key(receipt) {
+            return Ok(());
+        }
+        for endpoint in &errand.through {
+            let is_named = read_by.readers.iter().any(|reader| reader.endpoint == *endpoint);
+            let (Some(user), Some(telling)) = (user_of(endpoint.as_str()), of(endpoint.as_str())) else {
+                continue;
+            };
+            let user = person_behind(user);
+            let shown = telling.shown.unwrap_or(u64::MAX);
+            if !is_named && has_read(&user, endpoint.as_str(), shown, left_at) {
+                let what = format!("{user} has read {}, and is not named", receipt.as_str());
+                return Err(violation(Invariant::ReadersAreRight, now, what));
+            }
+        }
+        Ok(())
     }
 
     /// It waits while somebody has something to say, and takes no place that is reserved.
@@ -119,7 +209,7 @@ impl Judge<'_> {
             .afterwards
             .awaited
             .values()
-            .filter(|other| other.app == errand.app);
+            .filter(|(other, _)| other.app == errand.app);
         let others = others.count() as u64;
         if sent < Self::unreserved(most) && others <= 1 || now <= self.excused_until || !self.plan_is_old(now)
         {
@@ -131,7 +221,7 @@ impl Judge<'_> {
     }
 
     /// There are none while the month is made to last.
-    fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
+    pub(crate) fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
         let pace = self.api_month.pace(self.setting().text.api_quota, time);
         // What was counted just now may have come after it was decided: then it waited for its commit only.
         let decided_before = |at: u64| i64::try_from(now - at).is_ok_and(|ago| ago < DECIDED_BEFORE);

@@ -21,6 +21,8 @@ pub(crate) enum Invariant {
     RecallIsDue,
     /// What is asked about messages that were delivered is asked a few times.
     AfterwardsBounded,
+    /// Whoever is said to have read a message has, and whoever has is said to.
+    ReadersAreRight,
     /// No two messages have the same `msgUuid`.
     UuidIsNew,
     /// No bot is faster than its minute allows, as DingTalk counts.
@@ -59,6 +61,14 @@ pub(crate) enum Invariant {
     PeopleKept,
     /// A message reaches those it is for, and nobody else.
     NobodyElse,
+    /// A question is answered once, however often it comes.
+    AnsweredOnce,
+    /// A question is answered within seconds when nothing is in its way.
+    AnsweredInTime,
+    /// What an answer says fires does, and what it says was told was told.
+    AnswersAreTrue,
+    /// Who may not ask learns nothing and moves nothing, and who only says that it is DingTalk gets no answer.
+    OnlyWhoMayAsk,
     /// Equal seeds give equal bytes.
     Repeatable,
 }
@@ -75,6 +85,7 @@ impl Invariant {
             Self::DoubtKeepsItsMessage => "doubt_keeps_its_message",
             Self::RecallIsDue => "recall_is_due",
             Self::AfterwardsBounded => "afterwards_bounded",
+            Self::ReadersAreRight => "readers_are_right",
             Self::UuidIsNew => "uuid_is_new",
             Self::MinuteKept => "minute_kept",
             Self::DayKept => "day_kept",
@@ -94,6 +105,10 @@ impl Invariant {
             Self::TokenKept => "token_kept",
             Self::PeopleKept => "people_kept",
             Self::NobodyElse => "nobody_else",
+            Self::AnsweredOnce => "answered_once",
+            Self::AnsweredInTime => "answered_in_time",
+            Self::AnswersAreTrue => "answers_are_true",
+            Self::OnlyWhoMayAsk => "only_who_may_ask",
             Self::Repeatable => "repeatable",
         }
     }

@@ -23,6 +23,7 @@ use crate::model::{Heard, Story, Truth, concerned, story};
 use crate::month::Month;
 use crate::numbers;
 use crate::plan::Setting;
+use crate::questions::Question;
 use crate::rest;
 use crate::script::{Saying, Script, Words};
 use crate::store::MemoryStore;
@@ -43,7 +44,7 @@ const NOTICE_FRAME: usize = 64;
 
 /// DingTalk's answers to a token that has ended.
 const NO_TOKEN: &str = "InvalidAuthentication";
-const NO_TOKEN_OLDER: i64 = 40_014;
+const NO_TOKEN_OLDER: i64 = 88;
 
 /// DingTalk's answer to one notice too many to everybody.
 const TOO_MANY_TO_EVERYBODY: i64 = 41045;
@@ -61,7 +62,7 @@ const LOOK_EVERY: u64 = 64;
 pub(crate) const CONSOLE: &str = "console";
 
 /// With more alerts than this nobody counts which of them fire.
-const COUNTED_MAX: usize = 80;
+pub(crate) const COUNTED_MAX: usize = 80;
 
 /// What became of a request that the engine took in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +114,20 @@ pub(crate) struct Doubt {
     open: bool,
 }
 
+/// DingTalk blocks our address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocked {
+    /// Since which step, and when, the process knows.
+    pub(crate) since: u64,
+    pub(crate) at: u64,
+    pub(crate) until: u64,
+}
+
 /// See the module's head.
 pub(crate) struct Judge<'a> {
     pub(crate) script: &'a Script,
     pub(crate) seq: u64,
-    life: u64,
+    pub(crate) life: u64,
     taken: Vec<Taken>,
     by_request: BTreeMap<(u64, RequestId), usize>,
     committing: Vec<usize>,
@@ -144,6 +154,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) afterwards: Afterwards,
     pub(crate) asked: Vec<Asked>,
     pub(crate) learnt: Learnt,
+    pub(crate) questions: Vec<Question>,
     looks: u64,
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
@@ -153,8 +164,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) api_month: Month,
     /// Of notices to everybody.
     day: Day,
-    /// Since which step the process knows that our address is blocked, and until when.
-    blocked: Option<(u64, u64)>,
+    pub(crate) blocked: Option<Blocked>,
 }
 
 impl<'a> Judge<'a> {
@@ -182,6 +192,7 @@ impl<'a> Judge<'a> {
             afterwards: Afterwards::default(),
             asked: Vec::new(),
             learnt: Learnt::default(),
+            questions: Vec::new(),
             looks: 0,
             clock_was_ahead: false,
             clock_was_set: false,
@@ -686,8 +697,9 @@ impl<'a> Judge<'a> {
         let receiver = self.tellings[index].receiver.clone();
         let bot = send.endpoint.as_ref().map(ToString::to_string);
         // What was composed before may be on its way.
-        let is_blocked =
-            |(since, until): (u64, u64)| bot.is_some() && now < until && self.tellings[index].seq > since;
+        let is_blocked = |blocked: Blocked| {
+            bot.is_some() && now < blocked.until && self.tellings[index].seq > blocked.since
+        };
         if self.blocked.is_some_and(is_blocked) {
             let what = format!("{:?} is sent while our address is blocked", send.message);
             return Err(violation(Invariant::BlockKept, now, what));
@@ -813,7 +825,7 @@ impl<'a> Judge<'a> {
         now: u64,
     ) -> Result<(), Violation> {
         let Some((message, endpoint)) = messages.first() else {
-            return Ok(());
+            return Self::check_whom(call, messages, now);
         };
         if to_everybody {
             let refused = call.fault.is_none() && call.errcode == Some(TOO_MANY_TO_EVERYBODY);
@@ -899,7 +911,13 @@ impl<'a> Judge<'a> {
         !self.tellings.iter().any(is_since) && self.day.may_be_used(app, now) >= allowed
     }
 
-    fn count_arrival(&mut self, sender: &str, most: usize, window: u64, now: u64) -> Result<(), Violation> {
+    pub(crate) fn count_arrival(
+        &mut self,
+        sender: &str,
+        most: usize,
+        window: u64,
+        now: u64,
+    ) -> Result<(), Violation> {
         let arrivals = self.arrivals.entry(sender.to_owned()).or_default();
         arrivals.push(now);
         let in_window = arrivals.iter().rev().take_while(|at| now - **at < window).count();
@@ -1261,12 +1279,7 @@ impl<'a> Judge<'a> {
             }
         }
         for (message, endpoint, answer) in answers {
-            if let Outcome::Blocked(span) = answer.outcome {
-                let until = now + span.0;
-                let lasts = self.blocked.filter(|(_, until)| now < *until);
-                let (since, before) = lasts.unwrap_or((self.seq, 0));
-                self.blocked = Some((since, until.max(before)));
-            }
+            self.is_blocked_by(answer, now);
             // More than one call is made for what DingTalk has taken.
             let was_taken = answer.calls.is_some_and(|calls| calls > 1);
             self.day

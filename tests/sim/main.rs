@@ -19,6 +19,7 @@ mod noise;
 mod numbers;
 mod outside;
 mod plan;
+mod questions;
 mod rest;
 mod scenario;
 mod script;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dingest::config;
-use dingest::dingtalk::simulator::{SimulatedBot, SimulatorSettings};
+use dingest::dingtalk::simulator::{SimulatedBot, SimulatedPerson, SimulatorSettings};
 use dingest::plan::Plan;
-use dingest::render::Renderer;
+use dingest::render::{Prepared, Renderer};
 use dingest::secret::Secret;
 
 use crate::numbers;
@@ -44,6 +44,14 @@ impl Setting {
             plan: loaded.plan,
             renderer: loaded.renderer,
         })
+    }
+
+    /// As it is handed around.
+    pub(crate) fn prepared(&self) -> Prepared {
+        Prepared {
+            plan: Arc::clone(&self.plan),
+            renderer: Arc::clone(&self.renderer),
+        }
     }
 }
 
@@ -110,8 +118,9 @@ fn yaml(text: &PlanText, script: &Script) -> String {
         let per_second = words.number("per_second").unwrap_or(18);
         line(format!(
             "  - {{ name: {name}, app_key: ding{name}, app_secret: secret-{name}, per_second: {per_second}, \
-             agent_id: {} }}",
-            agent_of(name)
+             agent_id: {}{} }}",
+            agent_of(name),
+            askers(words)
         ));
     }
     line("receivers:".to_owned());
@@ -186,6 +195,23 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
         write!(ways, ", work_notice: {{ app: {app}{users}{together} }}").expect("texts take everything");
     }
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
+}
+
+/// Who may ask an app's bot.
+fn askers(words: &Words) -> String {
+    let (people, groups): (Vec<String>, Vec<String>) =
+        words.list("ask").into_iter().partition(|name| is_user(name));
+    if people.is_empty() && groups.is_empty() {
+        return String::new();
+    }
+    let groups: Vec<String> = groups.iter().map(|receiver| conversation(receiver)).collect();
+    let (people, groups) = (people.join(", "), groups.join(", "));
+    format!(", ask: {{ people: [{people}], groups: [{groups}] }}")
+}
+
+/// Whether this names a person, and no receiver.
+pub(crate) fn is_user(name: &str) -> bool {
+    name.starts_with('u')
 }
 
 fn quoted(people: &[&str]) -> String {
@@ -263,7 +289,10 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
         "somebody:somebody".parse().expect("a person"),
     );
     for plan in script.plans.values() {
-        for name in plan.apps.keys() {
+        for (name, words) in &plan.apps {
+            for user in words.list("ask").into_iter().filter(|name| is_user(name)) {
+                people.insert(user.clone(), numbered(&user));
+            }
             let app = format!("{name}:ding{name}:secret-{name}:ding{name}:{}", agent_of(name));
             apps.insert(name, app.parse().expect("an app"));
         }
@@ -275,23 +304,31 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
             let of_both = [plan.people_of(words), plan.noticed_of(words)];
             for known_by in of_both.into_iter().flatten().flat_map(|(_, people)| people) {
                 let user = person_behind(known_by);
-                let number = user
-                    .strip_prefix('u')
-                    .and_then(|number| number.parse::<u64>().ok());
-                let numbers = number.map(|number| format!(":138{number:08}:n{number}"));
-                let person = format!("{user}:{user}{}", numbers.unwrap_or_default());
-                people.insert(user, person.parse().expect("a person"));
+                people.insert(user.clone(), numbered(&user));
             }
         }
     }
+    let callback = |app: &&String| format!("{app}=http://127.0.0.1:9/").parse().expect("a callback");
+    let callbacks = apps.keys().map(callback).collect();
     SimulatorSettings {
         bots: simulated_bots(script),
         apps: apps.into_values().collect(),
         groups: groups.into_values().collect(),
         people: people.into_values().collect(),
+        callbacks,
         accept_any_token: false,
         ..SimulatorSettings::default()
     }
+}
+
+/// A person of this `userId`, with the numbers by which it is known.
+fn numbered(user: &str) -> SimulatedPerson {
+    let number = user
+        .strip_prefix('u')
+        .and_then(|number| number.parse::<u64>().ok());
+    let numbers = number.map(|number| format!(":138{number:08}:n{number}"));
+    let person = format!("{user}:{user}{}", numbers.unwrap_or_default());
+    person.parse().expect("a person")
 }
 
 /// A bot of the stand-in for every bot any plan names.

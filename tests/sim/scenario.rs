@@ -27,6 +27,7 @@ pub(crate) fn script(seed: u64) -> String {
         asking_dice: Dice::new(seed.rotate_left(48)),
         day_dice: Dice::new(seed.rotate_left(8)),
         name_dice: Dice::new(seed.rotate_left(24)),
+        question_dice: Dice::new(seed.rotate_left(40)),
         everybody: BTreeMap::new(),
         groups: Vec::new(),
         people: 0,
@@ -69,6 +70,8 @@ struct Scenario {
     day_dice: Dice,
     /// And for people who are known by a number.
     name_dice: Dice,
+    /// And for what people ask.
+    question_dice: Dice,
     /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
     everybody: BTreeMap<u64, u64>,
     /// The receivers that are groups of apps, and how many people there are.
@@ -165,7 +168,12 @@ impl Scenario {
         }
         for app in 0..self.apps {
             let per_second = *self.app_dice.pick(&[18, 18, 20, 4]);
-            self.line(&format!("plan p{plan} app ap{app} per_second={per_second}"));
+            let ask = match self.question_dice.range(0, 3) {
+                0 => "",
+                1 => " ask=u0,u1",
+                _ => " ask=u1,r0,r1,r2",
+            };
+            self.line(&format!("plan p{plan} app ap{app} per_second={per_second}{ask}"));
         }
         for receiver in 0..self.receivers {
             if plan > 0 && self.dice.percent(10) {
@@ -364,12 +372,46 @@ impl Scenario {
         for _ in 0..self.later_dice.range(0, 8) {
             self.somebody_reads(begin, end);
         }
+        if self.apps > 0 && self.question_dice.percent(50) {
+            for _ in 0..self.question_dice.range(1, 16) {
+                self.somebody_writes(begin, end);
+            }
+        }
         if self.asking_dice.percent(50) {
             for _ in 0..self.asking_dice.range(1, 12) {
                 self.somebody_asks(begin, end);
             }
         }
         end
+    }
+
+    /// Somebody writes to an app's bot; somebody else has seen it, and says more.
+    fn somebody_writes(&mut self, begin: u64, end: u64) {
+        let dice = &mut self.question_dice;
+        let (at, app) = (dice.range(begin, end + REST), dice.range(0, self.apps));
+        let question = match dice.range(0, 8) {
+            0 => "help".to_owned(),
+            1 => "status".to_owned(),
+            2 => "firing".to_owned(),
+            3 => format!("firing team={}", dice.pick(&TEAMS)),
+            4 | 5 => format!("why a{}", dice.range(0, self.alerts)),
+            6 => "digest now".to_owned(),
+            _ => "what is this".to_owned(),
+        };
+        let place = match self.groups.as_slice() {
+            groups @ [_, ..] if dice.percent(50) => format!(" in=r{}", dice.pick(groups)),
+            _ => String::new(),
+        };
+        let times = if dice.percent(20) { " times=2" } else { "" };
+        let person = dice.range(0, 4);
+        self.steps.push((
+            at,
+            format!("ask u{person} app=ap{app}{place}{times} say {question}"),
+        ));
+        if dice.percent(30) {
+            let later = at + dice.range(0, 2 * HOUR);
+            self.steps.push((later, format!("forge ap{app} say digest now")));
+        }
     }
 
     /// Somebody wants to be told what has just happened, and need not be the one who is to be told first.

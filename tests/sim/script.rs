@@ -11,7 +11,7 @@
 //! plan p0 bot b0 per_minute=18 signed keyword
 //! plan p0 receiver r0 bots=b0,b1 messages=3 fallback=r1
 //! plan p0 receiver r2 console template=numbers
-//! plan p0 app ap0 per_second=18              an app of the organisation
+//! plan p0 app ap0 per_second=18 ask=u1,r3    an app of the organisation; `u1`, and the group of `r3`, may ask its bot
 //! plan p0 receiver r3 bots=b0 group=ap0 people=ap0:u1,u2    told in three ways, and two people
 //! plan p0 receiver r7 people=ap0:mobile:13800000003,unionid:n4    `u3` and `u4`, known by their numbers
 //! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
@@ -35,6 +35,8 @@
 //! 90s check                                      has everybody heard? (if nothing has happened for a while)
 //! 92s read u1 r3                             a person reads what apps have said in the group of `r3`, or to `u1`
 //! 94s hasten r1,r2                               somebody asks that what waits for them is told now (`digest now`)
+//! 95s ask u1 app=ap0 in=r3 times=2 say firing team=db    a person writes to an app's bot in the group of `r3`, or alone
+//! 95s forge ap0 say digest now                   somebody who has seen the last of that sends another body
 //! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```
 
@@ -165,6 +167,20 @@ pub(crate) enum Step {
     },
     /// What waits for these receivers of the configuration is to be told now.
     Hasten(Vec<String>),
+    /// A person writes to the bot of an app, in the group of a receiver or in the own chat.
+    Ask {
+        person: String,
+        app: String,
+        receiver: Option<String>,
+        text: String,
+        /// How often DingTalk posts it.
+        times: u64,
+    },
+    /// Somebody who is not DingTalk says this under the head of the last question to an app's bot.
+    Forge {
+        app: String,
+        text: String,
+    },
     /// A receiver has been told of an alert by now.
     Told {
         receiver: String,
@@ -294,6 +310,17 @@ fn step(text: &str) -> Option<Step> {
             receiver: words.0.get(2).cloned(),
         },
         "hasten" => Step::Hasten(listed(words.0.get(1)?)),
+        "ask" => Step::Ask {
+            person: words.0.get(1)?.clone(),
+            app: words.get("app")?.to_owned(),
+            receiver: words.get("in").map(str::to_owned),
+            text: text.split_once(" say ")?.1.to_owned(),
+            times: words.number("times").unwrap_or(1),
+        },
+        "forge" => Step::Forge {
+            app: words.0.get(1)?.clone(),
+            text: text.split_once(" say ")?.1.to_owned(),
+        },
         "told" => Step::Told {
             receiver: words.0.get(1)?.clone(),
             alert: words.0.get(2)?.clone(),

@@ -171,6 +171,11 @@ impl Timing {
         Some(acknowledged.max(self.free_since(receiver, bots, urgent)?))
     }
 
+    /// Whether nothing that concerns everybody has been in the way since then.
+    pub(crate) fn nothing_for_all_since(&self, since: u64) -> bool {
+        !self.network_is_slow && self.all_until <= since
+    }
+
     /// Since when nothing has been in the way of telling a receiver anything; `None` while something is, or may have
     /// been.
     pub(crate) fn free_since(&self, receiver: &str, bots: &[String], urgent: bool) -> Option<u64> {

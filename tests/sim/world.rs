@@ -3,21 +3,26 @@
 //! ([`dingtalk`]).
 
 mod dingtalk;
+mod questions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dingest::alert::{Alert, DigestId, Fingerprint, Labels, Now, RequestId, Span, Status, Tick, Timestamp};
+use dingest::ask::Answerer;
 use dingest::digest::Rendered;
 use dingest::dingtalk::client::{Client, Outside};
 use dingest::dingtalk::simulator::fault::Injection;
 use dingest::dingtalk::simulator::rules::Rules;
 use dingest::driver::steering::{Action, Report, Steering};
+use dingest::driver::{Ask, Handle};
 use dingest::engine::outcome::Refused;
 use dingest::engine::{Finding, Outcome};
+use dingest::render::Prepared;
 use dingest::store::{Changes, Saved, StoreError};
+use dingest::telemetry::Metrics;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::asking::AT_ONCE;
 use crate::invariant::{Invariant, Violation, violation};
@@ -25,9 +30,11 @@ use crate::judge::Judge;
 use crate::noise::noise;
 use crate::outside::Virtual;
 use crate::plan::{Setting, simulated};
+use crate::questions::Questioner;
 use crate::script::{Disk, Network, Saying, Script, Step};
 use crate::store::MemoryStore;
 use crate::world::dingtalk::{Answers, Flying, Returning, Task};
+use crate::world::questions::{Asking, Head};
 
 /// 2026-03-01 00:00:00 UTC.
 const EPOCH: i64 = 1_772_323_200_000;
@@ -43,6 +50,8 @@ const POST_AGAIN: u64 = 10_000;
 const ROWS_A_MS: u64 = 20;
 /// Inputs at one moment that no healthy process needs.
 const INPUTS_AT_ONCE_MAX: u32 = 50_000;
+/// What the answerer may ask before it is answered.
+const ASKS_MAX: usize = 64;
 /// How much later than its own limit an orderly end may be noticed.
 const STOP_SLACK: u64 = 100;
 
@@ -78,6 +87,12 @@ enum Event {
     },
     Arrives(Box<Flying>),
     Returns(Box<Returning>),
+    /// DingTalk posts what somebody has written to an app's bot.
+    Asks(Box<Asking>),
+    ShouldBeAnswered {
+        life: u64,
+        question: usize,
+    },
     PauseEnds(oneshot::Sender<()>),
     Ran {
         life: u64,
@@ -109,6 +124,11 @@ struct Process<'a> {
     /// What the client stands on.
     outside: Arc<Virtual>,
     tasks: BTreeMap<u64, Task>,
+    answerer: Arc<Answerer>,
+    /// What it answers by.
+    prepared: watch::Sender<Prepared>,
+    /// What the answerer asks.
+    inbox: mpsc::Receiver<Ask>,
     /// Can one of them go on?
     is_stirred: bool,
     commit: Option<Changes>,
@@ -146,6 +166,8 @@ pub(crate) struct World<'a> {
     tasks_begun: u64,
     /// Requests to DingTalk.
     exchanges: u64,
+    /// Of each app, head and body of the last request that DingTalk made of a message to its bot.
+    heads: BTreeMap<String, (Head, String)>,
     judge: Judge<'a>,
     transcript: Sha256,
     disturbed_at: u64,
@@ -185,6 +207,7 @@ impl<'a> World<'a> {
             postings: Vec::new(),
             tasks_begun: 0,
             exchanges: 0,
+            heads: BTreeMap::new(),
             judge: Judge::new(script, setting),
             transcript: Sha256::new(),
             disturbed_at: 0,
@@ -321,6 +344,11 @@ impl<'a> World<'a> {
             } if self.lives_still(life) => self.answered(answers, took, calls),
             Event::Ran { life, no, finding } if self.lives_still(life) => self.ran(no, finding),
             Event::Arrives(flying) => self.arrives(*flying),
+            Event::Asks(asking) => self.is_asked(*asking),
+            Event::ShouldBeAnswered { life, question } if self.lives_still(life) => {
+                let is_well = self.network == Network::Well && self.dingtalk.faults().is_empty();
+                self.judge.should_be_answered(question, is_well, self.now)
+            }
             Event::Returns(returning) => self.returned(*returning),
             Event::PauseEnds(over) => {
                 // Somebody may wait for it.
@@ -335,6 +363,7 @@ impl<'a> World<'a> {
             | Event::Rendered { .. }
             | Event::Answered { .. }
             | Event::Heeds { .. }
+            | Event::ShouldBeAnswered { .. }
             | Event::Ran { .. } => Ok(()),
         }
     }
@@ -382,6 +411,11 @@ impl<'a> World<'a> {
         let outside = Arc::new(Virtual::default());
         let client = Client::over(Arc::clone(&outside) as Arc<dyn Outside>);
         client.recall(std::mem::take(&mut saved.people));
+        outside.set_time(time);
+        let (prepared, current) = watch::channel(self.setting.prepared());
+        let (asks, inbox) = mpsc::channel(ASKS_MAX);
+        let metrics = Arc::new(Metrics::new());
+        let answerer = Answerer::new(current, Handle::new(asks), client.clone(), metrics);
         self.process = Some(Process {
             life: self.lives,
             started_at: self.now,
@@ -390,6 +424,9 @@ impl<'a> World<'a> {
             client,
             outside,
             tasks: BTreeMap::new(),
+            answerer,
+            prepared,
+            inbox,
             is_stirred: false,
             commit: None,
             reading_until: None,
@@ -699,7 +736,7 @@ impl<'a> World<'a> {
     fn ran(&mut self, no: u64, finding: Finding) -> Result<(), Violation> {
         self.say(&format!("errand {no} found {finding:?}"));
         let clocks = self.clocks();
-        self.judge.ran(no, &finding, self.now, clocks.time);
+        self.judge.ran(no, &finding, self.now, clocks.time)?;
         self.input(|steering, now| steering.ran(no, finding, now))
     }
 
@@ -708,7 +745,12 @@ impl<'a> World<'a> {
     fn step(&mut self, step: Step) -> Result<(), Violation> {
         if !matches!(
             step,
-            Step::Check | Step::Read { .. } | Step::Hasten(_) | Step::Told { .. }
+            Step::Check
+                | Step::Read { .. }
+                | Step::Hasten(_)
+                | Step::Ask { .. }
+                | Step::Forge { .. }
+                | Step::Told { .. }
         ) {
             self.disturbed_at = self.now;
         }
@@ -738,10 +780,27 @@ impl<'a> World<'a> {
             Step::Check => return self.check(),
             Step::Read { person, receiver } => {
                 let group = receiver.as_deref();
+                self.judge.reads(&person, group, self.now);
                 let time = self.true_time();
                 self.dingtalk.read(&person, group, time);
             }
             Step::Hasten(receivers) => return self.hasten(&receivers),
+            Step::Ask {
+                person,
+                app,
+                receiver,
+                text,
+                times,
+            } => {
+                let who = Questioner {
+                    person,
+                    app,
+                    receiver,
+                    text,
+                };
+                self.ask(&who, times);
+            }
+            Step::Forge { app, text } => return self.forge(&app, &text),
             Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
         }
         Ok(())
@@ -760,15 +819,19 @@ impl<'a> World<'a> {
             .iter()
             .flat_map(|name| process.setting.text.members(name));
         let members: Vec<String> = members.collect();
-        let life = process.life;
-        let time = self.clocks().time;
-        let asked = self.judge.asks(&members, self.now, time);
-        self.say(&format!("hasten {}", members.join(" ")));
-        self.after(AT_ONCE, Event::Heeds { life, asked });
+        self.hastens(&members);
         let members = members.iter().map(|name| name.as_str().into()).collect();
         self.input(|steering, now| {
             steering.hasten(members, now);
         })
+    }
+
+    /// These are to be told now.
+    fn hastens(&mut self, members: &[String]) {
+        let (life, time) = (self.lives, self.clocks().time);
+        let asked = self.judge.asks(members, self.now, time);
+        self.say(&format!("hasten {}", members.join(" ")));
+        self.after(AT_ONCE, Event::Heeds { life, asked });
     }
 
     fn replan(&mut self, name: &str) -> Result<(), Violation> {
@@ -781,6 +844,7 @@ impl<'a> World<'a> {
             return Ok(());
         };
         process.setting = setting;
+        process.prepared.send_replace(setting.prepared());
         self.judge.replanned(setting, now);
         self.input(|steering, now| steering.replan(Arc::clone(&setting.plan), now))
     }

@@ -65,14 +65,19 @@ pub(super) struct Listener {
 }
 
 /// A request that is to be made.
-#[derive(Debug)]
-pub(super) struct Posting {
+#[derive(Clone, Debug)]
+pub struct Posting {
     /// Of the call in the ledger.
     pub(super) number: u64,
+    /// Where it goes.
     pub(super) url: String,
-    pub(super) secret: Secret,
-    pub(super) body: String,
-    pub(super) session: String,
+    /// With what its head is signed.
+    pub secret: Secret,
+    /// What is posted: JSON.
+    pub body: String,
+    /// The key of the session in which it may be answered.
+    pub session: String,
+    /// How many times it is made.
     pub(super) times: u32,
 }
 

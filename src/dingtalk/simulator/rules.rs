@@ -596,7 +596,7 @@ impl Rules {
     }
 
     /// Somebody writes to the bot of an app: it is shown, and to be posted. The error says what is in the way.
-    pub(super) fn say(&mut self, saying: &Saying, own_url: &str, now: Timestamp) -> Result<Posting, String> {
+    pub fn say(&mut self, saying: &Saying, own_url: &str, now: Timestamp) -> Result<Posting, String> {
         let person = self.people.person(&saying.person);
         let person = person.ok_or_else(|| format!("`{}` is nobody's userId", saying.person))?;
         let mut listening = self.listening().into_iter();
@@ -644,12 +644,12 @@ impl Rules {
     }
 
     /// The moment for which the head of a request is signed.
-    pub(super) fn sign_at(&mut self, now: Timestamp) -> Timestamp {
+    pub fn sign_at(&mut self, now: Timestamp) -> Timestamp {
         self.questions.sign_at(now)
     }
 
     /// A message was posted; says whether it was answered as it should be. A message in the answer is shown.
-    pub(super) fn called_back(&mut self, posting: &Posting, answered: &Answered, now: Now) -> bool {
+    pub fn called_back(&mut self, posting: &Posting, answered: &Answered, now: Now) -> bool {
         let heard = match answered {
             Ok((200, body)) => said(body).map_err(str::to_owned),
             Ok((_, body)) => Err(String::from_utf8_lossy(body).into_owned()),

@@ -45,6 +45,8 @@ pub(super) struct About {
     /// The messages it sends, each with its endpoint: several only to people.
     messages: Vec<(MessageId, String)>,
     errand: Option<(u64, Errand)>,
+    /// The question it answers, in the judge's ledger.
+    question: Option<usize>,
     /// Whose name it speaks in, unless it is a bot.
     app: String,
     begun_at: u64,
@@ -59,6 +61,7 @@ pub(super) struct About {
 pub(super) enum Done {
     Sent(Vec<Answer>),
     Ran(Finding),
+    Answered,
 }
 
 /// What the process does beside deciding.
@@ -67,10 +70,48 @@ pub(super) struct Task {
     future: Pin<Box<dyn Future<Output = Done>>>,
 }
 
+impl About {
+    fn messages(messages: Vec<(MessageId, String)>, app: String) -> Self {
+        Self {
+            messages,
+            ..Self::of(app)
+        }
+    }
+
+    fn errand(no: u64, errand: Errand) -> Self {
+        Self {
+            errand: Some((no, errand.clone())),
+            ..Self::of(errand.app.to_string())
+        }
+    }
+
+    pub(super) fn question(question: usize, app: &str) -> Self {
+        Self {
+            question: Some(question),
+            ..Self::of(app.to_owned())
+        }
+    }
+
+    fn of(app: String) -> Self {
+        Self {
+            no: 0,
+            messages: Vec::new(),
+            errand: None,
+            question: None,
+            app,
+            begun_at: 0,
+            calls: Cell::new(0),
+            refused: RefCell::default(),
+        }
+    }
+}
+
 /// What a request is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Message,
+    /// The answer to a question.
+    Answer,
     Progress,
     Outcome,
     Errand,
@@ -82,6 +123,13 @@ impl Purpose {
     fn of(path: &str, about: &About) -> Self {
         const NOTICE: &str = "/topapi/message/corpconversation/";
         match path.strip_prefix(NOTICE).unwrap_or(path) {
+            "/robot/sendBySession"
+            | "/v1.0/robot/groupMessages/send"
+            | "/v1.0/robot/oToMessages/batchSend"
+                if about.question.is_some() =>
+            {
+                Self::Answer
+            }
             "/robot/send"
             | "/v1.0/robot/groupMessages/send"
             | "/v1.0/robot/oToMessages/batchSend"
@@ -142,7 +190,7 @@ impl World<'_> {
         let app = self.judge.setting().text.app_of(through);
         let (app, time) = (app.unwrap_or_default().to_owned(), self.clocks().time);
         let future = async move { Done::Sent(driver::attempt(&client, &plan, &sends, time).await) };
-        self.begin_task(messages, None, app, Box::pin(future));
+        self.begin_task(About::messages(messages, app), Box::pin(future));
         Ok(())
     }
 
@@ -182,29 +230,18 @@ impl World<'_> {
             .errand(no, &errand, &self.store, writable, self.now, time)?;
         self.say(&format!("errand {no} {errand:?}"));
         self.summary.errands += 1;
-        let about = Some((no, errand.clone()));
-        let app = errand.app.to_string();
-        let future = async move { Done::Ran(client.run(&plan, &errand, time).await) };
-        self.begin_task(Vec::new(), about, app, Box::pin(future));
+        let about = About::errand(no, errand.clone());
+        let future = async move { Done::Ran(client.run(&plan, &errand).await) };
+        self.begin_task(about, Box::pin(future));
         Ok(())
     }
 
-    fn begin_task(
-        &mut self,
-        messages: Vec<(MessageId, String)>,
-        errand: Option<(u64, Errand)>,
-        app: String,
-        future: Pin<Box<dyn Future<Output = Done>>>,
-    ) {
+    pub(super) fn begin_task(&mut self, about: About, future: Pin<Box<dyn Future<Output = Done>>>) {
         self.tasks_begun += 1;
         let about = About {
             no: self.tasks_begun,
-            messages,
-            errand,
-            app,
             begun_at: self.now,
-            calls: Cell::new(0),
-            refused: RefCell::default(),
+            ..about
         };
         let about = Rc::new(about);
         if let Some(process) = &mut self.process {
@@ -223,18 +260,23 @@ impl World<'_> {
             process.is_stirred = false;
             process.outside.set_time(time);
             let mut context = Context::from_waker(Waker::noop());
-            let mut ended = Vec::new();
+            let (mut ended, mut asks) = (Vec::new(), Vec::new());
             for (no, task) in &mut process.tasks {
                 process.outside.enter(*no);
                 if let Poll::Ready(done) = task.future.as_mut().poll(&mut context) {
                     ended.push((Rc::clone(&task.about), done));
+                }
+                if let Some(question) = task.about.question {
+                    while let Ok(ask) = process.inbox.try_recv() {
+                        asks.push((question, ask));
+                    }
                 }
             }
             for (about, _) in &ended {
                 process.tasks.remove(&about.no);
             }
             // Who waits for what another has asked for can go on.
-            process.is_stirred = !ended.is_empty();
+            process.is_stirred = !ended.is_empty() || !asks.is_empty();
             let wishes = process.outside.take();
             for (about, done) in ended {
                 self.task_ended(&about, done);
@@ -247,6 +289,9 @@ impl World<'_> {
                         self.after(span, Event::PauseEnds(over));
                     }
                 }
+            }
+            for (question, ask) in asks {
+                self.serve(question, ask)?;
             }
         }
     }
@@ -271,7 +316,7 @@ impl World<'_> {
                 no: *no,
                 finding,
             },
-            (Done::Ran(_), None) => return,
+            (Done::Ran(_) | Done::Answered, _) => return,
         };
         self.after(0, event);
     }
@@ -313,7 +358,11 @@ impl World<'_> {
                 let known_by = known_by(exchange.body.as_deref());
                 self.judge.looks_up(&about.app, &known_by, about.no, self.now)?;
             }
-            Purpose::Message | Purpose::Progress | Purpose::Outcome | Purpose::Errand => {}
+            Purpose::Answer if path.starts_with("/v1.0/") => {
+                let time = self.clocks().time;
+                self.judge.answer_leaves(&about.app, self.now, time)?;
+            }
+            Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Outcome | Purpose::Errand => {}
         }
         let flying = Flying {
             about,
@@ -358,6 +407,14 @@ impl World<'_> {
                 self.judge
                     .arrived(&call, &messages, off, to_everybody, self.now)?;
             }
+            (Purpose::Answer, Some(call)) => {
+                self.say(&format!(
+                    "answer {:?} {:?}: {}",
+                    call.errcode, call.code, call.content.text
+                ));
+                let question = about.question.unwrap_or_default();
+                self.judge.answer_arrived(question, &call, self.now)?;
+            }
             (Purpose::Errand, _) => {
                 let status = reaction.reply.http_status;
                 let no = about.errand.as_ref().map_or(0, |(no, _)| *no);
@@ -365,7 +422,7 @@ impl World<'_> {
                 let is_older = !path.starts_with("/v1.0/");
                 self.judge.errand_arrived(&about.app, is_older, self.now)?;
             }
-            (Purpose::Message | Purpose::Progress | Purpose::Outcome, _) => {}
+            (Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Outcome, _) => {}
             (Purpose::Token | Purpose::LookUp, _) => {
                 self.say(&format!("{purpose:?} arrived {}", reaction.reply.http_status));
             }
@@ -422,7 +479,7 @@ impl World<'_> {
                     .was_looked_up(&about.app, &known_by, result.as_ref().ok(), self.now);
             }
             Purpose::Outcome => self.is_it_unlisted(&about, &result)?,
-            Purpose::Message | Purpose::Progress | Purpose::Errand => {}
+            Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Errand => {}
         }
         let is_of_notice = matches!(purpose, Purpose::Progress | Purpose::Outcome)
             || asked.starts_with("/topapi/message") && about.errand.is_none();

@@ -1,0 +1,207 @@
+//! People who write to the bots of apps, and somebody who only says that it is DingTalk: what they write reaches the
+//! product's own answerer, which asks the engine and answers through the client.
+
+use std::sync::Arc;
+
+use dingest::alert::{Now, Tick};
+use dingest::ask::NotTaken;
+use dingest::dingtalk::sign;
+use dingest::dingtalk::simulator::questions::{Posting, Saying};
+use dingest::driver::Ask;
+use dingest::driver::question::Question;
+use futures_util::future::BoxFuture;
+
+use super::dingtalk::{About, Done};
+use super::{Event, Process, World};
+use crate::asking::AT_ONCE;
+use crate::invariant::Violation;
+use crate::noise::noise;
+use crate::questions::Questioner;
+use crate::script::Network;
+
+/// Where sessions are, as DingTalk says.
+const SESSIONS: &str = "https://oapi.dingtalk.com";
+/// Requests for one message as long as none is answered, and before the next of them.
+const ATTEMPTS_MAX: u32 = 3;
+const PAUSE: u64 = 1000;
+/// Of a hundred answers to a request, so many are lost: DingTalk makes it again.
+const LOST_PERCENT: u64 = 10;
+
+/// A message to an app's bot, on its way to the process.
+#[derive(Clone)]
+pub(super) struct Asking {
+    /// The question, in the judge's ledger.
+    question: usize,
+    app: String,
+    posting: Posting,
+    attempt: u32,
+    /// How often it is posted besides.
+    more: u64,
+}
+
+/// The head of a request.
+#[derive(Clone)]
+pub(super) struct Head {
+    timestamp: String,
+    sign: String,
+}
+
+impl World<'_> {
+    /// Somebody writes to an app's bot.
+    pub(super) fn ask(&mut self, who: &Questioner, times: u64) {
+        let saying = Saying {
+            app: Some(who.app.clone()),
+            ..Saying::new(&who.person, who.receiver.as_deref(), &who.text)
+        };
+        let time = self.true_time();
+        // Whoever is not there cannot write.
+        let Ok(posting) = self.dingtalk.say(&saying, SESSIONS, time) else {
+            return;
+        };
+        self.dingtalk.clear();
+        self.say(&format!("{who:?} asks"));
+        let question = self.judge.is_asked(who, self.now);
+        let asking = Asking {
+            question,
+            app: who.app.clone(),
+            posting,
+            attempt: 1,
+            more: times.saturating_sub(1),
+        };
+        let there = self.way_of_question(&asking);
+        self.after(there, Event::Asks(Box::new(asking)));
+    }
+
+    fn way_of_question(&self, asking: &Asking) -> u64 {
+        let (question, attempt) = (asking.question as u64, u64::from(asking.attempt));
+        1 + noise(&[self.script.noise, question, attempt, asking.more, 3]) % 150
+    }
+
+    /// A request of DingTalk's is there, if anybody hears it.
+    pub(super) fn is_asked(&mut self, mut asking: Asking) -> Result<(), Violation> {
+        let at = self.true_time();
+        let at = self.dingtalk.sign_at(at);
+        let head = Head {
+            timestamp: at.0.to_string(),
+            sign: sign::sign(&asking.posting.secret, at),
+        };
+        let body = asking.posting.body.clone();
+        self.heads
+            .insert(asking.app.clone(), (head.clone(), body.clone()));
+        let heard = self.hears(&asking.app, &head, body.as_bytes(), Some(asking.question))?;
+        let is_lost = self.way_of_question(&asking) % 100 < LOST_PERCENT;
+        let answered = match heard {
+            _ if self.network == Network::Down || is_lost => Err("no answer".to_owned()),
+            Some(Ok(())) => Ok((200, br#"{"msgtype":"empty"}"#.to_vec())),
+            Some(Err(why)) => Ok((403, why.to_string().into_bytes())),
+            None => Err("nobody is there".to_owned()),
+        };
+        let now = Now {
+            tick: Tick(self.now),
+            time: self.true_time(),
+        };
+        if self.dingtalk.called_back(&asking.posting, &answered, now) {
+            if asking.more == 0 {
+                return Ok(());
+            }
+            asking.more -= 1;
+            asking.attempt = 0;
+        }
+        asking.attempt += 1;
+        if asking.attempt <= ATTEMPTS_MAX {
+            self.after(PAUSE, Event::Asks(Box::new(asking)));
+        }
+        Ok(())
+    }
+
+    /// Somebody who has seen the last request that an app has heard posts another body under its head. Heads are
+    /// remembered by the clock.
+    pub(super) fn forge(&mut self, app: &str, text: &str) -> Result<(), Violation> {
+        let seen = self.heads.get(app).filter(|_| !self.judge.clock_was_set);
+        let Some((head, body)) = seen.cloned() else {
+            return Ok(());
+        };
+        let mut body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        body["msgId"] = format!("forged {}", self.now).into();
+        body["text"] = serde_json::json!({ "content": text });
+        self.say(&format!("{app} is told by somebody who is not DingTalk: {text}"));
+        self.hears(app, &head, body.to_string().as_bytes(), None)
+            .map(drop)
+    }
+
+    /// What the process says to a request, if it is there; what is left to do is a task of its own.
+    fn hears(
+        &mut self,
+        app: &str,
+        head: &Head,
+        body: &[u8],
+        question: Option<usize>,
+    ) -> Result<Option<Result<(), NotTaken>>, Violation> {
+        let time = self.clocks().time;
+        let listens = |process: &&Process<'_>| process.stopping.is_none() && self.network != Network::Down;
+        let Some(process) = self.process.as_ref().filter(listens) else {
+            return Ok(None);
+        };
+        let app = process.setting.plan.apps.get(app).filter(|app| app.ask.is_some());
+        let Some(app) = app.map(Arc::clone) else {
+            return Ok(None);
+        };
+        process.outside.set_time(time);
+        let answerer = Arc::clone(&process.answerer);
+        let taken = answerer
+            .check(&app, Some(&head.timestamp), Some(&head.sign))
+            .and_then(|signed| answerer.take(&app, signed, body));
+        Ok(Some(match taken {
+            Ok(answer) => {
+                if let Some(answer) = answer {
+                    self.takes(app.name.as_str(), question, answer)?;
+                }
+                Ok(())
+            }
+            Err(why) => {
+                self.say(&format!("question {question:?} is not taken: {why}"));
+                Err(why)
+            }
+        }))
+    }
+
+    fn takes(
+        &mut self,
+        app: &str,
+        question: Option<usize>,
+        answer: BoxFuture<'static, ()>,
+    ) -> Result<(), Violation> {
+        let is_well = self.network == Network::Well && self.dingtalk.faults().is_empty();
+        let question = self.judge.is_taken(app, question, is_well, self.now)?;
+        self.say(&format!("question {question} is taken"));
+        let future = Box::pin(async move {
+            answer.await;
+            Done::Answered
+        });
+        self.begin_task(About::question(question, app), future);
+        let life = self.lives;
+        self.after(AT_ONCE, Event::ShouldBeAnswered { life, question });
+        Ok(())
+    }
+
+    /// Answers what the answer to a question asks the driver.
+    pub(super) fn serve(&mut self, about: usize, ask: Ask) -> Result<(), Violation> {
+        let Ask::Question(question) = ask else {
+            return Ok(());
+        };
+        let time = self.clocks().time;
+        match &question {
+            Question::Hasten { receivers, .. } => {
+                let members: Vec<String> = receivers.iter().map(ToString::to_string).collect();
+                self.judge.is_hastened_by(about, &members, self.now)?;
+                self.hastens(&members);
+            }
+            Question::EndAnswer(app, answer) => {
+                self.judge.answer_came(app.as_str(), answer, self.now, time);
+            }
+            Question::Alerts { .. } | Question::Health { .. } => self.judge.is_looked_at(about, time),
+            Question::Explain { .. } | Question::BeginAnswer { .. } => {}
+        }
+        self.input(|steering, now| question.put(steering, now))
+    }
+}
