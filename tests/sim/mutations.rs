@@ -163,8 +163,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a start forgets what everybody was told on this day",
         file: "src/engine/budget.rs",
-        text: ".filter(|age| *age < BUDGET_WINDOW)",
-        replacement: ".filter(|age| *age < BUDGET_WINDOW.min(Span::minutes(1)))",
+        text: "row.sent.iter().filter(|at| age(at) < BUDGET_WINDOW)",
+        replacement: "row.sent.iter().filter(|at| age(at) < BUDGET_WINDOW.min(Span::minutes(1)))",
         caught_by: Invariant::DayKept,
     },
     Mutation {

@@ -47,12 +47,11 @@ impl Questioner {
     fn is_told_here(&self, text: &PlanText, receiver: &str) -> bool {
         let mut endpoints = text.endpoints_of(receiver).into_iter();
         let through = |endpoint: String| {
-            let here = match &self.receiver {
-                Some(receiver) => endpoint == format!("group/{receiver}"),
-                None => {
-                    let user = user_of(&endpoint).map(person_behind);
-                    endpoint.starts_with("direct/") && user.as_ref() == Some(&self.person)
-                }
+            let here = if let Some(receiver) = &self.receiver {
+                endpoint == format!("group/{receiver}")
+            } else {
+                let user = user_of(&endpoint).map(person_behind);
+                endpoint.starts_with("direct/") && user.as_ref() == Some(&self.person)
             };
             here && text.app_of(&endpoint) == Some(self.app.as_str())
         };

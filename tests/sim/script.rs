@@ -35,7 +35,7 @@
 //! 90s check                                      has everybody heard? (if nothing has happened for a while)
 //! 92s read u1 r3                             a person reads what apps have said in the group of `r3`, or to `u1`
 //! 94s hasten r1,r2                               somebody asks that what waits for them is told now (`digest now`)
-//! 95s ask u1 app=ap0 in=r3 times=2 say firing team=db    a person writes to an app's bot in the group of `r3`, or alone
+//! 95s ask u1 app=ap0 in=r3 times=2 say firing team=db    a person writes to an app's bot in `r3`, or alone
 //! 95s forge ap0 say digest now                   somebody who has seen the last of that sends another body
 //! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```

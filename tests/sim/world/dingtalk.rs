@@ -78,7 +78,7 @@ impl About {
         }
     }
 
-    fn errand(no: u64, errand: Errand) -> Self {
+    fn errand(no: u64, errand: &Errand) -> Self {
         Self {
             errand: Some((no, errand.clone())),
             ..Self::of(errand.app.to_string())
@@ -230,7 +230,7 @@ impl World<'_> {
             .errand(no, &errand, &self.store, writable, self.now, time)?;
         self.say(&format!("errand {no} {errand:?}"));
         self.summary.errands += 1;
-        let about = About::errand(no, errand.clone());
+        let about = About::errand(no, &errand);
         let future = async move { Done::Ran(client.run(&plan, &errand).await) };
         self.begin_task(about, Box::pin(future));
         Ok(())

@@ -88,9 +88,9 @@ impl World<'_> {
         let body = asking.posting.body.clone();
         self.heads
             .insert(asking.app.clone(), (head.clone(), body.clone()));
-        let heard = self.hears(&asking.app, &head, body.as_bytes(), Some(asking.question))?;
+        let taken = self.hears(&asking.app, &head, body.as_bytes(), Some(asking.question))?;
         let is_lost = self.way_of_question(&asking) % 100 < LOST_PERCENT;
-        let answered = match heard {
+        let answered = match taken {
             _ if self.network == Network::Down || is_lost => Err("no answer".to_owned()),
             Some(Ok(())) => Ok((200, br#"{"msgtype":"empty"}"#.to_vec())),
             Some(Err(why)) => Ok((403, why.to_string().into_bytes())),
