@@ -66,16 +66,8 @@ pub struct Renderer {
 impl Renderer {
     /// Compiles the templates of a plan, or says everything that is wrong with them.
     pub fn new(plan: &Arc<Plan>) -> Result<Self, Vec<TemplateProblem>> {
-        let page = page::Page::new(plan.locale, &plan.timezone).map_err(|message| {
-            vec![TemplateProblem {
-                name: "alerts".to_owned(),
-                line: None,
-                column: None,
-                message,
-            }]
-        })?;
         Ok(Self {
-            page,
+            page: page::Page::new(plan.locale, plan.timezone.clone()),
             templates: templates::Templates::new(&plan.templates, plan.locale, &plan.timezone)?,
             settings: Settings {
                 timezone: plan.timezone.clone(),
@@ -124,7 +116,7 @@ impl Renderer {
             template: name.to_owned(),
             error: shorten(&error, limits::NOTICE_CHARS_MAX).into_owned(),
         };
-        let built_in = self.templates.built_in();
+        let built_in = templates::Templates::built_in();
         let fitter = fitter(&built_in, Some(notice));
         let (detail, messages) = catch_unwind(AssertUnwindSafe(|| fitter.fitted()))
             .ok()

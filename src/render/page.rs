@@ -3,6 +3,8 @@
 //! **Invariant:** whatever a value says, it stands on the page as text or inside an attribute: every `{{x}}` is escaped
 //! for HTML, and the template has no other kind. The page runs no script, and its style alone, by its hash.
 
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use handlebars::{Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
@@ -16,24 +18,38 @@ use crate::plan::Locale;
 const SOURCE: &str = include_str!("../../templates/alerts.html.hbs");
 const NAME: &str = "alerts";
 
-/// The page, compiled.
+/// The page, compiled when it is first asked for: many never ask.
 #[derive(Debug)]
-pub(super) struct Page(Handlebars<'static>);
+pub(super) struct Page {
+    locale: Locale,
+    timezone: TimeZone,
+    compiled: OnceLock<Result<Handlebars<'static>, String>>,
+}
 
 impl Page {
-    pub(super) fn new(locale: Locale, timezone: &TimeZone) -> Result<Self, String> {
+    pub(super) fn new(locale: Locale, timezone: TimeZone) -> Self {
+        Self {
+            locale,
+            timezone,
+            compiled: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn render(&self, shown: &impl Serialize) -> Result<String, String> {
+        let compiled = self.compiled.get_or_init(|| self.compile());
+        let registry = compiled.as_ref().map_err(Clone::clone)?;
+        registry.render(NAME, shown).map_err(|error| error.to_string())
+    }
+
+    fn compile(&self) -> Result<Handlebars<'static>, String> {
         let mut registry = Handlebars::new();
         registry
             .register_template_string(NAME, SOURCE)
             .map_err(|error| error.to_string())?;
         registry.register_escape_fn(handlebars::html_escape);
-        helpers::register(&mut registry, locale, timezone);
-        registry.register_helper("say", Box::new(Say(locale)));
-        Ok(Self(registry))
-    }
-
-    pub(super) fn render(&self, shown: &impl Serialize) -> Result<String, String> {
-        self.0.render(NAME, shown).map_err(|error| error.to_string())
+        helpers::register(&mut registry, self.locale, &self.timezone);
+        registry.register_helper("say", Box::new(Say(self.locale)));
+        Ok(registry)
     }
 }
 
@@ -81,7 +97,7 @@ mod tests {
         assert_eq!(SOURCE.matches("<style>").count(), 1);
         assert!(!policy().contains("unsafe"));
         for locale in [Locale::English, Locale::Chinese] {
-            assert!(Page::new(locale, &TimeZone::UTC).is_ok());
+            assert!(Page::new(locale, TimeZone::UTC).compile().is_ok());
         }
     }
 }

@@ -24,29 +24,32 @@ use super::limits::{
 use super::{TemplateProblem, escape, helpers};
 use crate::plan::Locale;
 
-/// The built-in templates by name; each is told by locale.
-const BUILT_IN: [(&str, &str); 8] = [
-    ("answer.zh-CN", include_str!("../../templates/answer.zh-CN.hbs")),
-    ("answer.en", include_str!("../../templates/answer.en.hbs")),
-    ("digest.zh-CN", include_str!("../../templates/digest.zh-CN.hbs")),
-    (
-        "digest.zh-CN.title",
-        include_str!("../../templates/digest.zh-CN.title.hbs"),
-    ),
-    (
-        "digest.zh-CN.line",
-        include_str!("../../templates/digest.zh-CN.line.hbs"),
-    ),
-    ("digest.en", include_str!("../../templates/digest.en.hbs")),
-    (
-        "digest.en.line",
-        include_str!("../../templates/digest.en.line.hbs"),
-    ),
-    (
-        "digest.en.title",
-        include_str!("../../templates/digest.en.title.hbs"),
-    ),
-];
+/// The built-in templates of a locale by name.
+fn built_in(locale: Locale) -> [(&'static str, &'static str); 4] {
+    match locale {
+        Locale::Chinese => [
+            ("answer", include_str!("../../templates/answer.zh-CN.hbs")),
+            ("digest", include_str!("../../templates/digest.zh-CN.hbs")),
+            (
+                "digest.title",
+                include_str!("../../templates/digest.zh-CN.title.hbs"),
+            ),
+            (
+                "digest.line",
+                include_str!("../../templates/digest.zh-CN.line.hbs"),
+            ),
+        ],
+        Locale::English => [
+            ("answer", include_str!("../../templates/answer.en.hbs")),
+            ("digest", include_str!("../../templates/digest.en.hbs")),
+            (
+                "digest.title",
+                include_str!("../../templates/digest.en.title.hbs"),
+            ),
+            ("digest.line", include_str!("../../templates/digest.en.line.hbs")),
+        ],
+    }
+}
 
 /// Begins the names of built-in templates, so that no file replaces the one that everything falls back to.
 const BUILT_IN_PREFIX: &str = "built-in ";
@@ -68,14 +71,9 @@ pub(super) struct Chosen {
     pub(super) line: String,
 }
 
-/// Every template, compiled.
+/// Every template, compiled: once, because a compiled one takes tens of times the memory of its text.
 pub(super) struct Templates {
-    /// `{{x}}` is escaped for markdown.
-    texts: Handlebars<'static>,
-    /// `{{x}}` survives that the marks are taken from the text.
-    literals: Handlebars<'static>,
-    /// `{{x}}` stands where there are no marks.
-    plain: Handlebars<'static>,
+    registry: Handlebars<'static>,
     locale: Locale,
 }
 
@@ -96,11 +94,9 @@ impl Templates {
     ) -> Result<Self, Vec<TemplateProblem>> {
         let mut compiled: BTreeMap<String, Template> = BTreeMap::new();
         let mut problems = Vec::new();
-        let built_in = BUILT_IN
-            .iter()
-            .map(|(name, source)| (format!("{BUILT_IN_PREFIX}{name}"), *source));
+        let built_in = built_in(locale).map(|(name, source)| (format!("{BUILT_IN_PREFIX}{name}"), source));
         let files = files.iter().map(|(name, source)| (name.clone(), source.as_str()));
-        for (name, source) in built_in.chain(files) {
+        for (name, source) in built_in.into_iter().chain(files) {
             if let Some(message) = nesting(source) {
                 problems.push(TemplateProblem {
                     name,
@@ -138,36 +134,24 @@ impl Templates {
                 put_first(template, &include);
             }
         }
-        let registry = || {
-            let mut registry = Handlebars::new();
-            helpers::register(&mut registry, locale, timezone);
-            registry.register_helper(ROUND, Box::new(Round));
-            for (name, template) in &compiled {
-                registry.register_template(name, template.clone());
-            }
-            registry
-        };
-        let escaping = |escape: fn(&str) -> String| {
-            let mut registry = registry();
-            registry.register_escape_fn(escape);
-            registry
-        };
-        Ok(Self {
-            texts: escaping(escape::markdown),
-            literals: escaping(escape::literal),
-            plain: escaping(escape::plain),
-            locale,
-        })
+        let mut registry = Handlebars::new();
+        helpers::register(&mut registry, locale, timezone);
+        registry.register_helper(ROUND, Box::new(Round));
+        registry.register_escape_fn(|value| ESCAPE.get()(value));
+        for (name, template) in compiled {
+            registry.register_template(&name, template);
+        }
+        Ok(Self { registry, locale })
     }
 
     /// The templates of a name, the most specific that are there.
     pub(super) fn chosen(&self, name: &str) -> Chosen {
         let tag = self.locale.tag();
-        let built_in = self.built_in();
+        let built_in = Self::built_in();
         let first = |names: [String; 2], built_in: String| {
             names
                 .into_iter()
-                .find(|name| self.texts.has_template(name))
+                .find(|name| self.registry.has_template(name))
                 .unwrap_or(built_in)
         };
         Chosen {
@@ -184,50 +168,55 @@ impl Templates {
     }
 
     /// The built-in templates.
-    pub(super) fn built_in(&self) -> Chosen {
-        let tag = self.locale.tag();
+    pub(super) fn built_in() -> Chosen {
         Chosen {
-            text: format!("{BUILT_IN_PREFIX}digest.{tag}"),
-            title: format!("{BUILT_IN_PREFIX}digest.{tag}.title"),
-            line: format!("{BUILT_IN_PREFIX}digest.{tag}.line"),
+            text: format!("{BUILT_IN_PREFIX}digest"),
+            title: format!("{BUILT_IN_PREFIX}digest.title"),
+            line: format!("{BUILT_IN_PREFIX}digest.line"),
         }
     }
 
     /// The answer to a question, by the built-in template.
     pub(super) fn answer(&self, reply: &impl Serialize) -> Result<String, String> {
         let context = Context::wraps(reply).map_err(|error| error.to_string())?;
-        let name = format!("{BUILT_IN_PREFIX}answer.{}", self.locale.tag());
+        let name = format!("{BUILT_IN_PREFIX}answer");
         Ok(self.text(&name, &context)?.trim().to_owned())
     }
 
+    /// The text: values are escaped for markdown.
     pub(super) fn text(&self, name: &str, digest: &Context) -> Result<String, String> {
-        rendered(&self.texts, name, digest)
+        self.rendered(name, digest, escape::markdown)
     }
 
     /// The text without marks: values are shown as they are.
     pub(super) fn text_without_marks(&self, name: &str, digest: &Context) -> Result<String, String> {
-        Ok(escape::without_marks(&rendered(&self.literals, name, digest)?))
+        Ok(escape::without_marks(&self.rendered(
+            name,
+            digest,
+            escape::literal,
+        )?))
     }
 
     /// A title or line, in which there are no marks.
     pub(super) fn plain(&self, name: &str, digest: &Context) -> Result<String, String> {
-        rendered(&self.plain, name, digest)
+        self.rendered(name, digest, escape::plain)
     }
-}
 
-fn rendered(registry: &Handlebars<'static>, name: &str, digest: &Context) -> Result<String, String> {
-    let mut output = Bounded::default();
-    ROUNDS.set(0);
-    registry
-        .render_with_context_to_write(name, digest, &mut output)
-        .map_err(|error| {
-            if output.over {
-                format!("it writes more than {OUTPUT_BYTES_MAX} bytes")
-            } else {
-                reason(&error)
-            }
-        })?;
-    String::from_utf8(output.bytes).map_err(|error| error.to_string())
+    fn rendered(&self, name: &str, digest: &Context, escape: Escape) -> Result<String, String> {
+        let mut output = Bounded::default();
+        ROUNDS.set(0);
+        ESCAPE.set(escape);
+        self.registry
+            .render_with_context_to_write(name, digest, &mut output)
+            .map_err(|error| {
+                if output.over {
+                    format!("it writes more than {OUTPUT_BYTES_MAX} bytes")
+                } else {
+                    reason(&error)
+                }
+            })?;
+        String::from_utf8(output.bytes).map_err(|error| error.to_string())
+    }
 }
 
 fn reason(error: &RenderError) -> String {
@@ -270,9 +259,15 @@ const ROUND_CALL: &str = "{{count_round}}";
 /// A call of it at the beginning of a template: handlebars copies what an included template is given.
 const INCLUDE_CALL: &str = "{{count_round this}}";
 
+/// What becomes of the value of a `{{x}}`.
+type Escape = fn(&str) -> String;
+
+// Of the message that is being written: a template is rendered on one thread.
 thread_local! {
-    /// The rounds of the message that is being written: a template is rendered on one thread.
+    /// Its rounds.
     static ROUNDS: Cell<u32> = const { Cell::new(0) };
+    /// How its values are written.
+    static ESCAPE: Cell<Escape> = const { Cell::new(escape::markdown) };
 }
 
 impl HelperDef for Round {
