@@ -97,6 +97,12 @@ impl Judge<'_> {
                 let asked = self.afterwards.reads.entry(receipt.clone()).or_default();
                 *asked += 1;
                 bounded(receipt, *asked, READ_CALLS_MAX + beginnings, now)?;
+                let asked = self.afterwards.calls.get(receipt).into_iter().flatten();
+                let pictures = asked.map(|telling| &self.tellings[*telling]);
+                if let Some(picture) = pictures.clone().find(|telling| telling.is_picture) {
+                    let what = format!("it is asked who has seen the picture {:?}", picture.message);
+                    return Err(violation(Invariant::PictureFollows, now, what));
+                }
             }
         }
         Ok(())
@@ -248,14 +254,16 @@ impl Judge<'_> {
             .collect();
         for telling in self.afterwards.calls.get(receipt).into_iter().flatten() {
             let telling = &self.tellings[*telling];
+            // A picture goes when its digest does.
+            let text = self.text_of(telling);
             let row = kept.iter().find(|(message, _)| **message == telling.message);
             let mut recalls = self.recalls_of(telling, now).peekable();
             let nobody_asked = recalls.peek().is_none();
             let why_not = |recall| match recall {
-                "superseded" => self.is_not_superseded(telling),
+                "superseded" => self.is_not_superseded(text),
                 _ => self
-                    .is_not_over(telling, store, now, time)
-                    .or_else(|| self.is_not_over_on_disk(telling, store, now).filter(|_| writable)),
+                    .is_not_over(text, store, now, time)
+                    .or_else(|| self.is_not_over_on_disk(text, store, now).filter(|_| writable)),
             };
             // One of them is reason enough.
             let why_nots: Option<Vec<&str>> = recalls.map(why_not).collect();

@@ -14,6 +14,9 @@ use crate::script::Words;
 /// How long it may take.
 pub(crate) const AT_ONCE: u64 = 5_000;
 
+/// How much of that a message may take that is on its way when somebody asks.
+const ON_ITS_WAY: u64 = 1_000;
+
 /// Somebody asked.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -121,6 +124,6 @@ impl Judge<'_> {
             return false;
         };
         let free_since = self.timing.free_since(receiver, &bots, route.has("urgent"));
-        free_since.is_some_and(|since| since <= asked.at)
+        free_since.is_some_and(|since| since <= asked.at + ON_ITS_WAY)
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Invariant {
     Acceptable,
     /// A digest names what it covers.
     TextTellsAll,
+    /// The picture of a digest comes behind it and never in its place, once, and is that of all that fires in it.
+    PictureFollows,
     /// The numbers in a digest are those of what it tells and of what fires.
     NumbersAreTrue,
     /// What is held grows with the alerts that are alive, and with nothing else.
@@ -97,6 +99,7 @@ impl Invariant {
             Self::ToldWhenAsked => "told_when_asked",
             Self::Acceptable => "acceptable",
             Self::TextTellsAll => "text_tells_all",
+            Self::PictureFollows => "picture_follows",
             Self::NumbersAreTrue => "numbers_are_true",
             Self::MemoryBounded => "memory_bounded",
             Self::RestartChangesNothing => "restart_changes_nothing",

@@ -26,6 +26,7 @@ use crate::plan::Setting;
 use crate::questions::Question;
 use crate::rest;
 use crate::script::{Saying, Script, Words};
+use crate::shapes;
 use crate::store::MemoryStore;
 use crate::timing::Timing;
 use crate::ways::{
@@ -92,6 +93,7 @@ pub(crate) struct Telling {
     /// What the daemon's wall clock showed when it was composed.
     pub(crate) composed_time: i64,
     urgent: bool,
+    pub(crate) is_picture: bool,
     pub(crate) covers: Vec<(String, AlertNo, Change)>,
     /// When the group chat showed it.
     pub(crate) shown: Option<u64>,
@@ -136,7 +138,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) tellings: Vec<Telling>,
     by_uuid: BTreeMap<String, usize>,
     /// The telling each number stands for at this moment: numbers may be given twice, `msgUuid`s not.
-    by_message: BTreeMap<MessageId, usize>,
+    pub(crate) by_message: BTreeMap<MessageId, usize>,
     /// What the chats show of each alert to each receiver.
     pub(crate) chats: BTreeMap<(String, String), Vec<usize>>,
     /// Messages that may have arrived, by receiver.
@@ -155,6 +157,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) asked: Vec<Asked>,
     pub(crate) learnt: Learnt,
     pub(crate) questions: Vec<Question>,
+    /// Pictures that this process has sent.
+    pub(crate) pictures: BTreeSet<String>,
+    /// Receivers of whose last digests DingTalk refused what they said, or how much.
+    pub(crate) refused: BTreeSet<String>,
     looks: u64,
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
@@ -193,6 +199,8 @@ impl<'a> Judge<'a> {
             asked: Vec::new(),
             learnt: Learnt::default(),
             questions: Vec::new(),
+            pictures: BTreeSet::new(),
+            refused: BTreeSet::new(),
             looks: 0,
             clock_was_ahead: false,
             clock_was_set: false,
@@ -263,6 +271,7 @@ impl<'a> Judge<'a> {
 
     fn forget(&mut self, writable: bool, now: u64) {
         self.day.died(now);
+        self.pictures.clear();
         self.blocked = None;
         if !writable {
             self.excused_until = now + MINUTE + 15_000;
@@ -287,7 +296,8 @@ impl<'a> Judge<'a> {
             if let Some(telling) = self.by_uuid.get(&uuid) {
                 self.by_message.insert(*message, *telling);
             }
-            if row.attempts > 0 {
+            let is_picture = row.covers.is_empty();
+            if row.attempts > 0 && !is_picture {
                 let endpoint = row.endpoint.as_ref().map_or("", |name| name.as_str());
                 // It may have been written by a plan before.
                 let mut plans = self.plans.iter().rev().map(|(_, setting)| &setting.text);
@@ -493,7 +503,8 @@ impl<'a> Judge<'a> {
             .collect();
         self.check_reserve(draft, rendered, now)?;
         self.check_pace(draft, rendered, now, time)?;
-        Self::check_text(draft, rendered, &entries, now)?;
+        self.check_text(draft, rendered, &entries, now)?;
+        self.check_picture(draft, rendered, &entries, now)?;
         self.check_numbers(draft, rendered, now, time)?;
         let first = (draft.id, draft.receiver.clone());
         for (digest, receiver) in std::iter::once(&first).chain(&draft.others) {
@@ -513,6 +524,7 @@ impl<'a> Judge<'a> {
                     composed_at: now,
                     composed_time: time.0,
                     urgent: draft.urgent,
+                    is_picture: shapes::is_picture(message),
                     covers: covers.collect(),
                     shown: None,
                     known: None,
@@ -539,6 +551,7 @@ impl<'a> Judge<'a> {
 
     /// The messages together cover every change once, fit, and name it when there is room for names.
     fn check_text(
+        &self,
         draft: &Draft,
         rendered: &Rendered,
         entries: &BTreeMap<AlertNo, (String, Change)>,
@@ -575,15 +588,21 @@ impl<'a> Judge<'a> {
                 return Err(violation(Invariant::Acceptable, now, what));
             }
         }
-        let names_all = rendered.detail == Detail::Full && entries.len() <= 3;
+        let names_all = matches!(rendered.detail, Detail::Full | Detail::Compact) && entries.len() <= 3;
         let text = rendered
             .messages
             .iter()
-            .map(|message| message.text.as_str())
+            .map(|message| shapes::said(&message.body))
             .collect::<String>();
+        // What says a line of each section names all that begins to fire, and of other sections the first.
+        let is_brief = self.setting().text.is_brief(draft.receiver.as_str());
+        let has_a_name = |change: Change| {
+            let same = entries.values().filter(|(_, other)| *other == change);
+            !is_brief || matches!(change, Change::New | Change::Again) || same.count() == 1
+        };
         let missing = entries
             .values()
-            .find(|(name, _)| names_all && !text.contains(name.as_str()));
+            .find(|(name, change)| names_all && has_a_name(*change) && !text.contains(name.as_str()));
         match missing {
             None => Ok(()),
             Some((name, _)) => {
@@ -694,6 +713,9 @@ impl<'a> Judge<'a> {
             let what = format!("{:?} was never rendered", send.message);
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
         };
+        if self.tellings[index].is_picture {
+            return self.picture_leaves(index, &uuid, now);
+        }
         let receiver = self.tellings[index].receiver.clone();
         let bot = send.endpoint.as_ref().map(ToString::to_string);
         // What was composed before may be on its way.
@@ -1306,9 +1328,18 @@ impl<'a> Judge<'a> {
             self.is_somebody_else(user_of(bot).unwrap_or_default());
         }
         let reached = self.reached(bot, answer.outcome);
+        if self.tellings[index].is_picture {
+            self.timing.picture(&receiver, &reached, answer.outcome, now);
+            if answer.outcome == Outcome::Delivered {
+                self.afterwards.delivered(index, answer);
+                self.tellings[index].known = Some(time.0);
+            }
+            return;
+        }
         self.timing
             .outcome(&receiver, bot, &reached, answer.outcome, took, now);
         let doubtful = self.doubts.get(&receiver).is_some_and(|doubt| doubt.open);
+        self.note_refusal(index, answer.outcome);
         match answer.outcome {
             Outcome::Delivered => {
                 self.afterwards.delivered(index, answer);

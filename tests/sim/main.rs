@@ -23,6 +23,7 @@ mod questions;
 mod rest;
 mod scenario;
 mod script;
+mod shapes;
 mod shrink;
 mod store;
 mod timing;

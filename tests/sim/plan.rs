@@ -13,6 +13,7 @@ use dingest::secret::Secret;
 
 use crate::numbers;
 use crate::script::{PlanText, Script, Words};
+use crate::shapes::OWN_PICTURE;
 use crate::ways::person_behind;
 
 /// The word signed bots and bots with a keyword share with the stand-in.
@@ -36,6 +37,8 @@ impl Setting {
         let file = directory.join("dingest.yaml");
         let template = directory.join("numbers.hbs");
         std::fs::write(&template, numbers::TEMPLATE).expect("a file in a directory of our own");
+        let lines = directory.join("numbers.line.hbs");
+        std::fs::write(&lines, numbers::LINES).expect("a file in a directory of our own");
         std::fs::write(&file, yaml(&text, script)).expect("a file in a directory of our own");
         let loaded = config::load(Some(&file), directory)
             .unwrap_or_else(|report| panic!("{}\n{}", report.render(false), yaml(&text, script)));
@@ -74,7 +77,7 @@ fn tidied(text: &PlanText) -> Option<PlanText> {
 
 fn yaml(text: &PlanText, script: &Script) -> String {
     let mut yaml = format!(
-        "locale: en\ntimezone: UTC\ntemplates: [numbers.hbs]\nserver: {{ external_url: 'https://alerts.example.com' }}\n\
+        "locale: en\ntimezone: UTC\ntemplates: [numbers.hbs, numbers.line.hbs]\nserver: {{ external_url: 'https://alerts.example.com' }}\n\
          dingtalk: {{ monthly_quota: {}, monthly_api_quota: {} }}\n",
         text.quota, text.api_quota
     );
@@ -193,6 +196,12 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
             (Some(_), Some(_)) => ", everybody: true",
         };
         write!(ways, ", work_notice: {{ app: {app}{users}{together} }}").expect("texts take everything");
+    }
+    if let Some(kind) = text.message_of(words) {
+        write!(ways, ", message: {kind}").expect("texts take everything");
+        if matches!(kind, "link" | "feed_card") {
+            write!(ways, ", picture: '{OWN_PICTURE}'").expect("texts take everything");
+        }
     }
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
 }

@@ -28,6 +28,7 @@ pub(crate) fn script(seed: u64) -> String {
         day_dice: Dice::new(seed.rotate_left(8)),
         name_dice: Dice::new(seed.rotate_left(24)),
         question_dice: Dice::new(seed.rotate_left(40)),
+        shape_dice: Dice::new(seed.rotate_left(56)),
         everybody: BTreeMap::new(),
         groups: Vec::new(),
         people: 0,
@@ -72,6 +73,8 @@ struct Scenario {
     name_dice: Dice,
     /// And for what people ask.
     question_dice: Dice,
+    /// And for what messages look like.
+    shape_dice: Dice,
     /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
     everybody: BTreeMap<u64, u64>,
     /// The receivers that are groups of apps, and how many people there are.
@@ -203,6 +206,7 @@ impl Scenario {
                 line = self.other_ways(line, receiver);
                 self.notices(&mut line, receiver);
             }
+            self.shape(&mut line);
             self.line(&line);
         }
         if self.dice.percent(15) {
@@ -285,6 +289,26 @@ impl Scenario {
         }
     }
 
+    /// And by messages of another type than the usual one, of those that all its ways have.
+    fn shape(&mut self, line: &mut String) {
+        if !self.shape_dice.percent(45) {
+            return;
+        }
+        let has = |words: [&str; 3]| words.iter().any(|word| line.contains(word));
+        let by_bots = has([" bots="; 3]);
+        let by_app = has([" group=", " people=", " people="]);
+        let by_notice = has([" notices=", " departments=", " everybody="]);
+        let mut kinds = vec!["text", "link", "action_card"];
+        match (by_bots, by_app, by_notice) {
+            (true, false, false) => kinds.extend(["feed_card"; 2]),
+            (false, true, false) if !line.contains(" messages=1") => kinds.extend(["image"; 6]),
+            (false, false, true) => kinds.extend(["oa"; 3]),
+            _ => {}
+        }
+        let kind = *self.shape_dice.pick(&kinds);
+        write!(line, " message={kind}").expect("texts take everything");
+    }
+
     fn routes(&mut self, plan: u64) {
         let root = self.settings(0);
         self.line(&format!("plan p{plan} route root {root}"));
@@ -333,9 +357,14 @@ impl Scenario {
         };
         let (team, severity) = (*self.dice.pick(&TEAMS), *self.dice.pick(&SEVERITIES));
         let shard = self.dice.range(0, 16);
-        self.line(&format!(
-            "alert a{alert} from={source} team={team} severity={severity} shard=s{shard}"
-        ));
+        let mut line = format!("alert a{alert} from={source} team={team} severity={severity} shard=s{shard}");
+        if self.shape_dice.percent(45) {
+            write!(line, " picture={}", self.shape_dice.range(0, 3)).expect("texts take everything");
+        }
+        if self.shape_dice.percent(40) {
+            write!(line, " pages={}", self.shape_dice.range(1, 5)).expect("texts take everything");
+        }
+        self.line(&line);
     }
 
     // ---- what happens -----------------------------------------------------------------------------------------

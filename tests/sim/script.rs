@@ -17,10 +17,12 @@
 //! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
 //! plan p0 receiver r5 notices=ap0:u1,u2 departments=ap0    told by work notices: two people, and all of them together
 //! plan p0 receiver r6 everybody=ap0              everybody by work notices, in place of departments
+//! plan p0 receiver r8 group=ap0 message=image    the type of its messages, where all its ways have that
 //! plan p0 quota 300                          messages a month through bots, `apiquota` through apps
 //! plan p0 route root receiver=r0 wait=10 interval=60 repeat=14400
 //! plan p0 route db under=root if=team=db receiver=r1 wait=1 interval=60 repeat=600 urgent continue
 //! alert a0 from=am team=db severity=critical
+//! alert a1 from=am picture=2 pages=3             with the second picture there is, and links to three pages
 //! 0s fire a0 start=0 + end a1 start=-60 end=0    a body of two alerts, repeated until it is answered 2xx
 //! 9.5s once fire a0                              a body that is sent once
 //! 10s plan p1
@@ -108,6 +110,10 @@ pub(crate) struct PlanText {
 pub(crate) struct AlertText {
     pub(crate) source: String,
     pub(crate) labels: Vec<(String, String)>,
+    /// The number of its picture.
+    pub(crate) picture: Option<u64>,
+    /// How many pages it has links to.
+    pub(crate) pages: usize,
 }
 
 /// What a sender says about one alert.
@@ -245,8 +251,13 @@ impl Script {
             "alert" => {
                 let (name, words) = named(rest)?;
                 let source = words.get("from")?.to_owned();
-                let labels = pairs(&words.0, &["from"]);
-                self.alerts.insert(name, AlertText { source, labels });
+                let alert = AlertText {
+                    source,
+                    labels: pairs(&words.0, &["from", "picture", "pages"]),
+                    picture: words.number("picture"),
+                    pages: usize::try_from(words.number("pages").unwrap_or(0)).ok()?,
+                };
+                self.alerts.insert(name, alert);
             }
             time => {
                 let at = u64::try_from(milliseconds(time)?).ok()?;

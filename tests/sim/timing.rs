@@ -90,16 +90,15 @@ impl Timing {
         self.network_is_slow = slow;
     }
 
+    /// A picture was tried: who is shown it could be told nothing meanwhile, and waits for nothing else.
+    pub(crate) fn picture(&mut self, receiver: &str, reached: &[String], outcome: Outcome, now: u64) {
+        self.silences(reached, outcome, now);
+        let until = self.receivers.entry(receiver.to_owned()).or_default();
+        *until = (until.0.max(now), until.1.max(now));
+    }
+
     /// `reached` are the endpoints that an answer may silence.
-    pub(crate) fn outcome(
-        &mut self,
-        receiver: &str,
-        bot: &str,
-        reached: &[String],
-        outcome: Outcome,
-        took: u64,
-        now: u64,
-    ) {
+    fn silences(&mut self, reached: &[String], outcome: Outcome, now: u64) {
         let silent = match outcome {
             Outcome::Limited(span) | Outcome::Throttled(span) => span.0,
             // Until the configuration is loaded again.
@@ -116,15 +115,28 @@ impl Timing {
             | Outcome::Outdated
             | Outcome::Unknown => 0,
         };
+        for endpoint in reached {
+            let until = self.bots.entry(endpoint.clone()).or_default();
+            *until = (*until).max(now + silent);
+        }
+    }
+
+    /// `reached` are the endpoints that an answer may silence.
+    pub(crate) fn outcome(
+        &mut self,
+        receiver: &str,
+        bot: &str,
+        reached: &[String],
+        outcome: Outcome,
+        took: u64,
+        now: u64,
+    ) {
+        self.silences(reached, outcome, now);
         if outcome == Outcome::Unknown {
             let open = (bot.to_owned(), u64::MAX);
             self.doubts.insert(receiver.to_owned(), open);
         } else if let Some((_, until)) = self.doubts.get_mut(receiver) {
             *until = now.min(*until);
-        }
-        for endpoint in reached {
-            let until = self.bots.entry(endpoint.clone()).or_default();
-            *until = (*until).max(now + silent);
         }
         let (urgent, other) = match outcome {
             Outcome::Delivered if took < 1000 => return,

@@ -32,6 +32,7 @@ use crate::outside::Virtual;
 use crate::plan::{Setting, simulated};
 use crate::questions::Questioner;
 use crate::script::{Disk, Network, Saying, Script, Step};
+use crate::shapes;
 use crate::store::MemoryStore;
 use crate::world::dingtalk::{Answers, Flying, Returning, Task};
 use crate::world::questions::{Asking, Head};
@@ -725,7 +726,7 @@ impl<'a> World<'a> {
             },
             labels: Labels::from_pairs(labels),
             annotations: Labels::from_pairs([("summary", format!("{} is not well", saying.alert))]),
-            links: Labels::default(),
+            links: shapes::links(&saying.alert, text),
             values: Labels::default(),
             starts_at: saying.start.map(time),
             ends_at: saying.end.map(time),
