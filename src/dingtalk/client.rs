@@ -174,15 +174,22 @@ impl Client {
     }
 
     /// Sends one message to these users of an app by one call. A call that is refused because of one of them is made
-    /// again for fewer, so that nobody misses anything for another's sake.
+    /// again for fewer, so that nobody misses anything for another's sake; each of them counts.
     async fn send_to_users(&self, app: &App, users: &[&str], message: &[u8]) -> Vec<Answer> {
         let mut answers = Vec::new();
         let mut parts = Parts::of(users);
+        let mut calls = 0;
         while let Some(part) = parts.next() {
+            calls += 1;
             let body = Arc::from(message::addressed(message, part));
             let posted = self.send_as(app, PEOPLE_SEND_PATH, body).await;
             if !(posted.reading.person_refused && parts.halve(part)) {
                 answers.extend(apicode::for_each(&posted.reading.answer, &posted.body, part));
+            }
+        }
+        if calls > 1 {
+            for answer in &mut answers {
+                answer.calls = Some(calls);
             }
         }
         answers

@@ -222,6 +222,9 @@ async fn a_call_that_is_refused_for_one_of_several_people_is_made_for_fewer() {
         [vec!["ann", "gone", "wang"], vec!["ann"], vec!["gone", "wang"]]
     );
     assert_eq!((chat.chat("ann").len(), chat.chat("wang").len()), (1, 1));
+    daemon
+        .shows("dingest_quota_used_this_month{quota=\"api\"} 3")
+        .await;
 }
 
 #[tokio::test]

@@ -748,6 +748,11 @@ impl Scenario {
         };
         let times = self.app_dice.range(1, 6);
         self.at(at, format!("fault ap{app} {fault} times={times}"));
+        // A whole call is refused because of one of its people.
+        if self.question_dice.percent(10) {
+            self.steps
+                .push((at, format!("fault ap{app} code=400:staffId.notExisted times=3")));
+        }
         self.fault_of_notices(at);
     }
 

@@ -109,7 +109,7 @@ enum Event {
         life: u64,
         answers: Answers,
         took: u64,
-        /// Calls about notices, or one.
+        /// That count against the month.
         calls: u64,
     },
     End,

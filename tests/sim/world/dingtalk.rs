@@ -50,7 +50,7 @@ pub(super) struct About {
     /// Whose name it speaks in, unless it is a bot.
     app: String,
     begun_at: u64,
-    /// Calls about a notice.
+    /// Calls that count against the month.
     calls: Cell<u64>,
     /// How often running each call was refused for its token, by what it asks.
     refused: RefCell<BTreeMap<String, u32>>,
@@ -140,6 +140,11 @@ impl Purpose {
             "getsendresult" if about.errand.is_none() => Self::Outcome,
             _ => Self::Errand,
         }
+    }
+
+    /// Whether it counts against the month as one of a message's calls, unless it is refused for its token.
+    const fn is_counted(self) -> bool {
+        matches!(self, Self::Message | Self::Progress | Self::Outcome)
     }
 }
 
@@ -352,7 +357,11 @@ impl World<'_> {
         };
         self.exchanges += 1;
         let (path, _) = place_of(&exchange.url);
-        match Purpose::of(path, &about) {
+        let purpose = Purpose::of(path, &about);
+        if purpose.is_counted() {
+            about.calls.set(about.calls.get() + 1);
+        }
+        match purpose {
             Purpose::Token => self.judge.asks_for_token(&about.app, about.no, self.now)?,
             Purpose::LookUp => {
                 let known_by = known_by(exchange.body.as_deref());
@@ -481,11 +490,9 @@ impl World<'_> {
             Purpose::Outcome => self.is_it_unlisted(&about, &result)?,
             Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Errand => {}
         }
-        let is_of_notice = matches!(purpose, Purpose::Progress | Purpose::Outcome)
-            || asked.starts_with("/topapi/message") && about.errand.is_none();
         let was_refused = purpose != Purpose::Token && is_refused_for_its_token(&asked, &result);
-        if is_of_notice && !was_refused {
-            about.calls.set(about.calls.get() + 1);
+        if purpose.is_counted() && was_refused {
+            about.calls.set(about.calls.get() - 1);
         }
         self.token_was_refused(&about, asked, sent_at, was_refused)?;
         // Somebody waits for it.
