@@ -548,9 +548,7 @@ impl Engine {
     fn errand_waits_until(&self, endpoint: &Endpoint) -> Option<Tick> {
         let now = self.now.tick;
         let look_again = now.plus(ERRAND_LOOK_AGAIN);
-        let budget = self.budgets.get(&endpoint.name)?;
-        let of_app = |pause: &Pause| pause.reason.reaches() != Reach::Endpoint;
-        if let Some(pause) = budget.paused(now).filter(of_app) {
+        if let Some(pause) = self.pause_of_app(endpoint.app()) {
             return pause.until.into_iter().chain([look_again]).min();
         }
         if self.is_stretched(Quota::Api) {
@@ -562,6 +560,17 @@ impl Engine {
         let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
         let room_at = || room_at(&sharing, rate, false, now).filter(|at| *at > now);
         (left(&sharing, rate, false, now) == 0).then(|| room_at().unwrap_or(now.plus(Span::seconds(1))))
+    }
+
+    /// What silences an app, or everybody. An endpoint may hide it behind a longer pause of its own.
+    fn pause_of_app(&self, app: Option<&AppName>) -> Option<Pause> {
+        let reaches = |name: &EndpointName, pause: &Pause| match pause.reason.reaches() {
+            Reach::Endpoint => false,
+            Reach::App => self.plan.endpoints.get(name).and_then(Endpoint::app) == app,
+            Reach::Everybody => true,
+        };
+        let mut budgets = self.budgets.iter();
+        budgets.find_map(|(name, budget)| budget.paused(self.now.tick).filter(|pause| reaches(name, pause)))
     }
 
     fn send_out(&mut self, errand: Errand) {

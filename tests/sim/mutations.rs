@@ -443,8 +443,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "errands go on while our address is blocked",
         file: "src/engine/afterwards.rs",
-        text: "pause.reason.reaches() != Reach::Endpoint;\n        if let Some(pause)",
-        replacement: "pause.reason.reaches() == Reach::App;\n        if let Some(pause)",
+        text: "            Reach::Everybody => true,\n        };\n        let mut budgets",
+        replacement: "            Reach::Everybody => false,\n        };\n        let mut budgets",
         caught_by: Invariant::BlockKept,
     },
     Mutation {
