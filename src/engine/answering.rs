@@ -51,8 +51,10 @@ impl Engine {
 
     /// An answer is about to be sent.
     pub(super) fn answer_begins(&mut self, app: &AppName) {
-        if let Some(budget) = self.budgets.get_mut(&App::answers_name(app)) {
+        let name = App::answers_name(app);
+        if let Some(budget) = self.budgets.get_mut(&name) {
             budget.open(1);
+            self.dirty.endpoints.insert(name);
         }
     }
 

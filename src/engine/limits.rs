@@ -57,8 +57,9 @@ pub const CLOCK_SET_MIN: Span = Span::minutes(1);
 /// How long an endpoint whose quota is used up is left alone before it is tried again.
 pub const QUOTA_PAUSE: Span = Span::hours(1);
 
-/// How long a call may be on its way until it arrives: an attempt's time-out.
-pub const CALL_MAX: Span = Span::seconds(10);
+/// How long after its row is given to the store a call may arrive: as long as an attempt lasts, and as long again for
+/// the commit it waits for.
+pub const CALL_MAX: Span = Span::seconds(20);
 
 /// No endpoint is silent for longer than this after a restart, whatever its saved pause says.
 pub const RESTORED_PAUSE_MAX: Span = Span::hours(1);

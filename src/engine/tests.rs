@@ -1801,13 +1801,13 @@ fn a_message_that_was_on_its_way_when_the_process_ended_has_its_place_in_the_min
          2s speech c
          2s restart
          3s fire cpu
-         80s run",
+         90s run",
         "0s reply new=1
          1s db <-c- new disk
          1s   c: 0-1 no answer
          1s   c: 0-1 no answer
          3s reply new=1
-         72s db <-c- new cpu",
+         82s db <-c- new cpu",
     );
 }
 
