@@ -107,7 +107,8 @@ impl Answerer {
         Ok(Signed(checked?))
     }
 
-    /// Takes a message to the bot of `app`. What is left to do, if it is to be answered, takes its own time.
+    /// Takes a message to the bot of `app`. What comes back answers it, and is the caller's to run; nothing comes back
+    /// for a message that was taken before.
     pub fn take(
         self: &Arc<Self>,
         app: &Arc<App>,

@@ -165,7 +165,7 @@ fn said(body: &Value) -> &str {
 pub enum Hearing {
     /// It is new.
     New,
-    /// It was answered already.
+    /// It was taken already.
     Again,
     /// Its head was another message's.
     Replayed,

@@ -245,6 +245,10 @@ impl Client {
         let read = |response: &Response| {
             directory::read(response.status, response.content_type.as_deref(), &response.body)
         };
+        let turn = self.directory.turn(app, self.outside.now());
+        if turn > Span::default() {
+            self.outside.pause(turn.as_duration()).await;
+        }
         let at = self.outside.now();
         let found = self.post_older(app, path, body, read).await;
         found.map(|user| Found { user, at }).map_err(|failure| Answer {

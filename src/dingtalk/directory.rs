@@ -26,6 +26,12 @@ const KNOWN_FOR: Span = Span::hours(12);
 /// How long nobody counts as known.
 const NOBODY_FOR: Span = Span::minutes(5);
 
+/// Least time between two look-ups of an app: DingTalk takes 20 calls of a kind in a second, and they may come closer
+/// together than they went.
+const APART: Span = Span(65);
+/// More look-ups than wait for so long are no crowd, but a clock that was set.
+const TURN_MAX: Span = Span::seconds(30);
+
 /// What a look-up said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -65,6 +71,8 @@ pub(crate) type News = BTreeMap<PersonKey, Option<PersonRow>>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
     entries: Arc<Mutex<BTreeMap<PersonKey, Entry>>>,
+    /// When the next look-up of each app may begin.
+    turns: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     news: Arc<Mutex<News>>,
 }
 
@@ -125,6 +133,19 @@ impl Directory {
             Ok(found) => Ok(found.user.clone()),
             Err(failure) => before.map(Some).ok_or_else(|| failure.clone()),
         }
+    }
+
+    /// How long a look-up in the name of an app is to wait, so that a crowd of people is not asked for at once.
+    pub(super) fn turn(&self, app: &App, now: Timestamp) -> Span {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = turns.entry(app.key.clone()).or_insert(now);
+        let at = if *next < now || next.since(now) > TURN_MAX {
+            now
+        } else {
+            *next
+        };
+        *next = at.plus(APART);
+        at.since(now)
     }
 
     /// What was known of somebody is not so.
@@ -249,6 +270,16 @@ mod tests {
         directory.forget(&app(), "mobile:1");
         get(at(1)).await.unwrap();
         assert_eq!(source.calls.get(), 4);
+    }
+
+    #[test]
+    fn a_crowd_is_looked_up_one_after_the_other_and_a_clock_that_was_set_keeps_nobody_waiting() {
+        let directory = Directory::default();
+        let turns = |now| directory.turn(&app(), now).0;
+        assert_eq!([turns(at(0)), turns(at(0)), turns(at(0))], [0, 65, 130]);
+        assert_eq!(turns(at(1)), 0);
+        assert_eq!(turns(at(-3600)), 0, "the clock was set back");
+        assert_eq!(turns(at(-3600)), 65);
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ const FIRST_QUESTION: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     notice: &'a WorkNotice,
-    /// Comes when it ends.
+    /// Ready when its time is up.
     end: &'a Shared<BoxFuture<'static, ()>>,
     /// Calls that were made for it.
     calls: &'a AtomicU64,

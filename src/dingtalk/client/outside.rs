@@ -35,7 +35,7 @@ pub trait Outside: fmt::Debug + Send + Sync {
     /// What the wall clock shows.
     fn now(&self) -> Timestamp;
 
-    /// Comes to an end after so long.
+    /// Ends so long after this call, whenever it is polled first.
     fn pause(&self, span: Duration) -> BoxFuture<'static, ()>;
 
     /// Whether requests to an address could be made, as far as this machine is concerned.
@@ -70,7 +70,7 @@ pub struct Response {
     pub content_type: Option<String>,
     /// Where a redirect points.
     pub location: Option<String>,
-    /// As much of it as is read.
+    /// The body, or its first mebibyte.
     pub body: Vec<u8>,
 }
 
