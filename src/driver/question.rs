@@ -1,6 +1,7 @@
-//! What is asked about how everything is, or changes nothing but when something is told: answered from memory, at once.
+//! What the engine in memory answers at once: how everything is, that something is to be told now, whether an answer
+//! may be sent and what came of it.
 //!
-//! Nothing here waits, writes or sends.
+//! Nothing here waits or sends; what it changes is written with the next commit.
 
 use tokio::sync::oneshot;
 
@@ -42,7 +43,7 @@ pub enum Question {
         /// Whether it may.
         reply: oneshot::Sender<Result<(), NoAnswer>>,
     },
-    /// Count it: what came of it.
+    /// An answer that was let was sent in the name of this app: what came of it.
     EndAnswer(AppName, Answer),
     /// Say how everything is.
     Health {

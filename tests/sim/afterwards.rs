@@ -19,9 +19,6 @@ const RECALL_TRIES_MAX: u64 = 10;
 /// Calls that ask who has read a message: five times, five pages each.
 const READ_CALLS_MAX: u64 = 25;
 /// Within this many milliseconds what an errand was decided by may have become another.
-const DECIDED_BEFORE: i64 = 60_000;
-
-/// How long after an errand was decided it may leave, in milliseconds.
 const DECIDED_WITHIN: u64 = 60_000;
 
 /// What the judge remembers of it.
@@ -184,12 +181,34 @@ impl Judge<'_> {
         }
         for endpoint in &errand.through {
             let is_named = read_by.readers.iter().any(|reader| reader.endpoint == *endpoint);
-            let (Some(user), Some(telling)) = (user_of(endpoint.as_str()), of(endpoint.as_str())) else {
+            let Some(shown) = of(endpoint.as_str()).and_then(|telling| telling.shown) else {
                 continue;
             };
-            let user = person_behind(user);
-            let shown = telling.shown.unwrap_or(u64::MAX);
-            if !is_named && has_read(&user, endpoint.as_str(), shown, left_at) {
+            let missing = match (
+                user_of(endpoint.as_str()),
+                endpoint.as_str().strip_prefix("group/"),
+            ) {
+                (Some(user), _) => {
+                    let user = person_behind(user);
+                    let has_read = has_read(&user, endpoint.as_str(), shown, left_at);
+                    (has_read && !is_named).then_some(user)
+                }
+                (None, Some(_)) => {
+                    let people = self
+                        .afterwards
+                        .reads_of_people
+                        .iter()
+                        .map(|(_, person, _)| person);
+                    let is_missing = |person: &&String| {
+                        let named = read_by.readers.iter().any(|reader| reader.user == **person);
+                        !named && has_read(person, endpoint.as_str(), shown, left_at)
+                    };
+                    people.into_iter().find(is_missing).cloned()
+                }
+                // Of departments a notice may not have reached everybody.
+                (None, None) => None,
+            };
+            if let Some(user) = missing {
                 let what = format!("{user} has read {}, and is not named", receipt.as_str());
                 return Err(violation(Invariant::ReadersAreRight, now, what));
             }
@@ -230,7 +249,7 @@ impl Judge<'_> {
     pub(crate) fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
         let pace = self.api_month.pace(self.setting().text.api_quota, time);
         // What was counted just now may have come after it was decided: then it waited for its commit only.
-        let decided_before = |at: u64| i64::try_from(now - at).is_ok_and(|ago| ago < DECIDED_BEFORE);
+        let decided_before = |at: u64| now - at < DECIDED_WITHIN;
         if pace.is_none_or(|(counted_at, _)| decided_before(counted_at)) {
             return Ok(());
         }
@@ -287,7 +306,7 @@ impl Judge<'_> {
     /// When messages of a receiver are taken back, by the plan in force and by that by which an errand that leaves now
     /// may have been decided.
     fn recalls_of(&self, telling: &Telling, now: u64) -> impl Iterator<Item = &str> {
-        let lately = i64::try_from(now - self.afterwards.begun_at).is_ok_and(|ago| ago < DECIDED_BEFORE);
+        let lately = now - self.afterwards.begun_at < DECIDED_WITHIN;
         let plans = self.plans.iter().rev().take(if lately { 2 } else { 1 });
         plans.filter_map(|(_, plan)| plan.text.words_of(&telling.receiver)?.get("recall"))
     }
@@ -334,9 +353,9 @@ impl Judge<'_> {
 
     /// Whether it was said to fire only after an errand that leaves now may have been decided.
     fn began_lately(&self, alert: &str, now: u64) -> bool {
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let since = i64::try_from(now.saturating_sub(DECIDED_WITHIN)).unwrap_or(i64::MAX);
         let heard = self.effective(alert);
-        (heard.iter()).any(|heard| heard.fires && heard.true_at + DECIDED_BEFORE > now)
+        heard.iter().any(|heard| heard.fires && heard.true_at > since)
     }
 
     /// What is on disk must say so already: that it is over, and that this was told, or is not told.

@@ -25,11 +25,11 @@ pub(crate) enum Invariant {
     ReadersAreRight,
     /// No two messages have the same `msgUuid`.
     UuidIsNew,
-    /// No bot is faster than its minute allows, as DingTalk counts.
+    /// No bot is faster than its minute allows, no app than its second, as DingTalk counts.
     MinuteKept,
     /// No app tells everybody more often in a day than DingTalk allows.
     DayKept,
-    /// Nothing is sent while DingTalk blocks our address.
+    /// Nothing is sent or asked while DingTalk blocks our address.
     BlockKept,
     /// Part of a bot's minute is left to urgent changes.
     ReserveKept,

@@ -1,6 +1,6 @@
 //! Watches everything that goes in and out of the product, keeps its own ledger, and says which promise was broken.
 //!
-//! What was told is judged by what the group chats show; what should have been told, by the [`model`].
+//! What was told is judged by what the chats show; what should have been told, by the [`model`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::model::{Heard, Story, Truth, concerned, story};
 use crate::month::Month;
 use crate::numbers;
 use crate::plan::Setting;
-use crate::questions::Question;
+use crate::questions::Questions;
 use crate::rest;
 use crate::script::{Saying, Script, Words};
 use crate::shapes;
@@ -95,7 +95,7 @@ pub(crate) struct Telling {
     urgent: bool,
     pub(crate) is_picture: bool,
     pub(crate) covers: Vec<(String, AlertNo, Change)>,
-    /// When the group chat showed it.
+    /// When the chat showed it.
     pub(crate) shown: Option<u64>,
     /// When the daemon knew, by its wall clock, and has not forgotten since.
     pub(crate) known: Option<i64>,
@@ -156,7 +156,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) afterwards: Afterwards,
     pub(crate) asked: Vec<Asked>,
     pub(crate) learnt: Learnt,
-    pub(crate) questions: Vec<Question>,
+    pub(crate) questions: Questions,
     /// Pictures that this process has sent.
     pub(crate) pictures: BTreeSet<String>,
     /// Receivers of whose last digests DingTalk refused what they said, or how much.
@@ -165,6 +165,8 @@ pub(crate) struct Judge<'a> {
     /// Was the daemon's clock ever far ahead, or set at all?
     pub(crate) clock_was_ahead: bool,
     pub(crate) clock_was_set: bool,
+    /// When it was last set.
+    pub(crate) clock_set_at: Option<u64>,
     /// Of messages through bots, and of calls of apps.
     pub(crate) month: Month,
     pub(crate) api_month: Month,
@@ -198,12 +200,13 @@ impl<'a> Judge<'a> {
             afterwards: Afterwards::default(),
             asked: Vec::new(),
             learnt: Learnt::default(),
-            questions: Vec::new(),
+            questions: Questions::default(),
             pictures: BTreeSet::new(),
             refused: BTreeSet::new(),
             looks: 0,
             clock_was_ahead: false,
             clock_was_set: false,
+            clock_set_at: None,
             month: Month::default(),
             api_month: Month::default(),
             day: Day::default(),
@@ -326,7 +329,11 @@ impl<'a> Judge<'a> {
     }
 
     /// The wall clock, which showed `before`, shows `shown` from here on. Nothing can have been told or heard later.
-    pub(crate) fn clock_is_set(&mut self, ahead: i64, before: i64, shown: i64) {
+    pub(crate) fn clock_is_set(&mut self, ahead: i64, before: i64, shown: i64, now: u64) {
+        if before != shown {
+            self.clock_set_at = Some(now);
+            self.learnt.grown_old();
+        }
         self.clock_was_ahead |= ahead > 0;
         self.clock_was_set |= ahead != 0;
         for heard in self.heard.values_mut().flatten() {
@@ -964,7 +971,7 @@ impl<'a> Judge<'a> {
     ) -> Result<(), Violation> {
         let refused = call.code.is_some() || call.errcode.is_some_and(|code| code != 0);
         // A token counts as good by a clock that may have been set.
-        let ended = self.clock_was_set && is_about_a_token(call);
+        let ended = is_about_a_token(call) && self.token_is_of_another_time(&call.bot);
         if call.fault.is_none() && refused && !ended {
             let what = format!(
                 "{messages:?} is answered {:?} {:?} {}",
@@ -988,21 +995,26 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Whoever gets a message to people is one of those it is for.
+    /// Whoever gets a message is one of those it is for.
     fn check_whom(call: &Call, messages: &[(MessageId, String)], now: u64) -> Result<(), Violation> {
         let users = messages
             .iter()
             .map(|(_, endpoint)| user_of(endpoint).map(person_behind));
-        let Some(users) = users.collect::<Option<BTreeSet<String>>>() else {
-            return Ok(());
+        let is_right = match users.collect::<Option<BTreeSet<String>>>() {
+            Some(users) => call.people.iter().all(|person| users.contains(&person.user_id)),
+            None => messages
+                .iter()
+                .all(|(_, endpoint)| match endpoint.strip_prefix("group/") {
+                    Some(receiver) => call.group.is_empty() || call.group == receiver,
+                    // Departments are the whole organisation.
+                    None => true,
+                }),
         };
-        match call.people.iter().find(|person| !users.contains(&person.user_id)) {
-            None => Ok(()),
-            Some(other) => {
-                let what = format!("{messages:?} reaches {other:?}");
-                Err(violation(Invariant::NobodyElse, now, what))
-            }
+        if is_right {
+            return Ok(());
         }
+        let what = format!("{messages:?} reaches {:?} {:?}", call.group, call.people);
+        Err(violation(Invariant::NobodyElse, now, what))
     }
 
     /// DingTalk does not say who got a notice, so many they are: it counts as told, also if it was held back from all
@@ -1031,7 +1043,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// A message appears in the group chat.
+    /// A message appears in the chat.
     fn shown(&mut self, index: usize, now: u64) -> Result<(), Violation> {
         self.tellings[index].shown = Some(now);
         let telling = &self.tellings[index];
@@ -1325,7 +1337,10 @@ impl<'a> Judge<'a> {
         let receiver = self.tellings[index].receiver.clone();
         if answer.outcome == Outcome::Refused(Refused::Person) {
             self.gone.insert(told_through(bot), None);
-            self.is_somebody_else(user_of(bot).unwrap_or_default());
+            if let (Some(app), Some(user)) = (self.setting().text.app_of(bot), user_of(bot)) {
+                let (app, user) = (app.to_owned(), user.to_owned());
+                self.forget_person(&app, &user);
+            }
         }
         let reached = self.reached(bot, answer.outcome);
         if self.tellings[index].is_picture {

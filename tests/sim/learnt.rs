@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use dingest::dingtalk::client::Response;
+use dingest::dingtalk::simulator::apps;
 use serde_json::Value;
 
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::Judge;
+use crate::ways::APP_WINDOW;
 
 /// A token is asked for again this long before it ends.
 const EARLY: u64 = 5 * 60_000;
@@ -42,6 +44,16 @@ struct Person {
 }
 
 impl Learnt {
+    /// The clock was set: what is known may count as old.
+    pub(crate) fn grown_old(&mut self) {
+        for token in self.tokens.values_mut() {
+            token.good_until = 0;
+        }
+        for person in self.people.values_mut() {
+            person.good_until = 0;
+        }
+    }
+
     /// The process ended.
     pub(crate) fn forgotten(&mut self) {
         self.tokens.clear();
@@ -56,7 +68,7 @@ impl Judge<'_> {
     pub(crate) fn asks_for_token(&mut self, app: &str, task: u64, now: u64) -> Result<(), Violation> {
         let token = self.learnt.tokens.entry(app.to_owned()).or_default();
         let is_asked = token.asked_by.is_some();
-        let is_good = now < token.good_until && !self.clock_was_set;
+        let is_good = now < token.good_until;
         if is_asked || is_good {
             let what = format!("{app} asks for a token though it has one, or is about to: {token:?}");
             return Err(violation(Invariant::TokenKept, now, what));
@@ -65,7 +77,8 @@ impl Judge<'_> {
         Ok(())
     }
 
-    pub(crate) fn token_came(&mut self, app: &str, response: Option<&Response>, now: u64) {
+    /// Says whether there was one.
+    pub(crate) fn token_came(&mut self, app: &str, response: Option<&Response>, now: u64) -> bool {
         let token = self.learnt.tokens.entry(app.to_owned()).or_default();
         token.asked_by = None;
         let body = body_of(response);
@@ -75,6 +88,23 @@ impl Judge<'_> {
             // It was asked for a moment ago, and counts from then.
             token.good_until = (now + lives).saturating_sub(EARLY + 20_000);
         }
+        body["accessToken"].is_string()
+    }
+
+    /// Whether an app's token came before the clock was last set: then it may end unnoticed.
+    pub(crate) fn token_is_of_another_time(&self, app: &str) -> bool {
+        let token = self.learnt.tokens.get(app);
+        token.is_some_and(|token| self.clock_set_at.is_some_and(|at| token.came_at <= at))
+    }
+
+    /// A look-up arrives: each kind has a rate of its own.
+    pub(crate) fn look_up_arrived(&mut self, app: &str, path: &str, now: u64) -> Result<(), Violation> {
+        // What went one after the other comes together when ways take seconds.
+        if !self.timing.nothing_for_all_since(now) {
+            return Ok(());
+        }
+        let sender = format!("{app}{path}");
+        self.count_arrival(&sender, apps::CALLS_PER_WINDOW_MAX, APP_WINDOW, now)
     }
 
     /// A call that was sent then was refused for its token.
@@ -94,7 +124,7 @@ impl Judge<'_> {
     ) -> Result<(), Violation> {
         let key = (app.to_owned(), known_by.to_owned());
         let person = self.learnt.people.entry(key).or_default();
-        if person.asked_by.is_some_and(|by| by != task) || now < person.good_until && !self.clock_was_set {
+        if person.asked_by.is_some() || now < person.good_until {
             let what =
                 format!("{app} looks `{known_by}` up though that is known, or about to be: {person:?}");
             return Err(violation(Invariant::PeopleKept, now, what));
@@ -141,8 +171,9 @@ impl Judge<'_> {
     }
 
     /// What was known of somebody is not so.
-    pub(crate) fn is_somebody_else(&mut self, known_by: &str) {
-        self.learnt.people.retain(|(_, other), _| other != known_by);
+    pub(crate) fn forget_person(&mut self, app: &str, known_by: &str) {
+        let is_meant = |key: &(String, String)| key.0 == app && key.1 == known_by;
+        self.learnt.people.retain(|key, _| !is_meant(key));
     }
 
     /// A task is over; nobody waits for what it had asked for.

@@ -1,6 +1,6 @@
-//! The simulator: the product's own deciding parts (plan, engine, the driver's steering, renderer, the reading of
-//! DingTalk's answers) in a world of virtual clocks, disks, networks and senders that one number makes and that can
-//! be made again. Days of traffic take seconds. `docs/simulator.md` says how to use it.
+//! The simulator: what dingest is but for threads, disk and sockets (plan, engine, steering, renderer, the client, and
+//! what answers who asks) in a world of virtual clocks, disks, networks, senders and people that one number makes and
+//! that can be made again. Days of traffic take seconds. `docs/simulator.md` says how to use it.
 
 mod afterwards;
 mod agreement;

@@ -490,6 +490,34 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::OnlyWhoMayAsk,
     },
     Mutation {
+        name: "who is known by numbers is looked up all at once",
+        file: "src/dingtalk/directory.rs",
+        text: "*next = at.plus(APART);",
+        replacement: "*next = at.plus(Span(APART.0 / 65));",
+        caught_by: Invariant::MinuteKept,
+    },
+    Mutation {
+        name: "a call that is refused for its token is given up",
+        file: "src/dingtalk/client.rs",
+        text: "if posted.reading.token_refused && refused.is_none() {",
+        replacement: "if posted.reading.token_refused && refused.is_some() {",
+        caught_by: Invariant::TokenKept,
+    },
+    Mutation {
+        name: "who may not ask is answered by the app",
+        file: "src/ask.rs",
+        text: "let answer = self.send_to_session(message, &text).await;",
+        replacement: "let answer = self.send(app, message, &plan, &text).await; return drop(answer);\n            #[allow(unreachable_code)]\n            let answer = self.send_to_session(message, &text).await;",
+        caught_by: Invariant::OnlyWhoMayAsk,
+    },
+    Mutation {
+        name: "whom the session does not reach is not answered",
+        file: "src/ask.rs",
+        text: "in_session.filter(arrived)",
+        replacement: "in_session.filter(|_| true)",
+        caught_by: Invariant::AnsweredInTime,
+    },
+    Mutation {
         name: "an end that hangs is waited for",
         file: "src/driver/steering.rs",
         text: "Drain::Until(now.tick.plus(DRAIN_MAX))",
@@ -505,6 +533,11 @@ fn root() -> &'static Path {
 #[test]
 fn every_mutation_still_has_its_place() {
     let guide = fs::read_to_string(root().join("docs/simulator.md")).expect("the guide");
+    let count = format!("holds {} deliberate faults", MUTATIONS.len());
+    assert!(
+        guide.contains(&count),
+        "docs/simulator.md does not say that it {count}"
+    );
     for mutation in MUTATIONS {
         let text = fs::read_to_string(root().join(mutation.file)).expect(mutation.file);
         let places = text.matches(mutation.text).count();

@@ -11,10 +11,12 @@ use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::{Blocked, COUNTED_MAX, Judge};
 use crate::model::Truth;
 use crate::script::PlanText;
-use crate::ways::{APP_WINDOW, person_behind, user_of};
+use crate::ways::{APP_WINDOW, MOBILE, person_behind, user_of};
 
 /// How an answer to who may not ask begins.
 const NOT_ALLOWED: &str = "You may not ask here";
+/// By a clock that was set it is open which of the last words about an alert is believed.
+const UNSURE: usize = 3;
 /// Alerts that an answer lists at most.
 const LISTED_MAX: usize = 20;
 
@@ -66,67 +68,86 @@ struct Fires {
     perhaps: BTreeSet<String>,
 }
 
-/// A question.
+/// A question that a process has taken.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct Taking {
+    question: usize,
     who: Questioner,
-    /// When it was taken last.
+    /// The process.
+    life: u64,
     taken_at: u64,
     may_ask: bool,
     /// Was nothing in the way of an answer then?
     is_well: bool,
-    /// Answers that were shown since, to a process of this number.
+    /// Answers that were shown.
     shown: u32,
-    life: u64,
     fires: Option<Fires>,
 }
 
+/// What was asked, and what was taken of it.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    posed: Vec<Questioner>,
+    taken: Vec<Taking>,
+}
+
 impl Judge<'_> {
-    pub(crate) fn is_asked(&mut self, who: &Questioner, now: u64) -> usize {
-        self.questions.push(Question {
-            who: who.clone(),
-            taken_at: now,
-            may_ask: false,
-            is_well: false,
-            shown: 0,
-            life: 0,
-            fires: None,
-        });
-        self.questions.len() - 1
+    /// Somebody writes to an app's bot.
+    pub(crate) fn question_posed(&mut self, who: &Questioner) -> usize {
+        self.questions.posed.push(who.clone());
+        self.questions.posed.len() - 1
     }
 
-    /// The process takes a question; nobody asked it when it is somebody else who says that it is DingTalk.
-    pub(crate) fn is_taken(
+    /// The process takes a question; nobody posed it when it is somebody else who says that it is DingTalk.
+    pub(crate) fn question_taken(
         &mut self,
         app: &str,
         question: Option<usize>,
         is_well: bool,
         now: u64,
     ) -> Result<usize, Violation> {
-        let Some(index) = question else {
+        let Some(question) = question else {
             let what = format!("{app} takes what somebody says who is not DingTalk");
             return Err(violation(Invariant::OnlyWhoMayAsk, now, what));
         };
-        let text = &self.setting().text;
-        let question = &self.questions[index];
-        let may_ask = question.who.may_ask(text);
-        let question = &mut self.questions[index];
-        (question.taken_at, question.may_ask) = (now, may_ask);
-        (question.is_well, question.fires) = (is_well, None);
-        // What an earlier process has answered this one does not know.
-        if question.life != self.life {
-            (question.life, question.shown) = (self.life, 0);
+        let is_same = |taking: &&Taking| taking.question == question && taking.life == self.life;
+        // By a clock that was set it may be forgotten before its time.
+        if let Some(taking) = self.questions.taken.iter().find(is_same)
+            && self.clock_set_at.is_none_or(|at| at < taking.taken_at)
+        {
+            let what = format!("{taking:?} is taken again");
+            return Err(violation(Invariant::AnsweredOnce, now, what));
         }
-        Ok(index)
+        let who = self.questions.posed[question].clone();
+        self.questions.taken.push(Taking {
+            question,
+            life: self.life,
+            taken_at: now,
+            may_ask: who.may_ask(&self.setting().text),
+            who,
+            is_well,
+            shown: 0,
+            fires: None,
+        });
+        Ok(self.questions.taken.len() - 1)
+    }
+
+    /// What may be told in answer to a question is looked at: only for who may ask.
+    pub(crate) fn engine_is_asked(&self, taking: usize, now: u64) -> Result<(), Violation> {
+        let taking = &self.questions.taken[taking];
+        if taking.may_ask {
+            return Ok(());
+        }
+        let what = format!("{taking:?} moves something");
+        Err(violation(Invariant::OnlyWhoMayAsk, now, what))
     }
 
     /// What fires is looked at to answer a question.
-    pub(crate) fn is_looked_at(&mut self, index: usize, time: Timestamp) {
-        // What expires when, and what is doubted until when, the ledger says only of clocks that nobody sets.
-        if self.clock_was_set || self.heard.len() > COUNTED_MAX {
+    pub(crate) fn looked_at(&mut self, taking: usize, time: Timestamp) {
+        if self.heard.len() > COUNTED_MAX {
             return;
         }
-        let question = &self.questions[index].who.text;
+        let question = &self.questions.taken[taking].who.text;
         let wanted: Vec<(String, String)> = question
             .strip_prefix("firing")
             .unwrap_or_default()
@@ -141,37 +162,46 @@ impl Judge<'_> {
                 continue;
             }
             let is_open = story.truth == Truth::Open || story.open_until > time.0;
-            if story.truth == Truth::Firing && !is_open {
+            // What expires when, and is doubted until when, the ledger says only of clocks that nobody sets.
+            let lately = self.effective(alert).into_iter().rev().take(UNSURE);
+            let may_fire = is_open || self.clock_was_set && lately.into_iter().any(|heard| heard.fires);
+            if story.truth == Truth::Firing && !is_open && !self.clock_was_set {
                 certainly.insert(alert.clone());
             }
-            if story.truth == Truth::Firing || is_open {
+            if story.truth == Truth::Firing || may_fire {
                 perhaps.insert(alert.clone());
             }
         }
-        self.questions[index].fires = Some(Fires { certainly, perhaps });
+        self.questions.taken[taking].fires = Some(Fires { certainly, perhaps });
     }
 
     /// Somebody who asked has these told now.
-    pub(crate) fn is_hastened_by(
-        &self,
-        index: usize,
-        receivers: &[String],
-        now: u64,
-    ) -> Result<(), Violation> {
-        let question = &self.questions[index];
+    pub(crate) fn hastened(&self, taking: usize, receivers: &[String], now: u64) -> Result<(), Violation> {
+        let taking = &self.questions.taken[taking];
         let text = &self.setting().text;
-        let is_elsewhere = |receiver: &&String| !question.who.is_told_here(text, receiver);
-        let elsewhere = receivers.iter().find(is_elsewhere);
-        if question.may_ask && elsewhere.is_none() {
-            return Ok(());
+        let is_elsewhere = |receiver: &&String| !taking.who.is_told_here(text, receiver);
+        match receivers.iter().find(is_elsewhere) {
+            None => Ok(()),
+            Some(receiver) => {
+                let what = format!("{taking:?} has {receiver} told now");
+                Err(violation(Invariant::OnlyWhoMayAsk, now, what))
+            }
         }
-        let what = format!("{question:?} has {receivers:?} told now");
-        Err(violation(Invariant::OnlyWhoMayAsk, now, what))
     }
 
     /// An answer leaves in the name of an app: it takes no place that is reserved, and there is none while the month is
     /// made to last.
-    pub(crate) fn answer_leaves(&mut self, app: &str, now: u64, time: Timestamp) -> Result<(), Violation> {
+    pub(crate) fn answer_leaves(
+        &mut self,
+        app: &str,
+        taking: Option<usize>,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        if let Some(taking) = taking {
+            // Anybody could use up the app's quota.
+            self.engine_is_asked(taking, now)?;
+        }
         let text = &self.setting().text;
         let (most, window) = text.rate_of(app);
         let sent = self.sent_within(app, window, now);
@@ -198,7 +228,7 @@ impl Judge<'_> {
     }
 
     /// An answer has arrived.
-    pub(crate) fn answer_arrived(&mut self, index: usize, call: &Call, now: u64) -> Result<(), Violation> {
+    pub(crate) fn answer_arrived(&mut self, taking: usize, call: &Call, now: u64) -> Result<(), Violation> {
         let is_of_app = call.query_key.is_some() || call.code.is_some();
         if is_of_app {
             self.count_arrival(&call.bot, apps::CALLS_PER_WINDOW_MAX, APP_WINDOW, now)?;
@@ -206,45 +236,48 @@ impl Judge<'_> {
         if !call.shown {
             return Ok(());
         }
-        let question = &mut self.questions[index];
-        question.shown += 1;
-        let question = &self.questions[index];
-        if question.shown > 1 {
-            let what = format!("{question:?} is answered for the {}. time", question.shown);
-            return Err(violation(Invariant::AnsweredOnce, now, what));
+        self.questions.taken[taking].shown += 1;
+        let taking = &self.questions.taken[taking];
+        let broken = |invariant, what: String| {
+            let text = &call.content.text;
+            Err(violation(invariant, now, format!("{taking:?} {what}:\n{text}")))
+        };
+        if taking.shown > 1 {
+            let what = format!("is answered for the {}. time", taking.shown);
+            return broken(Invariant::AnsweredOnce, what);
         }
-        let in_chat = match &question.who.receiver {
-            Some(receiver) => call.group == *receiver && call.people.is_empty(),
-            None => call
-                .people
-                .iter()
-                .all(|person| person.user_id == question.who.person),
+        let in_chat = match (&taking.who.receiver, &call.people[..]) {
+            (Some(receiver), []) => call.group == *receiver,
+            (None, [person]) => call.group.is_empty() && person.user_id == taking.who.person,
+            (Some(_) | None, _) => false,
         };
         if !in_chat {
-            let what = format!("{question:?} is answered in another chat: {call:?}");
-            return Err(violation(Invariant::NobodyElse, now, what));
+            return broken(
+                Invariant::NobodyElse,
+                format!("is answered in another chat: {call:?}"),
+            );
         }
         let text = &call.content.text;
-        if text.contains(NOT_ALLOWED) == question.may_ask {
-            let what = format!("{question:?} is answered `{text}`");
-            return Err(violation(Invariant::OnlyWhoMayAsk, now, what));
+        if text.starts_with(NOT_ALLOWED) == taking.may_ask {
+            return broken(Invariant::OnlyWhoMayAsk, "has the wrong answer".to_owned());
         }
-        self.check_answer(question, text).map_err(|what| {
-            violation(
-                Invariant::AnswersAreTrue,
-                now,
-                format!("{question:?}: {what}:\n{text}"),
-            )
-        })
+        let what_is_known = |alert: &&String| text.contains(&format!("**{alert}**"));
+        if let Some(alert) = self.heard.keys().find(what_is_known).filter(|_| !taking.may_ask) {
+            return broken(Invariant::OnlyWhoMayAsk, format!("learns of {alert}"));
+        }
+        match self.check_answer(taking, text) {
+            Ok(()) => Ok(()),
+            Err(what) => broken(Invariant::AnswersAreTrue, what),
+        }
     }
 
     /// What an answer says of what fires, and of who was told.
-    fn check_answer(&self, question: &Question, text: &str) -> Result<(), String> {
-        if !question.may_ask {
+    fn check_answer(&self, taking: &Taking, text: &str) -> Result<(), String> {
+        if !taking.may_ask {
             return Ok(());
         }
-        let (word, rest) = (question.who.text.split_once(' ')).unwrap_or((&question.who.text, ""));
-        match (word, &question.fires) {
+        let (word, rest) = (taking.who.text.split_once(' ')).unwrap_or((&taking.who.text, ""));
+        match (word, &taking.fires) {
             ("firing" | "status", Some(fires)) => check_count(text, fires, word == "firing"),
             ("why", _) => self.check_why(text, rest),
             _ => Ok(()),
@@ -253,32 +286,53 @@ impl Judge<'_> {
 
     /// Who is said to have been told has it in the chat.
     fn check_why(&self, text: &str, alert: &str) -> Result<(), String> {
-        let told = text.lines().filter_map(|line| {
+        let lines = text.lines().filter_map(|line| {
             let (receiver, rest) = line.strip_prefix("- ")?.split_once(": ")?;
-            rest.starts_with("told ").then_some(receiver)
+            Some((receiver, rest.starts_with("told ")))
         });
-        let known = |receiver: &&str| self.setting().text.knows(receiver);
-        let mut told = told.filter(known);
-        let has_not = told.find(|receiver| {
-            let key = ((*receiver).to_owned(), alert.to_owned());
-            !self.chats.contains_key(&key)
-        });
-        has_not.map_or(Ok(()), |receiver| {
-            Err(format!("{receiver} was not told of {alert}"))
-        })
+        let members = self.setting().text.everybody();
+        for (receiver, is_told) in lines {
+            // Of mobile numbers only the end is shown.
+            let shown_as = |member: &&String| match member.split_once(MOBILE) {
+                Some((before, number)) => {
+                    let rest = receiver
+                        .strip_prefix(before)
+                        .and_then(|rest| rest.strip_prefix("mobile:…"));
+                    rest.is_some_and(|end| !end.is_empty() && number.ends_with(end))
+                }
+                None => member.as_str() == receiver,
+            };
+            let mut members = members.iter().filter(shown_as).peekable();
+            if members.peek().is_none() {
+                return Err(format!("there is no {receiver}"));
+            }
+            let has = |member: &String| self.chats.contains_key(&(member.clone(), alert.to_owned()));
+            if is_told && !members.any(has) {
+                return Err(format!("{receiver} was not told of {alert}"));
+            }
+        }
+        Ok(())
     }
 
     /// The time is up.
-    pub(crate) fn should_be_answered(&self, index: usize, is_well: bool, now: u64) -> Result<(), Violation> {
-        let question = &self.questions[index];
-        let is_well = is_well && question.is_well && !self.clock_was_set;
-        if question.shown > 0 || !is_well || !self.timing.nothing_for_all_since(question.taken_at) {
+    pub(crate) fn should_be_answered(&self, taking: usize, is_well: bool, now: u64) -> Result<(), Violation> {
+        let taking = &self.questions.taken[taking];
+        let clock_was_set = self.clock_set_at.is_some_and(|at| at >= taking.taken_at);
+        let is_well = is_well && taking.is_well && !clock_was_set;
+        if taking.shown > 0 || !is_well || !self.timing.nothing_for_all_since(taking.taken_at) {
             return Ok(());
         }
-        let what = format!(
-            "{question:?} has had no answer for {} ms",
-            now - question.taken_at
-        );
+        let what = format!("{taking:?} has had no answer for {} ms", now - taking.taken_at);
+        Err(violation(Invariant::AnsweredInTime, now, what))
+    }
+
+    /// Somebody has been answered by now, as a script says they must.
+    pub(crate) fn has_been_answered(&self, person: &str, now: u64) -> Result<(), Violation> {
+        let mut taken = self.questions.taken.iter();
+        if taken.any(|taking| taking.who.person == person && taking.shown > 0) {
+            return Ok(());
+        }
+        let what = format!("{person} has had no answer");
         Err(violation(Invariant::AnsweredInTime, now, what))
     }
 

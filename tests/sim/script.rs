@@ -39,6 +39,7 @@
 //! 94s hasten r1,r2                               somebody asks that what waits for them is told now (`digest now`)
 //! 95s ask u1 app=ap0 in=r3 times=2 say firing team=db    a person writes to an app's bot in `r3`, or alone
 //! 95s forge ap0 say digest now                   somebody who has seen the last of that sends another body
+//! 99s answered u1                                by now somebody who asked has been answered
 //! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```
 
@@ -187,6 +188,8 @@ pub(crate) enum Step {
         app: String,
         text: String,
     },
+    /// A person who asked has been answered by now.
+    Answered(String),
     /// A receiver has been told of an alert by now.
     Told {
         receiver: String,
@@ -332,6 +335,7 @@ fn step(text: &str) -> Option<Step> {
             app: words.0.get(1)?.clone(),
             text: text.split_once(" say ")?.1.to_owned(),
         },
+        "answered" => Step::Answered(words.0.get(1)?.clone()),
         "told" => Step::Told {
             receiver: words.0.get(1)?.clone(),
             alert: words.0.get(2)?.clone(),

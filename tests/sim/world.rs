@@ -92,7 +92,7 @@ enum Event {
     Asks(Box<Asking>),
     ShouldBeAnswered {
         life: u64,
-        question: usize,
+        taking: usize,
     },
     PauseEnds(oneshot::Sender<()>),
     Ran {
@@ -167,7 +167,7 @@ pub(crate) struct World<'a> {
     tasks_begun: u64,
     /// Requests to DingTalk.
     exchanges: u64,
-    /// Of each app, head and body of the last request that DingTalk made of a message to its bot.
+    /// Of each app, head and body of the last request to its bot that the process took.
     heads: BTreeMap<String, (Head, String)>,
     judge: Judge<'a>,
     transcript: Sha256,
@@ -345,10 +345,10 @@ impl<'a> World<'a> {
             } if self.lives_still(life) => self.answered(answers, took, calls),
             Event::Ran { life, no, finding } if self.lives_still(life) => self.ran(no, finding),
             Event::Arrives(flying) => self.arrives(*flying),
-            Event::Asks(asking) => self.is_asked(*asking),
-            Event::ShouldBeAnswered { life, question } if self.lives_still(life) => {
-                let is_well = self.network == Network::Well && self.dingtalk.faults().is_empty();
-                self.judge.should_be_answered(question, is_well, self.now)
+            Event::Asks(asking) => self.callback_arrives(*asking),
+            Event::ShouldBeAnswered { life, taking } if self.lives_still(life) => {
+                let is_well = self.is_well();
+                self.judge.should_be_answered(taking, is_well, self.now)
             }
             Event::Returns(returning) => self.returned(*returning),
             Event::PauseEnds(over) => {
@@ -382,6 +382,11 @@ impl<'a> World<'a> {
         self.keep_people();
         let answers = answers.into_iter().map(|(message, _, answer)| (message, answer));
         self.input(|steering, now| steering.sent(answers.collect(), now))
+    }
+
+    /// Whether nothing is in the way of what is said to DingTalk.
+    fn is_well(&self) -> bool {
+        self.network == Network::Well && self.dingtalk.faults().is_empty() && self.ahead == 0
     }
 
     fn lives_still(&self, life: u64) -> bool {
@@ -751,6 +756,7 @@ impl<'a> World<'a> {
                 | Step::Hasten(_)
                 | Step::Ask { .. }
                 | Step::Forge { .. }
+                | Step::Answered(_)
                 | Step::Told { .. }
         ) {
             self.disturbed_at = self.now;
@@ -802,6 +808,7 @@ impl<'a> World<'a> {
                 self.ask(&who, times);
             }
             Step::Forge { app, text } => return self.forge(&app, &text),
+            Step::Answered(person) => return self.judge.has_been_answered(&person, self.now),
             Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
         }
         Ok(())
@@ -854,7 +861,11 @@ impl<'a> World<'a> {
         let before = self.clocks().time;
         self.ahead = ahead;
         let shown = self.clocks().time;
-        self.judge.clock_is_set(ahead, before.0, shown.0);
+        self.judge.clock_is_set(ahead, before.0, shown.0, self.now);
+        if before != shown {
+            // The process remembers heads by its clock.
+            self.heads.clear();
+        }
     }
 
     fn heal(&mut self) -> Result<(), Violation> {

@@ -26,7 +26,7 @@ use crate::judge::CONSOLE;
 use crate::noise::noise;
 use crate::outside::{Exchange, Reply, Wish};
 use crate::script::{Disk, Network};
-use crate::ways::{is_person, person_behind, user_of};
+use crate::ways::{is_notice, is_person, person_behind, user_of};
 
 /// How long it takes until it is known that there is no network.
 const NO_NETWORK: u64 = 3;
@@ -45,14 +45,14 @@ pub(super) struct About {
     /// The messages it sends, each with its endpoint: several only to people.
     messages: Vec<(MessageId, String)>,
     errand: Option<(u64, Errand)>,
-    /// The question it answers, in the judge's ledger.
-    question: Option<usize>,
+    /// What it answers, in the judge's ledger.
+    taking: Option<usize>,
     /// Whose name it speaks in, unless it is a bot.
     app: String,
     begun_at: u64,
     /// Calls that count against the month.
     calls: Cell<u64>,
-    /// How often running each call was refused for its token, by what it asks.
+    /// How often in a row each call was refused for its token, by what it asks.
     refused: RefCell<BTreeMap<String, u32>>,
 }
 
@@ -85,9 +85,9 @@ impl About {
         }
     }
 
-    pub(super) fn question(question: usize, app: &str) -> Self {
+    pub(super) fn answer(taking: usize, app: &str) -> Self {
         Self {
-            question: Some(question),
+            taking: Some(taking),
             ..Self::of(app.to_owned())
         }
     }
@@ -97,7 +97,7 @@ impl About {
             no: 0,
             messages: Vec::new(),
             errand: None,
-            question: None,
+            taking: None,
             app,
             begun_at: 0,
             calls: Cell::new(0),
@@ -126,7 +126,7 @@ impl Purpose {
             "/robot/sendBySession"
             | "/v1.0/robot/groupMessages/send"
             | "/v1.0/robot/oToMessages/batchSend"
-                if about.question.is_some() =>
+                if about.taking.is_some() =>
             {
                 Self::Answer
             }
@@ -138,7 +138,8 @@ impl Purpose {
             "/topapi/v2/user/getbymobile" | "/topapi/user/getbyunionid" => Self::LookUp,
             "getsendprogress" => Self::Progress,
             "getsendresult" if about.errand.is_none() => Self::Outcome,
-            _ => Self::Errand,
+            _ if about.errand.is_some() => Self::Errand,
+            _ => panic!("nobody knows what `{path}` is there for"),
         }
     }
 
@@ -271,9 +272,9 @@ impl World<'_> {
                 if let Poll::Ready(done) = task.future.as_mut().poll(&mut context) {
                     ended.push((Rc::clone(&task.about), done));
                 }
-                if let Some(question) = task.about.question {
+                if let Some(taking) = task.about.taking {
                     while let Ok(ask) = process.inbox.try_recv() {
-                        asks.push((question, ask));
+                        asks.push((taking, ask));
                     }
                 }
             }
@@ -281,10 +282,10 @@ impl World<'_> {
                 process.tasks.remove(&about.no);
             }
             // Who waits for what another has asked for can go on.
-            process.is_stirred = !ended.is_empty() || !asks.is_empty();
             let wishes = process.outside.take();
+            process.is_stirred = !ended.is_empty() || !asks.is_empty() || !wishes.is_empty();
             for (about, done) in ended {
-                self.task_ended(&about, done);
+                self.task_ended(&about, done)?;
             }
             for wish in wishes {
                 match wish {
@@ -295,14 +296,26 @@ impl World<'_> {
                     }
                 }
             }
-            for (question, ask) in asks {
-                self.serve(question, ask)?;
+            for (taking, ask) in asks {
+                self.serve(taking, ask)?;
             }
         }
     }
 
-    fn task_ended(&mut self, about: &About, done: Done) {
+    fn task_ended(&mut self, about: &About, done: Done) -> Result<(), Violation> {
         self.judge.task_ended(about.no);
+        // Time may be up for a notice.
+        let is_notice = about.messages.iter().any(|(_, endpoint)| is_notice(endpoint));
+        if !is_notice
+            && about
+                .refused
+                .borrow()
+                .values()
+                .any(|count| *count < TOKENS_REFUSED_MAX)
+        {
+            let what = format!("{about:?} is given up with the first token that is refused");
+            return Err(violation(Invariant::TokenKept, self.now, what));
+        }
         let life = self.lives;
         let event = match (done, &about.errand) {
             (Done::Sent(answers), _) => {
@@ -321,9 +334,10 @@ impl World<'_> {
                 no: *no,
                 finding,
             },
-            (Done::Ran(_) | Done::Answered, _) => return,
+            (Done::Ran(_) | Done::Answered, _) => return Ok(()),
         };
         self.after(0, event);
+        Ok(())
     }
 
     /// Keeps what the client has learnt of people, if the disk takes it.
@@ -369,7 +383,8 @@ impl World<'_> {
             }
             Purpose::Answer if path.starts_with("/v1.0/") => {
                 let time = self.clocks().time;
-                self.judge.answer_leaves(&about.app, self.now, time)?;
+                self.judge
+                    .answer_leaves(&about.app, about.taking, self.now, time)?;
             }
             Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Outcome | Purpose::Errand => {}
         }
@@ -421,8 +436,9 @@ impl World<'_> {
                     "answer {:?} {:?}: {}",
                     call.errcode, call.code, call.content.text
                 ));
-                let question = about.question.unwrap_or_default();
-                self.judge.answer_arrived(question, &call, self.now)?;
+                if let Some(taking) = about.taking {
+                    self.judge.answer_arrived(taking, &call, self.now)?;
+                }
             }
             (Purpose::Errand, _) => {
                 let status = reaction.reply.http_status;
@@ -433,6 +449,9 @@ impl World<'_> {
             }
             (Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Outcome, _) => {}
             (Purpose::Token | Purpose::LookUp, _) => {
+                if purpose == Purpose::LookUp {
+                    self.judge.look_up_arrived(&about.app, path, self.now)?;
+                }
                 self.say(&format!("{purpose:?} arrived {}", reaction.reply.http_status));
             }
         }
@@ -481,13 +500,19 @@ impl World<'_> {
             return Ok(());
         }
         match purpose {
-            Purpose::Token => self.judge.token_came(&about.app, result.as_ref().ok(), self.now),
+            Purpose::Token => {
+                let came = self.judge.token_came(&about.app, result.as_ref().ok(), self.now);
+                if !came {
+                    // What was refused for its token is not made again without one.
+                    about.refused.borrow_mut().clear();
+                }
+            }
             Purpose::LookUp => {
                 let known_by = known_by(asked.split_once(' ').map(|(_, body)| body.as_bytes()));
                 self.judge
                     .was_looked_up(&about.app, &known_by, result.as_ref().ok(), self.now);
             }
-            Purpose::Outcome => self.is_it_unlisted(&about, &result)?,
+            Purpose::Outcome => self.note_unlisted(&about, &result)?,
             Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Errand => {}
         }
         let was_refused = purpose != Purpose::Token && is_refused_for_its_token(&asked, &result);
@@ -532,7 +557,7 @@ impl World<'_> {
     }
 
     /// DingTalk does not say who got a notice, so many they are.
-    fn is_it_unlisted(&mut self, about: &About, result: &Result<Response, Answer>) -> Result<(), Violation> {
+    fn note_unlisted(&mut self, about: &About, result: &Result<Response, Answer>) -> Result<(), Violation> {
         let is_to_many = about.messages.iter().all(|(_, endpoint)| !is_person(endpoint));
         let Ok(response) = result else { return Ok(()) };
         match notice::lists(notice_reply(response)) {

@@ -60,7 +60,7 @@ impl World<'_> {
         };
         self.dingtalk.clear();
         self.say(&format!("{who:?} asks"));
-        let question = self.judge.is_asked(who, self.now);
+        let question = self.judge.question_posed(who);
         let asking = Asking {
             question,
             app: who.app.clone(),
@@ -68,17 +68,17 @@ impl World<'_> {
             attempt: 1,
             more: times.saturating_sub(1),
         };
-        let there = self.way_of_question(&asking);
+        let there = 1 + self.noise_of(&asking, 3) % 150;
         self.after(there, Event::Asks(Box::new(asking)));
     }
 
-    fn way_of_question(&self, asking: &Asking) -> u64 {
+    fn noise_of(&self, asking: &Asking, of: u64) -> u64 {
         let (question, attempt) = (asking.question as u64, u64::from(asking.attempt));
-        1 + noise(&[self.script.noise, question, attempt, asking.more, 3]) % 150
+        noise(&[self.script.noise, question, attempt, asking.more, of])
     }
 
     /// A request of DingTalk's is there, if anybody hears it.
-    pub(super) fn is_asked(&mut self, mut asking: Asking) -> Result<(), Violation> {
+    pub(super) fn callback_arrives(&mut self, mut asking: Asking) -> Result<(), Violation> {
         let at = self.true_time();
         let at = self.dingtalk.sign_at(at);
         let head = Head {
@@ -86,10 +86,11 @@ impl World<'_> {
             sign: sign::sign(&asking.posting.secret, at),
         };
         let body = asking.posting.body.clone();
-        self.heads
-            .insert(asking.app.clone(), (head.clone(), body.clone()));
         let taken = self.hears(&asking.app, &head, body.as_bytes(), Some(asking.question))?;
-        let is_lost = self.way_of_question(&asking) % 100 < LOST_PERCENT;
+        if taken == Some(Ok(())) {
+            self.heads.insert(asking.app.clone(), (head, body));
+        }
+        let is_lost = self.noise_of(&asking, 4) % 100 < LOST_PERCENT;
         let answered = match taken {
             _ if self.network == Network::Down || is_lost => Err("no answer".to_owned()),
             Some(Ok(())) => Ok((200, br#"{"msgtype":"empty"}"#.to_vec())),
@@ -114,11 +115,9 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Somebody who has seen the last request that an app has heard posts another body under its head. Heads are
-    /// remembered by the clock.
+    /// Somebody who has seen the last request that the process took posts another body under its head.
     pub(super) fn forge(&mut self, app: &str, text: &str) -> Result<(), Violation> {
-        let seen = self.heads.get(app).filter(|_| !self.judge.clock_was_set);
-        let Some((head, body)) = seen.cloned() else {
+        let Some((head, body)) = self.heads.get(app).cloned() else {
             return Ok(());
         };
         let mut body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
@@ -171,35 +170,36 @@ impl World<'_> {
         question: Option<usize>,
         answer: BoxFuture<'static, ()>,
     ) -> Result<(), Violation> {
-        let is_well = self.network == Network::Well && self.dingtalk.faults().is_empty();
-        let question = self.judge.is_taken(app, question, is_well, self.now)?;
-        self.say(&format!("question {question} is taken"));
+        let is_well = self.is_well();
+        let taking = self.judge.question_taken(app, question, is_well, self.now)?;
+        self.say(&format!("question {question:?} is taken"));
         let future = Box::pin(async move {
             answer.await;
             Done::Answered
         });
-        self.begin_task(About::question(question, app), future);
+        self.begin_task(About::answer(taking, app), future);
         let life = self.lives;
-        self.after(AT_ONCE, Event::ShouldBeAnswered { life, question });
+        self.after(AT_ONCE, Event::ShouldBeAnswered { life, taking });
         Ok(())
     }
 
     /// Answers what the answer to a question asks the driver.
-    pub(super) fn serve(&mut self, about: usize, ask: Ask) -> Result<(), Violation> {
+    pub(super) fn serve(&mut self, taking: usize, ask: Ask) -> Result<(), Violation> {
         let Ask::Question(question) = ask else {
-            return Ok(());
+            panic!("an answerer asks {ask:?}");
         };
         let time = self.clocks().time;
+        self.judge.engine_is_asked(taking, self.now)?;
         match &question {
             Question::Hasten { receivers, .. } => {
                 let members: Vec<String> = receivers.iter().map(ToString::to_string).collect();
-                self.judge.is_hastened_by(about, &members, self.now)?;
+                self.judge.hastened(taking, &members, self.now)?;
                 self.hastens(&members);
             }
             Question::EndAnswer(app, answer) => {
                 self.judge.answer_came(app.as_str(), answer, self.now, time);
             }
-            Question::Alerts { .. } | Question::Health { .. } => self.judge.is_looked_at(about, time),
+            Question::Alerts { .. } | Question::Health { .. } => self.judge.looked_at(taking, time),
             Question::Explain { .. } | Question::BeginAnswer { .. } => {}
         }
         self.input(|steering, now| question.put(steering, now))
