@@ -10,6 +10,7 @@
 mod command;
 mod reply;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,8 +48,9 @@ pub struct Answerer {
     client: Client,
     metrics: Arc<Metrics>,
     heard: Mutex<Heard>,
-    /// Heads from before are not believed: nobody remembers them.
-    hears_since: Timestamp,
+    /// Heads from before this are not believed: nobody remembers them. By a clock that was ahead at the start it lies
+    /// ahead, too, until the clock is right.
+    hears_since: AtomicI64,
     places: Arc<Semaphore>,
 }
 
@@ -81,7 +83,7 @@ impl Answerer {
         client: Client,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let hears_since = client.outside().now();
+        let hears_since = AtomicI64::new(client.outside().now().0);
         Arc::new(Self {
             prepared,
             driver,
@@ -100,7 +102,9 @@ impl Answerer {
         timestamp: Option<&str>,
         signature: Option<&'a str>,
     ) -> Result<Signed<'a>, NotTaken> {
-        let checked = callback::verify(&app.secret, timestamp, signature, self.hears_since, self.now());
+        let now = self.now();
+        let since = Timestamp(self.hears_since.fetch_min(now.0, Ordering::Relaxed).min(now.0));
+        let checked = callback::verify(&app.secret, timestamp, signature, since, now);
         if checked.is_err() {
             self.metrics.question(&app.name, "forged");
         }
@@ -326,4 +330,65 @@ fn may_ask(app: &App, message: &Message) -> bool {
     let Some(ask) = &app.ask else { return false };
     let in_group = message.in_group && ask.groups.contains(&message.conversation);
     in_group || (message.person.as_ref()).is_some_and(|person| ask.people.contains(person))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::dingtalk::client::{ClientError, Outside, Request, Response};
+    use crate::dingtalk::sign;
+
+    /// A clock that is set, and no network.
+    #[derive(Debug)]
+    struct Elsewhere(AtomicI64);
+
+    impl Outside for Elsewhere {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::Relaxed))
+        }
+
+        fn pause(&self, _span: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn check<'a>(&'a self, _url: &'a str) -> BoxFuture<'a, Result<(), ClientError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn exchange<'a>(&'a self, _request: Request<'a>) -> BoxFuture<'a, Result<Response, Answer>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_hours_ahead_at_the_start_keeps_nobody_from_asking_once_it_is_right() {
+        const RIGHT: i64 = 1_790_000_000_000;
+        let outside = Arc::new(Elsewhere(AtomicI64::new(RIGHT + 8 * 3_600_000)));
+        let client = Client::over(Arc::clone(&outside) as Arc<dyn Outside>);
+        let plan = Arc::new(Plan::builtin(Path::new("")));
+        let renderer = Arc::new(Renderer::new(&plan).unwrap());
+        let (_plans, prepared) = watch::channel(Prepared { plan, renderer });
+        let (inbox, _asks) = mpsc::channel(1);
+        let answerer = Answerer::new(prepared, Handle::new(inbox), client, Arc::new(Metrics::new()));
+        let app = App::of_tests("key", "s3cret", "http://127.0.0.1:1");
+        let check = |made_at: i64| {
+            let signature = sign::sign(&app.secret, Timestamp(made_at));
+            let checked = answerer.check(&app, Some(&made_at.to_string()), Some(&signature));
+            checked.map(drop)
+        };
+        assert_eq!(check(RIGHT), Err(Forged::Stale.into()));
+        outside.0.store(RIGHT, Ordering::Relaxed);
+        assert_eq!(
+            check(RIGHT - 1),
+            Err(Forged::Forgotten.into()),
+            "nobody knows whether that was taken before the start"
+        );
+        outside.0.store(RIGHT + 2000, Ordering::Relaxed);
+        assert_eq!(check(RIGHT + 1000), Ok(()));
+        assert_eq!(check(RIGHT - 1), Err(Forged::Forgotten.into()));
+    }
 }
