@@ -765,6 +765,25 @@ mod tests {
         assert!(!answer.detail.contains(TOKEN), "{}", answer.detail);
     }
 
+    #[test]
+    fn what_is_asked_and_answered_shows_no_credential() {
+        let secret = Secret::new(TOKEN);
+        let request = Request {
+            url: TOKEN,
+            token: Some(&secret),
+            body: Some(Arc::from(TOKEN.as_bytes())),
+        };
+        let response = Response {
+            status: 200,
+            content_type: None,
+            location: Some(TOKEN.to_owned()),
+            body: TOKEN.as_bytes().to_vec(),
+        };
+        let shown = format!("{request:?} {response:?}");
+        assert!(!shown.contains(TOKEN) && !shown.contains("48, 102"), "{shown}");
+        assert!(shown.contains("status: 200"), "{shown}");
+    }
+
     #[tokio::test]
     async fn a_base_url_that_is_none_is_the_operators_to_mend() {
         let answer = Client::new()

@@ -61,8 +61,8 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// What came back.
-#[derive(Clone, Debug)]
+/// What came back. It may hold a token, and a redirect may repeat ours, so only its size is printed.
+#[derive(Clone)]
 pub struct Response {
     /// The status of HTTP.
     pub status: u16,
@@ -72,6 +72,15 @@ pub struct Response {
     pub location: Option<String>,
     /// The body, or its first mebibyte.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Nothing can be sent over TLS.
