@@ -226,12 +226,15 @@ impl Engine {
             until: until.into_iter().chain(silent_until).min(),
             waits_for,
         };
-        // Nothing is composed in its place by who shuts down, or must spare the month's quota.
-        let may_compose = |receiver: &&Receiver| {
-            let paced = self.paced_until(receiver.quota());
-            !self.draining && (urgent || paced.is_none_or(|until| until <= self.now.tick))
-        };
-        let receiver = self.plan.receivers.get(name).filter(may_compose);
+        // Nothing is composed in its place by who shuts down, or must spare the month's quota for a while.
+        let receiver = self.plan.receivers.get(name).filter(|_| !self.draining);
+        let paced_until = receiver
+            .and_then(|receiver| self.paced_until(receiver.quota()))
+            .filter(|until| !urgent && *until > self.now.tick);
+        if let Some(paced) = paced_until {
+            let is_first = silent_until.is_none_or(|silent| paced < silent);
+            return waits(paced_until, if is_first { WaitsFor::Quota } else { silent_for });
+        }
         match receiver.map(|receiver| self.carrier(receiver, urgent)) {
             Some(Ok(carrier)) => Appointment::TakeOver { carrier, urgent },
             Some(Err((until, waits_for))) => waits(until, waits_for),

@@ -1790,6 +1790,37 @@ fn a_clock_that_was_behind_when_an_alert_ended_forgets_no_end() {
 }
 
 #[test]
+fn another_takes_over_from_who_must_be_silent_as_soon_as_the_months_quota_lets_it() {
+    let plan = PLAN.replace("monthly_quota: 0", "monthly_quota: 100000");
+    let mut stage = Stage::new(compiled(&plan));
+    // What is left lasts until April with one message every three minutes.
+    let used = crate::store::EndpointRow {
+        sent: Vec::new(),
+        pause: None,
+        month: 2026 * 12 + 3,
+        used: 86_080,
+        counted_at: None,
+    };
+    stage.disk.endpoints.insert("c".into(), used);
+    stage.command(&["restart"]);
+    stage.command(&["answer", "a", "unknown"]);
+    stage.command(&["fire", "disk"]);
+    stage.run_to(11);
+    stage.command(&["answer", "a", "limited"]);
+    stage.run_to(100);
+    stage.command(&["waits", "ops"]);
+    stage.run_to(1000);
+    let expected = "0s reply new=1
+10s ops <-a- new disk
+10s   a: 0-1 unknown
+11s   a: 0-1 limited
+100s ops waits for quota until 196s, 1 changes
+196s ops <-b- new disk
+";
+    assert_eq!(stage.transcript, expected);
+}
+
+#[test]
 fn a_message_that_was_on_its_way_when_the_process_ended_has_its_place_in_the_minute() {
     // Bot `c` may send 5 a minute, of which 2 are for what is not urgent.
     check(
