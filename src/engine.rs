@@ -411,6 +411,9 @@ impl Engine {
             now,
         };
         for (endpoint, row) in saved.endpoints {
+            if Budget::is_of_a_clock_ahead(&row, now) {
+                engine.dirty.endpoints.insert(endpoint.clone());
+            }
             engine.budgets.insert(endpoint, Budget::restored(&row, now));
         }
         engine.restore_told(saved.told);

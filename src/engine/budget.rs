@@ -160,6 +160,16 @@ impl Budget {
         }
     }
 
+    /// Whether a row was written by a clock that was ahead of this one: what it says then counts from this moment, and
+    /// would count from the next start again.
+    pub(super) fn is_of_a_clock_ahead(row: &EndpointRow, now: Now) -> bool {
+        let pause_ends_at = row.pause.as_ref().and_then(|(until, _)| *until);
+        let is_ahead = |at: &Timestamp, by: Span| at.since(now.time) > by;
+        row.sent.iter().any(|at| is_ahead(at, CALL_MAX))
+            || row.counted_at.is_some_and(|at| is_ahead(&at, Span(0)))
+            || pause_ends_at.is_some_and(|at| is_ahead(&at, RESTORED_PAUSE_MAX))
+    }
+
     /// The budget as the store is to have it: what is planned or on its way counts from when it may arrive at last.
     pub(super) fn row(&self, now: Now) -> EndpointRow {
         let time_of = |tick: Tick| {

@@ -233,6 +233,22 @@ fn the_day_of_everybody_is_the_apps_whoever_comes_and_goes() {
 }
 
 #[test]
+fn a_day_that_a_clock_far_ahead_has_written_down_begins_anew_with_one_start_and_not_with_each() {
+    let mut stage = Stage::new(compiled(PLAN));
+    stage.command(&["clock", "864000"]);
+    stage.command(&["fire", "disk", "team=all"]);
+    stage.run_to(20);
+    let name = EndpointName::from("everybody/app");
+    let sent = |stage: &Stage| stage.disk.endpoints[&name].sent.clone();
+    let right = stage.now.time.0 - 864_000_000;
+    assert!(sent(&stage)[0] > Timestamp(right));
+    // Between two processes the clock is set right.
+    stage.command(&["clock", "0"]);
+    stage.command(&["restart"]);
+    assert_eq!(sent(&stage), [Timestamp(right)]);
+}
+
+#[test]
 fn what_everybody_may_have_heard_is_told_by_another_when_the_day_has_no_place_left() {
     let text = "
 locale: en
