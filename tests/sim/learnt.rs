@@ -29,6 +29,7 @@ pub(crate) struct Learnt {
 struct Token {
     /// The task that has asked for it and waits.
     asked_by: Option<u64>,
+    asked_at: u64,
     came_at: u64,
     /// Until when it need not be asked for again.
     good_until: u64,
@@ -37,6 +38,7 @@ struct Token {
 #[derive(Debug, Default)]
 struct Person {
     asked_by: Option<u64>,
+    asked_at: u64,
     good_until: u64,
     /// Is it on disk who that is?
     durable: bool,
@@ -73,7 +75,7 @@ impl Judge<'_> {
             let what = format!("{app} asks for a token though it has one, or is about to: {token:?}");
             return Err(violation(Invariant::TokenKept, now, what));
         }
-        token.asked_by = Some(task);
+        (token.asked_by, token.asked_at) = (Some(task), now);
         Ok(())
     }
 
@@ -87,6 +89,10 @@ impl Judge<'_> {
             token.came_at = now;
             // It was asked for a moment ago, and counts from then.
             token.good_until = (now + lives).saturating_sub(EARLY + 20_000);
+            if self.clock_set_at.is_some_and(|at| at >= token.asked_at) {
+                // By the clock it is from another time.
+                token.good_until = 0;
+            }
         }
         body["accessToken"].is_string()
     }
@@ -129,7 +135,7 @@ impl Judge<'_> {
                 format!("{app} looks `{known_by}` up though that is known, or about to be: {person:?}");
             return Err(violation(Invariant::PeopleKept, now, what));
         }
-        person.asked_by = Some(task);
+        (person.asked_by, person.asked_at) = (Some(task), now);
         Ok(())
     }
 
@@ -138,6 +144,7 @@ impl Judge<'_> {
         let Some(person) = self.learnt.people.get_mut(&key) else {
             return;
         };
+        let asked_at = person.asked_at;
         let body = body_of(response);
         match (body["result"]["userid"].as_str(), body["errcode"].as_i64()) {
             (Some(_), _) => {
@@ -155,6 +162,9 @@ impl Judge<'_> {
             }
             // Refused for its token, it is asked again by the same.
             (None, _) => (person.asked_by, person.good_until) = (None, 0),
+        }
+        if self.clock_set_at.is_some_and(|at| at >= asked_at) {
+            person.good_until = 0;
         }
     }
 
