@@ -175,7 +175,8 @@ pub(super) enum Places {
 }
 
 impl UnderWay {
-    /// Whether it is a notice to everybody: one of the few of an app's day.
+    /// Whether it is a notice to everybody: one of the few of an app's day, and so the only kind that is counted under
+    /// another name than its endpoint's.
     pub(super) fn is_to_everybody(&self) -> bool {
         self.counted_as != self.endpoint
     }

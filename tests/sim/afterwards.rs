@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dingest::alert::{MessageId, Receipt, Timestamp};
+use dingest::alert::{EndpointName, MessageId, Receipt, Timestamp};
 use dingest::digest::Change;
 use dingest::engine::outcome::ReadBy;
 use dingest::engine::{Answer, Errand, Finding, Outcome, Task};
@@ -31,6 +31,9 @@ pub(crate) struct Afterwards {
     reads: BTreeMap<Receipt, u64>,
     /// The errands whose answer the process waits for, and when each left.
     awaited: BTreeMap<u64, (Errand, u64)>,
+    /// What was taken back, and through which endpoints each message is known to have been read.
+    taken_back: BTreeSet<Receipt>,
+    known_readers: BTreeSet<(Receipt, EndpointName)>,
     /// Who has read everything: when, and in the group of which receiver, or in the own chats.
     reads_of_people: Vec<(u64, String, Option<String>)>,
     /// How often everything could begin anew: starts, and loads of a configuration.
@@ -126,11 +129,64 @@ impl Judge<'_> {
             self.api_month.counted(time, now);
         }
         match finding {
+            Finding::Recalled(answers) => {
+                let delivered = answers
+                    .iter()
+                    .filter(|(_, answer)| answer.outcome == Outcome::Delivered);
+                let receipts = delivered.map(|(receipt, _)| receipt.clone());
+                self.afterwards.taken_back.extend(receipts);
+            }
+            Finding::Read(read_by) => {
+                if let Task::Read { receipt, .. } = &errand.task {
+                    let endpoints = read_by.readers.iter().map(|reader| reader.endpoint.clone());
+                    let known = endpoints.map(|endpoint| (receipt.clone(), endpoint));
+                    self.afterwards.known_readers.extend(known);
+                }
+            }
+        }
+        match finding {
             Finding::Read(read_by) if read_by.answer.outcome == Outcome::Delivered => {
                 self.check_readers(&errand, read_by, left_at, now)
             }
             Finding::Read(_) | Finding::Recalled(_) => Ok(()),
         }
+    }
+
+    /// The calls by which a receiver was told of an alert.
+    fn told_by(&self, receiver: &str, alert: &str) -> impl Iterator<Item = &Receipt> {
+        let key = (receiver.to_owned(), alert.to_owned());
+        let tellings = self.chats.get(&key).map_or(&[][..], Vec::as_slice);
+        let calls = self.afterwards.calls.iter();
+        calls.filter_map(move |(receipt, of)| {
+            tellings
+                .iter()
+                .any(|telling| of.contains(telling))
+                .then_some(receipt)
+        })
+    }
+
+    /// Whether what a receiver was told of an alert is taken back, as a script says it must be.
+    pub(crate) fn has_been_recalled(&self, receiver: &str, alert: &str, now: u64) -> Result<(), Violation> {
+        let mut told_by = self.told_by(receiver, alert);
+        if told_by.any(|receipt| self.afterwards.taken_back.contains(receipt)) {
+            return Ok(());
+        }
+        let what = format!("what {receiver} was told of {alert} is not taken back");
+        Err(violation(Invariant::RecalledInTime, now, what))
+    }
+
+    /// Whether it is known that a receiver has read of an alert, as a script says it must be.
+    pub(crate) fn is_known_as_read(&self, receiver: &str, alert: &str, now: u64) -> Result<(), Violation> {
+        let is_known = |receipt: &Receipt| {
+            let mut known = self.afterwards.known_readers.iter();
+            known.any(|(of, endpoint)| of == receipt && told_through(endpoint.as_str()) == receiver)
+        };
+        let mut told_by = self.told_by(receiver, alert);
+        if told_by.any(is_known) {
+            return Ok(());
+        }
+        let what = format!("nobody knows that {receiver} has read of {alert}");
+        Err(violation(Invariant::AskedWhoHasRead, now, what))
     }
 
     /// Somebody reads everything in a group, or in the own chats.

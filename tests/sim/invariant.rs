@@ -19,6 +19,10 @@ pub(crate) enum Invariant {
     DoubtKeepsItsMessage,
     /// What is taken back was announced, is over, and that was told; or a newer digest has come. On disk.
     RecallIsDue,
+    /// What is over is taken back from whom `recall` says.
+    RecalledInTime,
+    /// It is asked who has read, for whom `read_status` says.
+    AskedWhoHasRead,
     /// What is asked about messages that were delivered is asked a few times.
     AfterwardsBounded,
     /// Whoever is said to have read a message has, and whoever has is said to.
@@ -86,6 +90,8 @@ impl Invariant {
             Self::NothingTwice => "nothing_twice",
             Self::DoubtKeepsItsMessage => "doubt_keeps_its_message",
             Self::RecallIsDue => "recall_is_due",
+            Self::RecalledInTime => "recalled_in_time",
+            Self::AskedWhoHasRead => "asked_who_has_read",
             Self::AfterwardsBounded => "afterwards_bounded",
             Self::ReadersAreRight => "readers_are_right",
             Self::UuidIsNew => "uuid_is_new",

@@ -114,18 +114,7 @@ fn yaml(text: &PlanText, script: &Script) -> String {
             "  - {{ name: {name}, access_token: token-{name}, per_minute: {per_minute}{secret}{keyword} }}"
         ));
     }
-    if !text.apps.is_empty() {
-        line("apps:".to_owned());
-    }
-    for (name, words) in &text.apps {
-        let per_second = words.number("per_second").unwrap_or(18);
-        line(format!(
-            "  - {{ name: {name}, app_key: ding{name}, app_secret: secret-{name}, per_second: {per_second}, \
-             agent_id: {}{} }}",
-            agent_of(name),
-            askers(words)
-        ));
-    }
+    line(apps_yaml(text));
     line("receivers:".to_owned());
     for (name, words) in &text.receivers {
         line(receiver_yaml(text, name, words));
@@ -206,6 +195,25 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
     format!("  - {{ name: {name}, template: {template}, max_messages: {messages}{fallback}{ways} }}")
 }
 
+/// The apps, if there are any.
+fn apps_yaml(text: &PlanText) -> String {
+    let mut yaml = String::new();
+    if !text.apps.is_empty() {
+        yaml.push_str("apps:");
+    }
+    for (name, words) in &text.apps {
+        let (secret, agent, askers) = (secret_of(name), agent_of(name), askers(words));
+        let per_second = words.number("per_second").unwrap_or(18);
+        write!(
+            yaml,
+            "\n  - {{ name: {name}, app_key: ding{name}, app_secret: {secret}, per_second: {per_second}, \
+             agent_id: {agent}{askers} }}"
+        )
+        .expect("texts take everything");
+    }
+    yaml
+}
+
 /// Who may ask an app's bot.
 fn askers(words: &Words) -> String {
     let (people, groups): (Vec<String>, Vec<String>) =
@@ -226,6 +234,11 @@ pub(crate) fn is_user(name: &str) -> bool {
 fn quoted(people: &[&str]) -> String {
     let people: Vec<String> = people.iter().map(|user| format!("'{user}'")).collect();
     people.join(", ")
+}
+
+/// The secret of an app.
+pub(crate) fn secret_of(app: &str) -> String {
+    format!("secret-{app}")
 }
 
 /// The number of an app in the organisation.
@@ -302,7 +315,11 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
             for user in words.list("ask").into_iter().filter(|name| is_user(name)) {
                 people.insert(user.clone(), numbered(&user));
             }
-            let app = format!("{name}:ding{name}:secret-{name}:ding{name}:{}", agent_of(name));
+            let app = format!(
+                "{name}:ding{name}:{}:ding{name}:{}",
+                secret_of(name),
+                agent_of(name)
+            );
             apps.insert(name, app.parse().expect("an app"));
         }
         for (receiver, words) in &plan.receivers {

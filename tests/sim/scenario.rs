@@ -439,7 +439,9 @@ impl Scenario {
         ));
         if dice.percent(30) {
             let later = at + dice.range(0, 2 * HOUR);
-            self.steps.push((later, format!("forge ap{app} say digest now")));
+            let head = *self.question_dice.pick(&["", " unsigned", " stale"]);
+            self.steps
+                .push((later, format!("forge ap{app}{head} say digest now")));
         }
     }
 

@@ -39,6 +39,9 @@
 //! 94s hasten r1,r2                               somebody asks that what waits for them is told now (`digest now`)
 //! 95s ask u1 app=ap0 in=r3 times=2 say firing team=db    a person writes to an app's bot in `r3`, or alone
 //! 95s forge ap0 say digest now                   somebody who has seen the last of that sends another body
+//! 96s forge ap0 unsigned say digest now          somebody who has not; `stale` has what was signed two hours ago
+//! 98s recalled r4/group a0                       by now what `r4` was told of `a0` in its group is taken back
+//! 98s isread r4/direct/u1 a0                     by now it is known that `u1` has read of `a0`
 //! 99s answered u1                                by now somebody who asked has been answered
 //! 95s told r1 a0                                 by now the chat of `r1` shows `a0`
 //! ```
@@ -145,6 +148,17 @@ pub(crate) enum Network {
     Slow(u64),
 }
 
+/// The head of a request that is not DingTalk's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forged {
+    /// That of the last request that was taken.
+    Seen,
+    /// Signed with another secret.
+    Unsigned,
+    /// Signed two hours ago.
+    Stale,
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -183,18 +197,27 @@ pub(crate) enum Step {
         /// How often DingTalk posts it.
         times: u64,
     },
-    /// Somebody who is not DingTalk says this under the head of the last question to an app's bot.
+    /// Somebody who is not DingTalk says this to an app's bot.
     Forge {
         app: String,
         text: String,
+        head: Forged,
     },
-    /// A person who asked has been answered by now.
+    /// This has come about by now.
+    Expect(Expected),
+}
+
+/// What a script says must have come about.
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    /// A receiver has been told of an alert.
+    Told { receiver: String, alert: String },
+    /// That is taken back.
+    Recalled { receiver: String, alert: String },
+    /// It is known that the receiver has read it.
+    IsRead { receiver: String, alert: String },
+    /// A person who asked has been answered.
     Answered(String),
-    /// A receiver has been told of an alert by now.
-    Told {
-        receiver: String,
-        alert: String,
-    },
 }
 
 /// A whole scenario.
@@ -334,13 +357,34 @@ fn step(text: &str) -> Option<Step> {
         "forge" => Step::Forge {
             app: words.0.get(1)?.clone(),
             text: text.split_once(" say ")?.1.to_owned(),
+            head: match words.0.get(2)?.as_str() {
+                "unsigned" => Forged::Unsigned,
+                "stale" => Forged::Stale,
+                _ => Forged::Seen,
+            },
         },
-        "answered" => Step::Answered(words.0.get(1)?.clone()),
-        "told" => Step::Told {
-            receiver: words.0.get(1)?.clone(),
-            alert: words.0.get(2)?.clone(),
-        },
+        "told" | "recalled" | "isread" | "answered" => Step::Expect(expected(&words)?),
         _ => return None,
+    })
+}
+
+fn expected(words: &Words) -> Option<Expected> {
+    let name = words.0.get(1)?.clone();
+    let alert = words.0.get(2).cloned();
+    Some(match words.0.first()?.as_str() {
+        "answered" => Expected::Answered(name),
+        "recalled" => Expected::Recalled {
+            receiver: name,
+            alert: alert?,
+        },
+        "isread" => Expected::IsRead {
+            receiver: name,
+            alert: alert?,
+        },
+        _ => Expected::Told {
+            receiver: name,
+            alert: alert?,
+        },
     })
 }
 

@@ -31,7 +31,7 @@ use crate::noise::noise;
 use crate::outside::Virtual;
 use crate::plan::{Setting, simulated};
 use crate::questions::Questioner;
-use crate::script::{Disk, Network, Saying, Script, Step};
+use crate::script::{Disk, Expected, Network, Saying, Script, Step};
 use crate::shapes;
 use crate::store::MemoryStore;
 use crate::world::dingtalk::{Answers, Flying, Returning, Task};
@@ -756,8 +756,7 @@ impl<'a> World<'a> {
                 | Step::Hasten(_)
                 | Step::Ask { .. }
                 | Step::Forge { .. }
-                | Step::Answered(_)
-                | Step::Told { .. }
+                | Step::Expect(_)
         ) {
             self.disturbed_at = self.now;
         }
@@ -807,11 +806,21 @@ impl<'a> World<'a> {
                 };
                 self.ask(&who, times);
             }
-            Step::Forge { app, text } => return self.forge(&app, &text),
-            Step::Answered(person) => return self.judge.has_been_answered(&person, self.now),
-            Step::Told { receiver, alert } => return self.judge.has_been_told(&receiver, &alert, self.now),
+            Step::Forge { app, text, head } => return self.forge(&app, head, &text),
+            Step::Expect(expected) => return self.expect(&expected),
         }
         Ok(())
+    }
+
+    /// Whether something has come about.
+    fn expect(&self, expected: &Expected) -> Result<(), Violation> {
+        let (judge, now) = (&self.judge, self.now);
+        match expected {
+            Expected::Told { receiver, alert } => judge.has_been_told(receiver, alert, now),
+            Expected::Recalled { receiver, alert } => judge.has_been_recalled(receiver, alert, now),
+            Expected::IsRead { receiver, alert } => judge.is_known_as_read(receiver, alert, now),
+            Expected::Answered(person) => judge.has_been_answered(person, now),
+        }
     }
 
     /// Somebody writes `digest now` where these are told.

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use dingest::alert::{Now, Tick};
+use dingest::alert::{Now, Tick, Timestamp};
 use dingest::ask::NotTaken;
 use dingest::dingtalk::sign;
 use dingest::dingtalk::simulator::questions::{Posting, Saying};
 use dingest::driver::Ask;
 use dingest::driver::question::Question;
+use dingest::secret::Secret;
 use futures_util::future::BoxFuture;
 
 use super::dingtalk::{About, Done};
@@ -16,14 +17,17 @@ use super::{Event, Process, World};
 use crate::asking::AT_ONCE;
 use crate::invariant::Violation;
 use crate::noise::noise;
+use crate::plan::secret_of;
 use crate::questions::Questioner;
-use crate::script::Network;
+use crate::script::{Forged, Network};
 
 /// Where sessions are, as DingTalk says.
 const SESSIONS: &str = "https://oapi.dingtalk.com";
 /// Requests for one message as long as none is answered, and before the next of them.
 const ATTEMPTS_MAX: u32 = 3;
 const PAUSE: u64 = 1000;
+/// How long the head of a request is good, in milliseconds.
+const SIGNED_FOR: i64 = 3_600_000;
 /// Of a hundred answers to a request, so many are lost: DingTalk makes it again.
 const LOST_PERCENT: u64 = 10;
 
@@ -44,6 +48,16 @@ pub(super) struct Asking {
 pub(super) struct Head {
     timestamp: String,
     sign: String,
+}
+
+impl Head {
+    /// Made with a secret for a moment.
+    fn made(secret: &Secret, at: Timestamp) -> Self {
+        Self {
+            timestamp: at.0.to_string(),
+            sign: sign::sign(secret, at),
+        }
+    }
 }
 
 impl World<'_> {
@@ -81,10 +95,7 @@ impl World<'_> {
     pub(super) fn callback_arrives(&mut self, mut asking: Asking) -> Result<(), Violation> {
         let at = self.true_time();
         let at = self.dingtalk.sign_at(at);
-        let head = Head {
-            timestamp: at.0.to_string(),
-            sign: sign::sign(&asking.posting.secret, at),
-        };
+        let head = Head::made(&asking.posting.secret, at);
         let body = asking.posting.body.clone();
         let taken = self.hears(&asking.app, &head, body.as_bytes(), Some(asking.question))?;
         if taken == Some(Ok(())) {
@@ -115,10 +126,18 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Somebody who has seen the last request that the process took posts another body under its head.
-    pub(super) fn forge(&mut self, app: &str, text: &str) -> Result<(), Violation> {
-        let Some((head, body)) = self.heads.get(app).cloned() else {
+    /// Somebody who is not DingTalk posts a question under a head that was seen, or made up.
+    pub(super) fn forge(&mut self, app: &str, forged: Forged, text: &str) -> Result<(), Violation> {
+        let Some((seen, body)) = self.heads.get(app).cloned() else {
             return Ok(());
+        };
+        let time = self.true_time();
+        let head = match forged {
+            Forged::Seen => seen,
+            Forged::Unsigned => Head::made(&Secret::new("a guess"), time),
+            // By a clock that is behind it would be none.
+            Forged::Stale if self.ahead != 0 => return Ok(()),
+            Forged::Stale => Head::made(&Secret::new(secret_of(app)), Timestamp(time.0 - 2 * SIGNED_FOR)),
         };
         let mut body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         body["msgId"] = format!("forged {}", self.now).into();
