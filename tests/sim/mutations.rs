@@ -507,7 +507,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "who may not ask is answered by the app",
         file: "src/ask.rs",
         text: "let answer = self.send_to_session(message, &text).await;",
-        replacement: "let answer = self.send(app, message, &plan, &text).await; return drop(answer);\n            #[allow(unreachable_code)]\n            let answer = self.send_to_session(message, &text).await;",
+        replacement: "drop(self.send(app, message, &plan, &text).await);\n            let answer = None::<Answer>;",
         caught_by: Invariant::OnlyWhoMayAsk,
     },
     Mutation {

@@ -902,9 +902,8 @@ impl<'a> World<'a> {
 
     /// Has everybody heard of everything? Asked only when nothing has happened for a while.
     fn check(&mut self) -> Result<(), Violation> {
-        let well = self.disk == Disk::Well && self.network == Network::Well && self.ahead == 0;
-        let settled = self.dingtalk.faults().is_empty() && !self.missed;
-        let rested = well && settled && self.now >= self.disturbed_at + REST;
+        let settled = self.is_well() && self.disk == Disk::Well && !self.missed;
+        let rested = settled && self.now >= self.disturbed_at + REST;
         if !rested || self.process.is_none() {
             return Ok(());
         }
@@ -928,13 +927,7 @@ impl<'a> World<'a> {
             return Err(violation(Invariant::ComesToRest, self.now, what));
         }
         if self.now < self.disturbed_at + REST || self.ahead != 0 || self.disk != Disk::Well || self.missed {
-            if self.network != Network::Well
-                || self.disk != Disk::Well
-                || self.disk_slow > 0
-                || self.ahead != 0
-                || self.missed
-                || !self.dingtalk.faults().is_empty()
-            {
+            if !self.is_well() || self.disk != Disk::Well || self.disk_slow > 0 || self.missed {
                 self.heal()?;
                 self.disturbed_at = self.now;
             }
