@@ -1039,8 +1039,12 @@ fn was_set(before: Now, now: Now) -> bool {
 
 /// When to look at an alert about which something happens at `time`: then, or at its next turn before. Every alert
 /// has its turn once in [`limits::LOOK_AGAIN`], so that filings of one alert meet, and not all alerts at the same
-/// time, so that nothing waits for a million of them.
+/// time, so that nothing waits for a million of them. What is past is not put off to the next second: a digest
+/// composed until then would be wrong.
 fn turn(now: Now, no: AlertNo, time: Timestamp) -> Tick {
+    if time <= now.time {
+        return now.tick;
+    }
     let width = limits::LOOK_AGAIN.0;
     let phase = no.0.wrapping_mul(1000) % width;
     let earliest = now.tick.0.saturating_add(width);

@@ -6,7 +6,7 @@
 //! them; `silence BOT` and `speech BOT` whether it says anything;
 //! `recall OUTCOME` sets what comes of taking messages back, and `reads USER…` who has read what they were sent;
 //! `plan NAME` changes the configuration and `reload` loads it again; `restart` ends
-//! the process and starts it again from what was committed; `clock SECONDS` sets the wall clock that much ahead of
+//! the process and starts it again from what was committed, `down SECONDS` so much later; `clock SECONDS` sets the wall clock that much ahead of
 //! the script; `drain` shuts down; `run` lets time pass up to there.
 //! The transcript says what came of it: replies, digests, messages and their answers, in order.
 
@@ -558,6 +558,15 @@ impl Stage {
         self.now.tick = Tick(elapsed - self.restarted_at.0);
     }
 
+    /// The next process, whose clock began at `began`.
+    fn restart(&mut self, began: u64) {
+        let elapsed = self.elapsed();
+        self.restarted_at = Span(began);
+        self.set_clock(elapsed);
+        self.engine = Engine::new(Arc::clone(&self.plan), self.disk.saved(), self.now);
+        self.settle();
+    }
+
     fn command(&mut self, words: &[&str]) {
         match words {
             ["run"] => {}
@@ -582,11 +591,12 @@ impl Stage {
                 let used = self.engine.counts().used_this_month;
                 self.say(&format!("used {used:?}"));
             }
-            ["restart"] => {
-                self.restarted_at = Span(self.elapsed());
-                self.now.tick = Tick(0);
-                self.engine = Engine::new(Arc::clone(&self.plan), self.disk.saved(), self.now);
-                self.settle();
+            ["restart"] => self.restart(self.elapsed()),
+            ["down", seconds] => {
+                let up_at = self.elapsed() + 1000 * seconds.parse::<u64>().unwrap();
+                // The clock of a process runs before its engine does.
+                self.set_clock(up_at + 20);
+                self.restart(up_at);
             }
             ["clock", ahead] => {
                 self.ahead = 1000 * ahead.parse::<i64>().unwrap();
@@ -1024,6 +1034,25 @@ fn a_firing_message_right_after_the_end_is_believed_when_nobody_repeats_the_end(
          70s ops <-a- resolved disk
          150s ops <-a- again disk
          1000s 1 known, 1 fire",
+    );
+}
+
+#[test]
+fn a_doubt_that_ran_out_while_nobody_watched_is_over_from_the_start() {
+    check(
+        "0s fire disk start=0
+         20s end disk start=0
+         25s fire disk start=0
+         130s down 30
+         160s alerts
+         1000s run",
+        "0s reply new=1
+         10s ops <-a- new disk
+         20s reply resolved=1
+         25s reply doubted=1
+         70s ops <-a- resolved disk
+         160s 1 known, 1 fire
+         170s ops <-b- again disk",
     );
 }
 

@@ -364,6 +364,13 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::NumbersAreTrue,
     },
     Mutation {
+        name: "what is past is looked at in the next second",
+        file: "src/engine.rs",
+        text: "    if time <= now.time {\n        return now.tick;\n    }\n",
+        replacement: "",
+        caught_by: Invariant::NumbersAreTrue,
+    },
+    Mutation {
         name: "an end does not say of what",
         file: "src/digest/compose.rs",
         text: "entries.len() == 1 && State::of(first.change) == State::Firing",
