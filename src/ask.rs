@@ -145,8 +145,12 @@ impl Answerer {
     /// Waits for the answers under way when no more messages are taken: as long as one call may take.
     pub async fn finish(&self) {
         let all = self.places.acquire_many(ANSWERS_MAX);
-        if tokio::time::timeout(TOTAL_TIMEOUT, all).await.is_err() {
-            tracing::warn!("questions are left without an answer");
+        tokio::select! {
+            biased;
+            _all = all => {}
+            () = self.client.outside().pause(TOTAL_TIMEOUT) => {
+                tracing::warn!("questions are left without an answer");
+            }
         }
     }
 

@@ -32,7 +32,7 @@
 //! | `GET /` | the chats; `/#GROUP` opens that of a group, `/#@USER_ID` that of a person |
 //! | `GET`, `DELETE /_sim/messages` | every message, with `?after=NUMBER` the later ones; empties the chats |
 //! | `POST /robot/sendBySession` | the answer to somebody who wrote to an app's bot |
-//! | `POST /_sim/say` | `{"person": "USER_ID", "group": "NAME", "text": "…"}` writes to an app's bot; without `group` in the own chat |
+//! | `POST /_sim/say` | `{"person": "USER_ID", "group": "NAME", "text": "…"}` writes to an app's bot; without `group` in the own chat, with `"session_ms": 500` in a session that ends soon |
 //! | `POST /_sim/read` | `{"person": "USER_ID"}` reads the own chat, with `"group": "NAME"` that of a group |
 //! | `GET /_sim/stats` | the numbers of each bot and app: most calls in a window, penalties, … |
 //! | `POST`, `GET`, `DELETE /_sim/faults` | orders an [`Injection`] or a list of them; those to come; none any more |

@@ -1,8 +1,8 @@
 //! What people write to the bots of apps: the message as DingTalk posts it, and the session it may be answered in.
 //!
 //! Decides only; `postman` carries it. The head of a request is signed for a moment and nothing
-//! else, so each request has a moment of its own. A session lives for an hour and a half of the clock; what the
-//! original says of one that has ended, or never was, is the same.
+//! else, so each request has a moment of its own. A session lives for an hour and a half of the clock, or as long as
+//! was ordered; what the original says of one that has ended, or never was, is the same.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -38,6 +38,8 @@ pub struct Saying {
     /// How many times the request is made: DingTalk may repeat one that was answered.
     #[serde(default = "once")]
     pub times: u32,
+    /// For how many milliseconds of the clock it may be answered in its session; for an hour and a half when absent.
+    pub session_ms: Option<u64>,
 }
 
 const fn once() -> u32 {
@@ -53,6 +55,7 @@ impl Saying {
             app: None,
             text: text.to_owned(),
             times: once(),
+            session_ms: None,
         }
     }
 }
@@ -139,7 +142,7 @@ impl Questions {
     ) -> Option<Posting> {
         let url = self.callbacks.get(&app.name)?.clone();
         let session = hex(&Sha256::digest(format!("session {} {number}", app.key)));
-        let ends_at = now.plus(SESSION_LIFE);
+        let ends_at = now.plus(saying.session_ms.map_or(SESSION_LIFE, Span));
         let mut body = json!({
             "msgId": format!("msg{}", digest(&["msg", &number.to_string()])),
             "msgtype": "text",
@@ -345,6 +348,14 @@ mod tests {
         );
         caller.ms = SESSION_LIFE.0;
         assert_eq!(answer(&mut caller, &session(&own), &text), 300_001);
+        for (ms, errcode) in [(0, 300_001), (1, 0)] {
+            let short = Saying {
+                session_ms: Some(ms),
+                ..Saying::new("u1", None, "help")
+            };
+            let short = say(&mut caller, &short).unwrap();
+            assert_eq!(answer(&mut caller, &session(&short), &text), errcode);
+        }
     }
 
     #[test]
