@@ -45,7 +45,7 @@ pub(crate) enum Invariant {
     ToldInTime,
     /// Who asks for it is told at once what waits.
     ToldWhenAsked,
-    /// DingTalk has nothing against what it is sent.
+    /// DingTalk has nothing against what it is sent, and where.
     Acceptable,
     /// A digest names what it covers.
     TextTellsAll,
@@ -59,13 +59,13 @@ pub(crate) enum Invariant {
     RestartChangesNothing,
     /// The daemon comes to rest: it does not ask to be woken over and over.
     ComesToRest,
-    /// Shutting down ends, in time.
+    /// Shutting down ends, in time, and not before the answers under way have had theirs.
     DrainEnds,
     /// An app's token is asked for once for all, and again when it is about to end or was refused.
     TokenKept,
     /// Whoever is known by a number is looked up once for all, and again after hours.
     PeopleKept,
-    /// A message reaches those it is for, and nobody else.
+    /// A message reaches those it is for, and nobody else; nothing goes anywhere but to DingTalk.
     NobodyElse,
     /// A question is answered once, however often it comes.
     AnsweredOnce,

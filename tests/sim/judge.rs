@@ -970,9 +970,7 @@ impl<'a> Judge<'a> {
         now: u64,
     ) -> Result<(), Violation> {
         let refused = call.code.is_some() || call.errcode.is_some_and(|code| code != 0);
-        // A token counts as good by a clock that may have been set.
-        let ended = is_about_a_token(call) && self.token_is_of_another_time(&call.bot);
-        if call.fault.is_none() && refused && !ended {
+        if call.fault.is_none() && refused && !self.is_of_another_token(call) {
             let what = format!(
                 "{messages:?} is answered {:?} {:?} {}",
                 call.code, call.errcode, call.errmsg
@@ -993,6 +991,11 @@ impl<'a> Judge<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a call was refused for a token that counts as good by a clock that may have been set.
+    pub(crate) fn is_of_another_token(&self, call: &Call) -> bool {
+        is_about_a_token(call) && self.token_is_of_another_time(&call.bot)
     }
 
     /// Whoever gets a message is one of those it is for.
@@ -1395,7 +1398,7 @@ impl<'a> Judge<'a> {
             Outcome::Throttled(_) | Outcome::Refused(Refused::Person | Refused::Target)
         );
         match text.app_of(endpoint).filter(|_| !own) {
-            Some(app) => text.endpoints_of_app(app),
+            Some(app) => self.reached_of_app(app),
             None => vec![endpoint.to_owned()],
         }
     }

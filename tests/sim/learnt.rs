@@ -33,6 +33,8 @@ struct Token {
     came_at: u64,
     /// Until when it need not be asked for again.
     good_until: u64,
+    /// Was the one that came last refused?
+    is_refused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +81,17 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// A call that was refused for its token is made again: not with that one.
+    pub(crate) fn asks_with_another_token(&self, app: &str, path: &str, now: u64) -> Result<(), Violation> {
+        let token = self.learnt.tokens.get(app);
+        let is_refused = |token: &&Token| token.is_refused && token.asked_by.is_none();
+        let Some(token) = token.filter(is_refused) else {
+            return Ok(());
+        };
+        let what = format!("{app} calls `{path}` again with the token that was refused: {token:?}");
+        Err(violation(Invariant::TokenKept, now, what))
+    }
+
     /// Says whether there was one.
     pub(crate) fn token_came(&mut self, app: &str, response: Option<&Response>, now: u64) -> bool {
         let token = self.learnt.tokens.entry(app.to_owned()).or_default();
@@ -86,7 +99,7 @@ impl Judge<'_> {
         let body = body_of(response);
         if body["accessToken"].is_string() {
             let lives = 1000 * body["expireIn"].as_u64().unwrap_or_default();
-            token.came_at = now;
+            (token.came_at, token.is_refused) = (now, false);
             // It was asked for a moment ago, and counts from then.
             token.good_until = (now + lives).saturating_sub(EARLY + 20_000);
             if self.clock_set_at.is_some_and(|at| at >= token.asked_at) {
@@ -118,6 +131,8 @@ impl Judge<'_> {
         let token = self.learnt.tokens.get_mut(app);
         if let Some(token) = token.filter(|token| token.came_at <= sent_at) {
             token.good_until = 0;
+            // Of what came at that moment nobody knows whether it was this one.
+            token.is_refused = token.came_at < sent_at;
         }
     }
 

@@ -559,6 +559,55 @@ const MUTATIONS: &[Mutation] = &[
         replacement: "Drain::Until(now.tick.plus(Span::days(1)))",
         caught_by: Invariant::DrainEnds,
     },
+    Mutation {
+        name: "an answer goes into a session that has ended",
+        file: "src/ask.rs",
+        text: "session.filter(|session| self.now() < session.expires_at)?;",
+        replacement: "session?;",
+        caught_by: Invariant::Acceptable,
+    },
+    Mutation {
+        name: "a session may be anywhere",
+        file: "src/dingtalk/callback.rs",
+        text: "(plain && (of_dingtalk || configured)).then(",
+        replacement: "(plain || of_dingtalk || configured).then(",
+        caught_by: Invariant::NobodyElse,
+    },
+    Mutation {
+        name: "a session with a port of its own is as good",
+        file: "src/dingtalk/callback.rs",
+        text: "            && parsed.port().is_none()\n",
+        replacement: "",
+        caught_by: Invariant::NobodyElse,
+    },
+    Mutation {
+        name: "a token is known to be refused by the status",
+        file: "src/dingtalk/apicode.rs",
+        text: "http_status == 401 || TOKEN_CODES.contains(&code);",
+        replacement: "http_status == 401;",
+        caught_by: Invariant::TokenKept,
+    },
+    Mutation {
+        name: "a call is made again with the token that was refused",
+        file: "src/dingtalk/token.rs",
+        text: " && Some(token) != refused)",
+        replacement: " && (Some(token) != refused || token.fetched_at <= now))",
+        caught_by: Invariant::TokenKept,
+    },
+    Mutation {
+        name: "an end does not wait for answers under way",
+        file: "src/ask.rs",
+        text: "self.places.acquire_many(ANSWERS_MAX);",
+        replacement: "self.places.acquire_many(0);",
+        caught_by: Invariant::DrainEnds,
+    },
+    Mutation {
+        name: "at an end there is no place for an answer",
+        file: "src/ask.rs",
+        text: "return Err(Denied::Unavailable),",
+        replacement: "return Err(Denied::OverBudget(NoAnswer::Busy)),",
+        caught_by: Invariant::AnsweredInTime,
+    },
 ];
 
 fn root() -> &'static Path {

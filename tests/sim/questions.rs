@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dingest::alert::Timestamp;
+use dingest::alert::{Span, Timestamp};
 use dingest::dingtalk::simulator::apps;
 use dingest::dingtalk::simulator::rules::Call;
 use dingest::engine::{Answer, Outcome};
@@ -10,11 +10,15 @@ use dingest::engine::{Answer, Outcome};
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::{Blocked, COUNTED_MAX, Judge};
 use crate::model::Truth;
-use crate::script::PlanText;
+use crate::script::{PlanText, Session};
 use crate::ways::{APP_WINDOW, MOBILE, person_behind, user_of};
 
 /// How an answer to who may not ask begins.
 const NOT_ALLOWED: &str = "You may not ask here";
+/// And one that has come too late to know anything.
+const NOT_NOW: &str = "dingest cannot answer at the moment";
+/// What DingTalk says to an answer whose session has ended.
+const NO_SESSION: i64 = 300_001;
 /// By a clock that was set it is open which of the last words about an alert is believed.
 const UNSURE: usize = 3;
 /// Alerts that an answer lists at most.
@@ -29,6 +33,7 @@ pub(crate) struct Questioner {
     /// In the group of this receiver, or in the own chat.
     pub(crate) receiver: Option<String>,
     pub(crate) text: String,
+    pub(crate) session: Session,
 }
 
 impl Questioner {
@@ -77,6 +82,8 @@ pub(crate) struct Taking {
     life: u64,
     taken_at: u64,
     may_ask: bool,
+    /// When its session ends, by the true time, if DingTalk has that.
+    session_ends_at: Option<Timestamp>,
     /// Was nothing in the way of an answer then?
     is_well: bool,
     /// Answers that were shown.
@@ -87,15 +94,28 @@ pub(crate) struct Taking {
 /// What was asked, and what was taken of it.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
-    posed: Vec<Questioner>,
+    /// Each with the true time.
+    posed: Vec<(Questioner, Timestamp)>,
     taken: Vec<Taking>,
+    /// The last process that was asked to end.
+    stopping: u64,
 }
 
 impl Judge<'_> {
     /// Somebody writes to an app's bot.
-    pub(crate) fn question_posed(&mut self, who: &Questioner) -> usize {
-        self.questions.posed.push(who.clone());
+    pub(crate) fn question_posed(&mut self, who: &Questioner, at: Timestamp) -> usize {
+        self.questions.posed.push((who.clone(), at));
         self.questions.posed.len() - 1
+    }
+
+    /// The process is asked to end: what is under way is still answered, as far as that is known by then.
+    pub(crate) const fn stops(&mut self) {
+        self.questions.stopping = self.life;
+    }
+
+    /// How many questions were posed.
+    pub(crate) const fn questions_posed(&self) -> usize {
+        self.questions.posed.len()
     }
 
     /// The process takes a question; nobody posed it when it is somebody else who says that it is DingTalk.
@@ -118,13 +138,18 @@ impl Judge<'_> {
             let what = format!("{taking:?} is taken again");
             return Err(violation(Invariant::AnsweredOnce, now, what));
         }
-        let who = self.questions.posed[question].clone();
+        let (who, posed_at) = self.questions.posed[question].clone();
+        let session_ends_at = match who.session {
+            Session::Lasts(span) => Some(posed_at.plus(Span(span))),
+            Session::Elsewhere => None,
+        };
         self.questions.taken.push(Taking {
             question,
             life: self.life,
             taken_at: now,
             may_ask: who.may_ask(&self.setting().text),
             who,
+            session_ends_at,
             is_well,
             shown: 0,
             fires: None,
@@ -189,6 +214,21 @@ impl Judge<'_> {
         }
     }
 
+    /// An answer leaves for the session of its question, by the daemon's clock at this time.
+    pub(crate) fn answer_leaves_in_session(
+        &self,
+        taking: usize,
+        now: u64,
+        time: Timestamp,
+    ) -> Result<(), Violation> {
+        let taking = &self.questions.taken[taking];
+        if taking.session_ends_at.is_some_and(|ends_at| time < ends_at) {
+            return Ok(());
+        }
+        let what = format!("{taking:?} is answered in a session that has ended");
+        Err(violation(Invariant::Acceptable, now, what))
+    }
+
     /// An answer leaves in the name of an app: it takes no place that is reserved, and there is none while the month is
     /// made to last.
     pub(crate) fn answer_leaves(
@@ -206,6 +246,10 @@ impl Judge<'_> {
         let (most, window) = text.rate_of(app);
         let sent = self.sent_within(app, window, now);
         self.sends.entry(app.to_owned()).or_default().push(now);
+        if self.questions.stopping == self.life {
+            // Nobody counts any more.
+            return Ok(());
+        }
         if sent >= Self::unreserved(most) && now > self.excused_until && self.plan_is_old(now) {
             let what = format!("{app} has sent {sent} of {most}, and there goes an answer");
             return Err(violation(Invariant::ReserveKept, now, what));
@@ -223,12 +267,19 @@ impl Judge<'_> {
             self.api_month.counted(time, now);
         }
         self.is_blocked_by(answer, now);
-        let reached = self.setting().text.endpoints_of_app(app);
+        let reached = self.reached_of_app(app);
         self.timing.outcome("", app, &reached, answer.outcome, 0, now);
     }
 
     /// An answer has arrived.
-    pub(crate) fn answer_arrived(&mut self, taking: usize, call: &Call, now: u64) -> Result<(), Violation> {
+    pub(crate) fn answer_arrived(
+        &mut self,
+        taking: usize,
+        call: &Call,
+        now: u64,
+        true_time: Timestamp,
+    ) -> Result<(), Violation> {
+        self.check_answer_is_taken(taking, call, now, true_time)?;
         let is_of_app = call.query_key.is_some() || call.code.is_some();
         if is_of_app {
             self.count_arrival(&call.bot, apps::CALLS_PER_WINDOW_MAX, APP_WINDOW, now)?;
@@ -271,9 +322,32 @@ impl Judge<'_> {
         }
     }
 
+    /// DingTalk refuses an answer only when its session has ended on the way, or a token has.
+    fn check_answer_is_taken(
+        &self,
+        taking: usize,
+        call: &Call,
+        now: u64,
+        true_time: Timestamp,
+    ) -> Result<(), Violation> {
+        let is_refused = call.code.is_some() || call.errcode.is_some_and(|code| code != 0);
+        let taking = &self.questions.taken[taking];
+        let has_ended = call.errcode == Some(NO_SESSION)
+            && taking.session_ends_at.is_some_and(|ends_at| ends_at <= true_time);
+        if call.fault.is_some() || !is_refused || has_ended || self.is_of_another_token(call) {
+            return Ok(());
+        }
+        let answer = (call.errcode, call.code.as_ref(), &call.errmsg);
+        let what = format!("{taking:?} is answered, and DingTalk says {answer:?}");
+        Err(violation(Invariant::Acceptable, now, what))
+    }
+
     /// What an answer says of what fires, and of who was told.
     fn check_answer(&self, taking: &Taking, text: &str) -> Result<(), String> {
         if !taking.may_ask {
+            return Ok(());
+        }
+        if text.starts_with(NOT_NOW) && self.questions.stopping == taking.life {
             return Ok(());
         }
         let (word, rest) = (taking.who.text.split_once(' ')).unwrap_or((&taking.who.text, ""));
@@ -315,15 +389,43 @@ impl Judge<'_> {
     }
 
     /// The time is up.
-    pub(crate) fn should_be_answered(&self, taking: usize, is_well: bool, now: u64) -> Result<(), Violation> {
+    pub(crate) fn should_be_answered(
+        &self,
+        taking: usize,
+        is_well: bool,
+        now: u64,
+        true_time: Timestamp,
+    ) -> Result<(), Violation> {
         let taking = &self.questions.taken[taking];
         let clock_was_set = self.clock_set_at.is_some_and(|at| at >= taking.taken_at);
         let is_well = is_well && taking.is_well && !clock_was_set;
         if taking.shown > 0 || !is_well || !self.timing.nothing_for_all_since(taking.taken_at) {
             return Ok(());
         }
+        // Without a session an answer is a call of the app's.
+        let in_session = taking.session_ends_at.is_some_and(|ends_at| true_time < ends_at);
+        let by_app = taking.may_ask && self.app_is_free(&taking.who.app, taking.taken_at, now);
+        if !in_session && !by_app {
+            return Ok(());
+        }
         let what = format!("{taking:?} has had no answer for {} ms", now - taking.taken_at);
         Err(violation(Invariant::AnsweredInTime, now, what))
+    }
+
+    /// Whether nothing has kept an app from answering since then.
+    fn app_is_free(&self, app: &str, since: u64, now: u64) -> bool {
+        let text = &self.setting().text;
+        let (most, window) = text.rate_of(app);
+        let is_silent = (self.reached_of_app(app).iter()).any(|it| self.timing.may_be_silent(it, since));
+        let used = self.sent_within(app, now - since + window, now);
+        !is_silent && used * 2 <= Self::unreserved(most) && !self.api_month.may_be_stretched(text.api_quota)
+    }
+
+    /// What an answer to an app may silence: everything it speaks through, and its answers.
+    pub(crate) fn reached_of_app(&self, app: &str) -> Vec<String> {
+        let mut reached = self.setting().text.endpoints_of_app(app);
+        reached.push(app.to_owned());
+        reached
     }
 
     /// Somebody has been answered by now, as a script says they must.

@@ -28,6 +28,7 @@ pub(crate) fn script(seed: u64) -> String {
         day_dice: Dice::new(seed.rotate_left(8)),
         name_dice: Dice::new(seed.rotate_left(24)),
         question_dice: Dice::new(seed.rotate_left(40)),
+        session_dice: Dice::new(seed.rotate_left(12)),
         shape_dice: Dice::new(seed.rotate_left(56)),
         everybody: BTreeMap::new(),
         groups: Vec::new(),
@@ -73,6 +74,8 @@ struct Scenario {
     name_dice: Dice,
     /// And for what people ask.
     question_dice: Dice,
+    /// And for where the answers may go.
+    session_dice: Dice,
     /// And for what messages look like.
     shape_dice: Dice,
     /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
@@ -433,12 +436,23 @@ impl Scenario {
         };
         let times = if dice.percent(20) { " times=2" } else { "" };
         let person = dice.range(0, 4);
+        let session = match self.session_dice.range(0, 10) {
+            0 => " session=0".to_owned(),
+            1 => format!(" session={}", plain(self.session_dice.range(1, 2 * SECOND))),
+            2 => " session=elsewhere".to_owned(),
+            _ => String::new(),
+        };
         self.steps.push((
             at,
-            format!("ask u{person} app=ap{app}{place}{times} say {question}"),
+            format!("ask u{person} app=ap{app}{place}{times}{session} say {question}"),
         ));
-        if dice.percent(30) {
-            let later = at + dice.range(0, 2 * HOUR);
+        if at < end && self.session_dice.percent(8) {
+            // Somebody stops the daemon while it answers.
+            let soon = at + self.session_dice.range(0, 600);
+            self.steps.push((soon, "stop down=2".to_owned()));
+        }
+        if self.question_dice.percent(30) {
+            let later = at + self.question_dice.range(0, 2 * HOUR);
             let head = *self.question_dice.pick(&["", " unsigned", " stale"]);
             self.steps
                 .push((later, format!("forge ap{app}{head} say digest now")));
@@ -778,9 +792,15 @@ impl Scenario {
         ]);
         // A token that was refused, for the second time.
         if self.day_dice.percent(5) {
-            let refusal = self
-                .day_dice
-                .pick::<&str>(&["code=401:InvalidAuthentication", "errcode=40014"]);
+            let refusal = self.day_dice.pick::<&str>(&[
+                "code=400:InvalidAuthentication",
+                "code=401:InvalidAuthentication",
+                "code=403:InvalidAuthentication",
+                "code=403:invalidParameter.token.invalid",
+                "code=400:token.notExisted",
+                "errcode=40014",
+                "errcode=42001",
+            ]);
             self.steps.push((at, format!("fault ap{app} {refusal} times=1")));
         }
         let times = self.notice_dice.range(1, 6);

@@ -38,6 +38,8 @@
 //! 92s read u1 r3                             a person reads what apps have said in the group of `r3`, or to `u1`
 //! 94s hasten r1,r2                               somebody asks that what waits for them is told now (`digest now`)
 //! 95s ask u1 app=ap0 in=r3 times=2 say firing team=db    a person writes to an app's bot in `r3`, or alone
+//! 95s ask u1 app=ap0 session=0.2 say status      the session for the answer ends so many seconds after it was asked
+//! 95s ask u1 app=ap0 session=elsewhere say status    its address is not DingTalk's
 //! 95s forge ap0 say digest now                   somebody who has seen the last of that sends another body
 //! 96s forge ap0 unsigned say digest now          somebody who has not; `stale` has what was signed two hours ago
 //! 98s recalled r4/group a0                       by now what `r4` was told of `a0` in its group is taken back
@@ -49,6 +51,9 @@
 use std::collections::BTreeMap;
 
 use dingest::dingtalk::simulator::fault::Fault;
+
+/// How long a session lasts that nobody says more of: DingTalk's hour and a half.
+const SESSION_LIFE: u64 = 90 * 60_000;
 
 /// A text with `key=value` words and plain words.
 #[derive(Clone, Debug, Default)]
@@ -159,6 +164,15 @@ pub(crate) enum Forged {
     Stale,
 }
 
+/// Where the answer to a question may be posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// To DingTalk, for so many milliseconds.
+    Lasts(u64),
+    /// To an address that is not DingTalk's.
+    Elsewhere,
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -196,6 +210,7 @@ pub(crate) enum Step {
         text: String,
         /// How often DingTalk posts it.
         times: u64,
+        session: Session,
     },
     /// Somebody who is not DingTalk says this to an app's bot.
     Forge {
@@ -353,6 +368,7 @@ fn step(text: &str) -> Option<Step> {
             receiver: words.get("in").map(str::to_owned),
             text: text.split_once(" say ")?.1.to_owned(),
             times: words.number("times").unwrap_or(1),
+            session: session(&words)?,
         },
         "forge" => Step::Forge {
             app: words.0.get(1)?.clone(),
@@ -365,6 +381,14 @@ fn step(text: &str) -> Option<Step> {
         },
         "told" | "recalled" | "isread" | "answered" => Step::Expect(expected(&words)?),
         _ => return None,
+    })
+}
+
+fn session(words: &Words) -> Option<Session> {
+    Some(match words.get("session") {
+        None => Session::Lasts(SESSION_LIFE),
+        Some("elsewhere") => Session::Elsewhere,
+        Some(seconds) => Session::Lasts(u64::try_from(milliseconds(seconds)?).ok()?),
     })
 }
 

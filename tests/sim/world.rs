@@ -137,7 +137,16 @@ struct Process<'a> {
     reading_until: Option<u64>,
     /// Since when it is stopping, and how long it stays down.
     stopping: Option<(u64, u64)>,
+    /// Has it waited, at its end, for the answers under way?
+    has_answered: bool,
     asked: BTreeMap<RequestId, usize>,
+}
+
+impl Process<'_> {
+    /// Whether what decides has come to its end; answers may be under way still.
+    fn has_decided(&self) -> bool {
+        self.stopping.is_some() && (self.steering.is_drained() || self.steering.has_given_up())
+    }
 }
 
 struct Posting {
@@ -286,7 +295,7 @@ impl<'a> World<'a> {
         let wake = self
             .process
             .as_ref()
-            .filter(|process| process.reading_until.is_none())
+            .filter(|process| process.reading_until.is_none() && !process.has_decided())
             .and_then(|process| {
                 let tick = process.steering.deadline()?;
                 Some(process.started_at + tick.since(BEGINNING).0)
@@ -347,8 +356,8 @@ impl<'a> World<'a> {
             Event::Arrives(flying) => self.arrives(*flying),
             Event::Asks(asking) => self.callback_arrives(*asking),
             Event::ShouldBeAnswered { life, taking } if self.lives_still(life) => {
-                let is_well = self.is_well();
-                self.judge.should_be_answered(taking, is_well, self.now)
+                let (is_well, time) = (self.is_well(), self.true_time());
+                self.judge.should_be_answered(taking, is_well, self.now, time)
             }
             Event::Returns(returning) => self.returned(*returning),
             Event::PauseEnds(over) => {
@@ -390,7 +399,8 @@ impl<'a> World<'a> {
     }
 
     fn lives_still(&self, life: u64) -> bool {
-        self.process.as_ref().is_some_and(|process| process.life == life)
+        let lives = |process: &Process<'_>| process.life == life && !process.has_decided();
+        self.process.as_ref().is_some_and(lives)
     }
 
     // ---- the process ------------------------------------------------------------------------------------------
@@ -437,6 +447,7 @@ impl<'a> World<'a> {
             commit: None,
             reading_until: None,
             stopping: None,
+            has_answered: false,
             asked: BTreeMap::new(),
         });
         self.settle()
@@ -607,7 +618,11 @@ impl<'a> World<'a> {
         let now = self.now;
         if let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) {
             process.stopping = Some((now, down));
+            // Nobody can ask any more; what was asked before has been answered by now.
+            process.inbox.close();
             self.judge.trouble_for_all(now);
+            self.judge.stops();
+            self.finish_answers();
             return self.input(Steering::drain);
         }
         Ok(())
@@ -622,8 +637,7 @@ impl<'a> World<'a> {
         else {
             return Ok(());
         };
-        let steering = &process.steering;
-        if !steering.is_drained() && !steering.has_given_up() {
+        if !process.has_decided() || !process.has_answered {
             let span = self.now - since;
             let limit = dingest::driver::steering::DRAIN_MAX.0 + STOP_SLACK;
             if span > limit {
@@ -635,6 +649,7 @@ impl<'a> World<'a> {
             }
             return Ok(());
         }
+        self.check_answers_have_ended(process, since)?;
         self.say("stopped");
         let Some(process) = self.process.take() else {
             return Ok(());
@@ -797,12 +812,14 @@ impl<'a> World<'a> {
                 receiver,
                 text,
                 times,
+                session,
             } => {
                 let who = Questioner {
                     person,
                     app,
                     receiver,
                     text,
+                    session,
                 };
                 self.ask(&who, times);
             }

@@ -7,14 +7,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use dingest::alert::{MessageId, Now, Tick};
 use dingest::dingtalk::client::{Response, TOTAL_TIMEOUT};
 use dingest::dingtalk::notice::{self, Reply as NoticeReply};
 use dingest::dingtalk::simulator::rules::{Manner, Reaction, Request};
-use dingest::dingtalk::{apicode, oapicode};
 use dingest::driver;
-use dingest::engine::outcome::Refused;
 use dingest::engine::{Answer, Errand, Finding, Outcome, Send};
 use dingest::store::Changes;
 use serde_json::Value;
@@ -28,10 +27,20 @@ use crate::outside::{Exchange, Reply, Wish};
 use crate::script::{Disk, Network};
 use crate::ways::{is_notice, is_person, person_behind, user_of};
 
+/// Where DingTalk is.
+const ADDRESSES: [&str; 2] = ["https://api.dingtalk.com/", "https://oapi.dingtalk.com/"];
 /// How long it takes until it is known that there is no network.
 const NO_NETWORK: u64 = 3;
 /// How far a clock may be off until DingTalk takes no signature of it.
 const CLOCK_OFF_MAX: u64 = 3_500_000;
+/// What DingTalk says of a token that it does not take, and with which statuses.
+const TOKEN_CODES: [&str; 3] = [
+    "InvalidAuthentication",
+    "invalidParameter.token.invalid",
+    "token.notExisted",
+];
+const OLDER_TOKEN_CODES: [i64; 7] = [33, 40001, 40014, 40089, 40096, 41001, 42001];
+const TOKEN_STATUSES: [u16; 3] = [400, 401, 403];
 /// How often the same is asked for when it is refused for its token: once more, with another.
 const TOKENS_REFUSED_MAX: u32 = 2;
 
@@ -62,6 +71,8 @@ pub(super) enum Done {
     Sent(Vec<Answer>),
     Ran(Finding),
     Answered,
+    /// No answers are under way any more, or it was waited for them long enough.
+    Finished,
 }
 
 /// What the process does beside deciding.
@@ -92,6 +103,11 @@ impl About {
         }
     }
 
+    /// It asks DingTalk for nothing.
+    pub(super) fn nothing() -> Self {
+        Self::of(String::new())
+    }
+
     fn of(app: String) -> Self {
         Self {
             no: 0,
@@ -103,6 +119,13 @@ impl About {
             calls: Cell::new(0),
             refused: RefCell::default(),
         }
+    }
+}
+
+impl Task {
+    /// What it answers, if it does.
+    pub(super) fn taking(&self) -> Option<usize> {
+        self.about.taking
     }
 }
 
@@ -291,8 +314,7 @@ impl World<'_> {
                 match wish {
                     Wish::Exchange(exchange) => self.leaves(exchange)?,
                     Wish::Pause(span, over) => {
-                        let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2);
-                        self.after(span, Event::PauseEnds(over));
+                        self.after(millis(span), Event::PauseEnds(over));
                     }
                 }
             }
@@ -334,6 +356,12 @@ impl World<'_> {
                 no: *no,
                 finding,
             },
+            (Done::Finished, _) => {
+                if let Some(process) = &mut self.process {
+                    process.has_answered = true;
+                }
+                return self.stopped();
+            }
             (Done::Ran(_) | Done::Answered, _) => return Ok(()),
         };
         self.after(0, event);
@@ -370,10 +398,21 @@ impl World<'_> {
             return Ok(());
         };
         self.exchanges += 1;
+        if !ADDRESSES.iter().any(|address| exchange.url.starts_with(address)) {
+            let what = format!("{about:?} calls `{}`, which is not DingTalk's", exchange.url);
+            return Err(violation(Invariant::NobodyElse, self.now, what));
+        }
         let (path, _) = place_of(&exchange.url);
         let purpose = Purpose::of(path, &about);
         if purpose.is_counted() {
             about.calls.set(about.calls.get() + 1);
+        }
+        let was_refused = about
+            .refused
+            .borrow()
+            .contains_key(&asked_by(path, exchange.body.as_deref()));
+        if was_refused {
+            self.judge.asks_with_another_token(&about.app, path, self.now)?;
         }
         match purpose {
             Purpose::Token => self.judge.asks_for_token(&about.app, about.no, self.now)?,
@@ -386,7 +425,13 @@ impl World<'_> {
                 self.judge
                     .answer_leaves(&about.app, about.taking, self.now, time)?;
             }
-            Purpose::Message | Purpose::Answer | Purpose::Progress | Purpose::Outcome | Purpose::Errand => {}
+            Purpose::Answer => {
+                if let Some(taking) = about.taking {
+                    let time = self.clocks().time;
+                    self.judge.answer_leaves_in_session(taking, self.now, time)?;
+                }
+            }
+            Purpose::Message | Purpose::Progress | Purpose::Outcome | Purpose::Errand => {}
         }
         let flying = Flying {
             about,
@@ -437,7 +482,8 @@ impl World<'_> {
                     call.errcode, call.code, call.content.text
                 ));
                 if let Some(taking) = about.taking {
-                    self.judge.answer_arrived(taking, &call, self.now)?;
+                    let time = self.true_time();
+                    self.judge.answer_arrived(taking, &call, self.now, time)?;
                 }
             }
             (Purpose::Errand, _) => {
@@ -455,7 +501,7 @@ impl World<'_> {
                 self.say(&format!("{purpose:?} arrived {}", reaction.reply.http_status));
             }
         }
-        let timeout = flying.sent_at + u64::try_from(TOTAL_TIMEOUT.as_millis()).unwrap_or(0);
+        let timeout = flying.sent_at + millis(TOTAL_TIMEOUT);
         let (result, at) = match time_of(&reaction, self.now + flying.back) {
             (true, at) if at <= timeout => (Ok(response(reaction)), at),
             (false, at) if at <= timeout => (Err(unknown("the connection was lost")), at),
@@ -474,10 +520,9 @@ impl World<'_> {
             ..
         } = flying;
         let (path, _) = place_of(&exchange.url);
-        let body = exchange.body.as_deref().unwrap_or_default();
         let returning = Returning {
             purpose: Purpose::of(path, &about),
-            asked: format!("{path} {}", String::from_utf8_lossy(body)),
+            asked: asked_by(path, exchange.body.as_deref()),
             about,
             sent_at,
             reply: exchange.reply,
@@ -584,13 +629,30 @@ impl World<'_> {
             token: exchange.token.as_deref(),
             body: exchange.body.as_deref().unwrap_or_default(),
         };
-        self.dingtalk.receive(&request, now)
+        let mut reaction = self.dingtalk.receive(&request, now);
+        // DingTalk refuses a token with one status or another.
+        let body = json_of(Some(reaction.reply.body.as_bytes()));
+        let is_ordered = self
+            .dingtalk
+            .calls(0)
+            .last()
+            .is_some_and(|call| call.fault.is_some());
+        if body["code"] == TOKEN_CODES[0] && !is_ordered {
+            let of = noise(&[self.script.noise, self.exchanges, 5]) % TOKEN_STATUSES.len() as u64;
+            reaction.reply.http_status = TOKEN_STATUSES[usize::try_from(of).unwrap_or_default()];
+        }
+        reaction
     }
 }
 
 fn endpoint_of(send: &Send) -> String {
     let name = send.endpoint.as_ref();
     name.map_or_else(|| CONSOLE.to_owned(), ToString::to_string)
+}
+
+/// What a request asks, without its token.
+fn asked_by(path: &str, body: Option<&[u8]>) -> String {
+    format!("{path} {}", String::from_utf8_lossy(body.unwrap_or_default()))
 }
 
 /// Path and query of an address.
@@ -639,14 +701,20 @@ fn json_of(body: Option<&[u8]>) -> Value {
         .unwrap_or_default()
 }
 
+/// Whether a call was refused for its token, read apart from the product: the code decides, and a status of 401 when
+/// the newer API says nothing else.
 fn is_refused_for_its_token(asked: &str, result: &Result<Response, Answer>) -> bool {
     let Ok(response) = result else { return false };
-    let (status, kind) = (response.status, response.content_type.as_deref());
+    let body = json_of(Some(&response.body));
     if asked.starts_with("/v1.0/") {
-        return apicode::classify(status, kind, &response.body, "").token_refused;
+        let code = body["code"].as_str();
+        response.status == 401 || code.is_some_and(|code| TOKEN_CODES.contains(&code))
+    } else {
+        let number = |code: &Value| code.as_i64().or_else(|| code.as_str()?.parse().ok());
+        let wrapped = number(&body["sub_code"]).filter(|_| body["errcode"] == 88);
+        let errcode = wrapped.or_else(|| number(&body["errcode"]));
+        !asked.starts_with("/robot/") && errcode.is_some_and(|code| OLDER_TOKEN_CODES.contains(&code))
     }
-    let outcome = oapicode::classify(status, kind, &response.body).outcome;
-    !asked.starts_with("/robot/") && outcome == Outcome::Refused(Refused::Token)
 }
 
 fn notice_reply(response: &Response) -> NoticeReply<'_> {
@@ -666,9 +734,12 @@ fn response(reaction: Reaction) -> Response {
     }
 }
 
+pub(super) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
 /// Whether there is an answer, and when it is there, or its lack is noticed.
 fn time_of(reaction: &Reaction, back: u64) -> (bool, u64) {
-    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2);
     match reaction.manner {
         Manner::After(span) => (true, back + millis(span)),
         Manner::CloseAfter(span) => (false, back + millis(span)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dingest::alert::{Now, Tick, Timestamp};
 use dingest::ask::NotTaken;
+use dingest::dingtalk::client::TOTAL_TIMEOUT;
 use dingest::dingtalk::sign;
 use dingest::dingtalk::simulator::questions::{Posting, Saying};
 use dingest::driver::Ask;
@@ -12,17 +13,26 @@ use dingest::driver::question::Question;
 use dingest::secret::Secret;
 use futures_util::future::BoxFuture;
 
-use super::dingtalk::{About, Done};
+use super::dingtalk::{About, Done, Task, millis};
 use super::{Event, Process, World};
 use crate::asking::AT_ONCE;
-use crate::invariant::Violation;
+use crate::invariant::{Invariant, Violation, violation};
 use crate::noise::noise;
 use crate::plan::secret_of;
 use crate::questions::Questioner;
-use crate::script::{Forged, Network};
+use crate::script::{Forged, Network, Session};
 
 /// Where sessions are, as DingTalk says.
 const SESSIONS: &str = "https://oapi.dingtalk.com";
+/// Where they are not, though it looks like it.
+const ELSEWHERE: [&str; 6] = [
+    "https://oapi.dingtalk.com.example.net",
+    "https://example.net/oapi.dingtalk.com",
+    "https://oapi.dingtalk.com@example.net",
+    "http://oapi.dingtalk.com",
+    "https://oapi.dingtalk.com:8443",
+    "https://me@oapi.dingtalk.com",
+];
 /// Requests for one message as long as none is answered, and before the next of them.
 const ATTEMPTS_MAX: u32 = 3;
 const PAUSE: u64 = 1000;
@@ -63,18 +73,23 @@ impl Head {
 impl World<'_> {
     /// Somebody writes to an app's bot.
     pub(super) fn ask(&mut self, who: &Questioner, times: u64) {
+        let (session_ms, sessions) = match who.session {
+            Session::Lasts(span) => (Some(span), SESSIONS),
+            Session::Elsewhere => (None, ELSEWHERE[self.judge.questions_posed() % ELSEWHERE.len()]),
+        };
         let saying = Saying {
             app: Some(who.app.clone()),
+            session_ms,
             ..Saying::new(&who.person, who.receiver.as_deref(), &who.text)
         };
         let time = self.true_time();
         // Whoever is not there cannot write.
-        let Ok(posting) = self.dingtalk.say(&saying, SESSIONS, time) else {
+        let Ok(posting) = self.dingtalk.say(&saying, sessions, time) else {
             return;
         };
         self.dingtalk.clear();
         self.say(&format!("{who:?} asks"));
-        let question = self.judge.question_posed(who);
+        let question = self.judge.question_posed(who, time);
         let asking = Asking {
             question,
             app: who.app.clone(),
@@ -200,6 +215,34 @@ impl World<'_> {
         let life = self.lives;
         self.after(AT_ONCE, Event::ShouldBeAnswered { life, taking });
         Ok(())
+    }
+
+    /// The process, which is about to end, waits for the answers under way.
+    pub(super) fn finish_answers(&mut self) {
+        let Some(process) = &self.process else { return };
+        let answerer = Arc::clone(&process.answerer);
+        let future = Box::pin(async move {
+            answerer.finish().await;
+            Done::Finished
+        });
+        self.begin_task(About::nothing(), future);
+    }
+
+    /// An end waits for answers as long as a call may take.
+    pub(super) fn check_answers_have_ended(
+        &self,
+        process: &Process<'_>,
+        since: u64,
+    ) -> Result<(), Violation> {
+        let waited = self.now - since;
+        let mut under_way = process.tasks.values().filter_map(Task::taking);
+        match under_way.next() {
+            Some(taking) if waited < millis(TOTAL_TIMEOUT) => {
+                let what = format!("it ends after {waited} ms with question {taking} unanswered");
+                Err(violation(Invariant::DrainEnds, self.now, what))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Answers what the answer to a question asks the driver.
