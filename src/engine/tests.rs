@@ -6,8 +6,8 @@
 //! them; `silence BOT` and `speech BOT` whether it says anything;
 //! `recall OUTCOME` sets what comes of taking messages back, and `reads USER…` who has read what they were sent;
 //! `plan NAME` changes the configuration and `reload` loads it again; `restart` ends
-//! the process and starts it again from what was committed, `down SECONDS` so much later; `clock SECONDS` sets the wall clock that much ahead of
-//! the script; `drain` shuts down; `run` lets time pass up to there.
+//! the process and starts it again from what was committed, `down SECONDS` so much later; `clock SECONDS` sets the
+//! wall clock that much ahead of the script; `drain` shuts down; `run` lets time pass up to there.
 //! The transcript says what came of it: replies, digests, messages and their answers, in order.
 
 use std::collections::BTreeMap;
