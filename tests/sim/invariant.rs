@@ -35,6 +35,8 @@ pub(crate) enum Invariant {
     DayKept,
     /// Nothing is sent or asked while DingTalk blocks our address.
     BlockKept,
+    /// Who is too fast, or refused, says nothing new for as long as that is worth.
+    SilenceKept,
     /// Part of a bot's minute is left to urgent changes.
     ReserveKept,
     /// What is left of the month's quota is made to last.
@@ -98,6 +100,7 @@ impl Invariant {
             Self::MinuteKept => "minute_kept",
             Self::DayKept => "day_kept",
             Self::BlockKept => "block_kept",
+            Self::SilenceKept => "silence_kept",
             Self::ReserveKept => "reserve_kept",
             Self::QuotaLasts => "quota_lasts",
             Self::UrgentInTime => "urgent_in_time",

@@ -27,6 +27,7 @@ use crate::questions::Questions;
 use crate::rest;
 use crate::script::{Saying, Script, Words};
 use crate::shapes;
+use crate::silence::Silences;
 use crate::store::MemoryStore;
 use crate::timing::Timing;
 use crate::ways::{
@@ -173,6 +174,7 @@ pub(crate) struct Judge<'a> {
     /// Of notices to everybody.
     day: Day,
     pub(crate) blocked: Option<Blocked>,
+    pub(crate) silences: Silences,
 }
 
 impl<'a> Judge<'a> {
@@ -211,6 +213,7 @@ impl<'a> Judge<'a> {
             api_month: Month::default(),
             day: Day::default(),
             blocked: None,
+            silences: Silences::default(),
         }
     }
 
@@ -249,6 +252,7 @@ impl<'a> Judge<'a> {
     fn plan(&mut self, setting: &'a Setting) {
         // Whoever is new may be told at once.
         self.blocked = None;
+        self.silences.end();
         self.plans.push((self.seq, setting));
     }
 
@@ -276,6 +280,7 @@ impl<'a> Judge<'a> {
         self.day.died(now);
         self.pictures.clear();
         self.blocked = None;
+        self.silences.end();
         if !writable {
             self.excused_until = now + MINUTE + 15_000;
             self.day.excuse(now);
@@ -720,11 +725,12 @@ impl<'a> Judge<'a> {
             let what = format!("{:?} was never rendered", send.message);
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
         };
+        let bot = send.endpoint.as_ref().map(ToString::to_string);
+        self.check_silence(index, bot.as_deref().unwrap_or_default(), now)?;
         if self.tellings[index].is_picture {
             return self.picture_leaves(index, &uuid, now);
         }
         let receiver = self.tellings[index].receiver.clone();
-        let bot = send.endpoint.as_ref().map(ToString::to_string);
         // What was composed before may be on its way.
         let is_blocked = |blocked: Blocked| {
             bot.is_some() && now < blocked.until && self.tellings[index].seq > blocked.since
@@ -1345,6 +1351,7 @@ impl<'a> Judge<'a> {
                 self.forget_person(&app, &user);
             }
         }
+        self.falls_silent(bot, answer.outcome, now);
         let reached = self.reached(bot, answer.outcome);
         if self.tellings[index].is_picture {
             self.timing.picture(&receiver, &reached, answer.outcome, now);

@@ -25,6 +25,7 @@ mod scenario;
 mod script;
 mod shapes;
 mod shrink;
+mod silence;
 mod store;
 mod timing;
 mod ways;

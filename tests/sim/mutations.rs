@@ -608,6 +608,27 @@ const MUTATIONS: &[Mutation] = &[
         replacement: "return Err(Denied::OverBudget(NoAnswer::Busy)),",
         caught_by: Invariant::AnsweredInTime,
     },
+    Mutation {
+        name: "who is refused tries again in a minute",
+        file: "src/engine/delivery.rs",
+        text: "(PauseReason::Refused(what), Some(REFUSED_PAUSE)),",
+        replacement: "(PauseReason::Refused(what), Some(CLOCK_PAUSE)),",
+        caught_by: Invariant::SilenceKept,
+    },
+    Mutation {
+        name: "who is too fast is silent for half as long",
+        file: "src/engine/delivery.rs",
+        text: "(PauseReason::Limited, Some(span)),",
+        replacement: "(PauseReason::Limited, Some(Span(span.0 / 2))),",
+        caught_by: Invariant::SilenceKept,
+    },
+    Mutation {
+        name: "a code that nobody knows is as good as none",
+        file: "src/dingtalk/errcode.rs",
+        text: "row.map_or(by_class(http_status, interface.pause), |row| row.outcome);",
+        replacement: "row.map_or(Outcome::Delivered, |row| row.outcome);",
+        caught_by: Invariant::UrgentInTime,
+    },
 ];
 
 fn root() -> &'static Path {

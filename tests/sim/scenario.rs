@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use dingest::dingtalk::errcode::Errcode;
+use dingest::dingtalk::{apicode, errcode, oapicode};
+use dingest::engine::Outcome;
+
 use crate::dice::Dice;
 use crate::plan::LEASING;
 use crate::ways::{MOBILE, UNION_ID};
@@ -29,6 +33,7 @@ pub(crate) fn script(seed: u64) -> String {
         name_dice: Dice::new(seed.rotate_left(24)),
         question_dice: Dice::new(seed.rotate_left(40)),
         session_dice: Dice::new(seed.rotate_left(12)),
+        code_dice: Dice::new(seed.rotate_left(20)),
         shape_dice: Dice::new(seed.rotate_left(56)),
         everybody: BTreeMap::new(),
         groups: Vec::new(),
@@ -76,6 +81,8 @@ struct Scenario {
     question_dice: Dice,
     /// And for where the answers may go.
     session_dice: Dice,
+    /// And for all that DingTalk can say.
+    code_dice: Dice,
     /// And for what messages look like.
     shape_dice: Dice,
     /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
@@ -727,6 +734,28 @@ impl Scenario {
         if self.apps > 0 {
             self.fault_of_an_app(at);
         }
+        if self.code_dice.percent(40) {
+            self.fault_by_code(at);
+        }
+    }
+
+    /// DingTalk says any of what is known that it says, or what nobody has heard yet.
+    fn fault_by_code(&mut self, at: u64) {
+        let dice = &mut self.code_dice;
+        let (who, fault) = match dice.range(0, 3) {
+            0 if self.apps > 0 => (format!("ap{}", dice.range(0, self.apps)), any_code(dice)),
+            1 if self.apps > 0 => (
+                format!("ap{}", dice.range(0, self.apps)),
+                any_errcode(dice, oapicode::TABLE),
+            ),
+            _ => (
+                format!("b{}", dice.range(0, self.bots)),
+                any_errcode(dice, errcode::TABLE),
+            ),
+        };
+        let times = dice.range(1, 4);
+        self.steps
+            .push((at, format!("fault {who} {fault} times={times}")));
     }
 
     fn fault_of_an_app(&mut self, at: u64) {
@@ -807,6 +836,35 @@ impl Scenario {
         if self.notice_dice.percent(50) {
             self.at(at, format!("fault ap{app} {fault} times={times}"));
         }
+    }
+}
+
+/// One of the codes of a table that refuse something, one that is wrapped, or one that nobody knows.
+fn any_errcode(dice: &mut Dice, table: &[Errcode]) -> String {
+    let rows: Vec<&Errcode> = table
+        .iter()
+        .filter(|row| row.first >= 0 && row.outcome != Outcome::Delivered)
+        .collect();
+    let row = dice.pick(&rows);
+    let errcode = match dice.range(0, 3) {
+        0 => row.first,
+        _ => row.last,
+    };
+    match dice.range(0, 8) {
+        0 => format!("errcode=88:{errcode}"),
+        1 => format!("errcode={}", dice.range(1, 2_000_000)),
+        _ => format!("errcode={errcode}"),
+    }
+}
+
+/// The same of the newer API, whose statuses say little.
+fn any_code(dice: &mut Dice) -> String {
+    let status = dice.pick(&[400, 400, 400, 403, 404, 500, 401, 200]);
+    let code = dice.pick(apicode::TABLE).code;
+    match dice.range(0, 8) {
+        0 => format!("code={status}:{code}.andMore"),
+        1 => format!("code={status}:nobody.knows.{}", dice.range(0, 100)),
+        _ => format!("code={status}:{code}"),
     }
 }
 

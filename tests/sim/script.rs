@@ -31,6 +31,8 @@
 //! 40s store fails | unreadable | slow=500 | well
 //! 50s clock 3600                                 the wall clock is so many seconds ahead
 //! 60s fault b0 html times=3                      `*` is every bot and app; times=0 is until the healing
+//! 62s fault b0 errcode=88:40014              a code, or one that is wrapped; `busy` is -1
+//! 63s fault ap0 code=403:Forbidden.x         a word of the newer API, with a status
 //! 65s fault ap0 gone=u1 times=1                  nobody has that id; `held` is somebody who gets too many
 //! 70s network down | slow=4000 | well
 //! 80s heal                                       everything works again
@@ -449,12 +451,16 @@ fn fault(text: &str) -> Option<Fault> {
         }
         _ => {}
     }
+    let (number, sub_code) = match number.split_once(':') {
+        Some((number, sub_code)) => (number, Some(sub_code.to_owned())),
+        None => (number, None),
+    };
     let number: u64 = number.parse().ok()?;
     Some(match word {
         "errcode" => Fault::Errcode {
             errcode: i64::try_from(number).ok()?,
             errmsg: None,
-            sub_code: None,
+            sub_code,
         },
         "busy" => Fault::Errcode {
             errcode: -1,
