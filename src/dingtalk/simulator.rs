@@ -88,6 +88,8 @@ pub struct SimulatorSettings {
     pub groups: Vec<SimulatedGroup>,
     /// The people of the organisation.
     pub people: Vec<SimulatedPerson>,
+    /// The departments of the organisation besides the root, which holds everybody.
+    pub departments: Vec<SimulatedDepartment>,
     /// Where what people write to the bots of apps is posted.
     pub callbacks: Vec<SimulatedCallback>,
     /// Is every other token taken for an unsigned bot of a group of its own, every other key for an app, every other
@@ -145,6 +147,9 @@ pub struct SimulatorArgs {
     /// A person that apps can write to, may be repeated
     #[arg(long = "person", value_name = "NAME:USER_ID[:MOBILE[:UNION_ID]]")]
     pub people: Vec<SimulatedPerson>,
+    /// A department besides the root, which holds everybody, may be repeated
+    #[arg(long = "department", value_name = "ID:USER_ID[,USER_ID]…")]
+    pub departments: Vec<SimulatedDepartment>,
     /// Where what people write to the bot of an app is posted, may be repeated
     #[arg(long = "callback", value_name = "APP=URL")]
     pub callbacks: Vec<SimulatedCallback>,
@@ -168,6 +173,7 @@ impl SimulatorArgs {
             apps: self.apps,
             groups: self.groups,
             people: self.people,
+            departments: self.departments,
             callbacks: self.callbacks,
             time_scale: self.time_scale,
             wording: self.wording,
@@ -182,6 +188,7 @@ impl Default for SimulatorSettings {
             apps: Vec::new(),
             groups: Vec::new(),
             people: Vec::new(),
+            departments: Vec::new(),
             callbacks: Vec::new(),
             accept_any_token: true,
             time_scale: NonZeroU32::MIN,
@@ -323,6 +330,34 @@ impl FromStr for SimulatedPerson {
             union_id: field(),
         };
         fields.next().map_or(Ok(person), |_| Err(SimulatedPersonError))
+    }
+}
+
+/// A department of the stand-in's organisation, written `ID:USER_ID[,USER_ID]…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedDepartment {
+    /// Its number, which calls name.
+    pub id: u64,
+    /// The `userId`s of who is in it, or below it.
+    pub people: Vec<String>,
+}
+
+/// A department that is not written as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a department is written `ID:USER_ID[,USER_ID]…`, with a number above 1 and somebody in it")]
+pub struct SimulatedDepartmentError;
+
+impl FromStr for SimulatedDepartment {
+    type Err = SimulatedDepartmentError;
+
+    fn from_str(text: &str) -> Result<Self, SimulatedDepartmentError> {
+        let (id, people) = text.split_once(':').ok_or(SimulatedDepartmentError)?;
+        let id = id.parse().ok().filter(|id| *id > 1);
+        let people: Vec<String> = people.split(',').map(str::to_owned).collect();
+        match id {
+            Some(id) if people.iter().all(|user| !user.is_empty()) => Ok(Self { id, people }),
+            Some(_) | None => Err(SimulatedDepartmentError),
+        }
     }
 }
 

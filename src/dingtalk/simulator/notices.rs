@@ -1,8 +1,8 @@
 //! Work notices: what an app tells people in its own name, how far that is, what became of it, and recall.
 //!
 //! Order of the checks, after those of [`oapi`](super::oapi): JSON, agent, receivers, size, message type, members. Who
-//! has had the same within a day, or too many notices, gets nothing, and the call succeeds all the same. Departments
-//! are not played, but for the root, which is everybody; neither are messages of pictures, voices and files.
+//! has had the same within a day, or too many notices, gets nothing, and the call succeeds all the same. Messages
+//! of pictures, voices and files are not played.
 
 pub(crate) mod content;
 
@@ -143,16 +143,28 @@ impl Notice {
             return Err(Errcode::Code(45002, "消息内容长度超过限制".to_owned()));
         }
         let content = content::read(message, users.len())?;
-        let (root, unknown): (Vec<_>, Vec<_>) = departments.into_iter().partition(|id| id == "1");
-        let mut told = users;
-        if to_everybody || !root.is_empty() {
-            told.extend(people.ids().filter(|id| !told.contains(id)).collect::<Vec<_>>());
+        let (mut told, mut unknown_departments) = (users, Vec::new());
+        let mut tell = |ids: Vec<String>| {
+            for id in ids {
+                if !told.contains(&id) {
+                    told.push(id);
+                }
+            }
+        };
+        if to_everybody {
+            tell(people.ids().collect());
+        }
+        for department in departments {
+            match people.of_department(&department) {
+                Some(ids) => tell(ids),
+                None => unknown_departments.push(department),
+            }
         }
         Ok(Self {
             people: told.iter().map(|id| people.recipient(id)).collect(),
             content,
             to_everybody,
-            unknown_departments: unknown,
+            unknown_departments,
             sha256: hex(&Sha256::digest(bytes)),
         })
     }
@@ -489,6 +501,41 @@ mod tests {
         assert!(last(&caller).shown);
         send(&mut caller, &notice("u9999", "node-1"));
         assert_eq!(fates(&caller), [("u9999", Fate::FlowControlled, Some(143_103))]);
+    }
+
+    #[test]
+    fn a_department_is_who_is_in_it_and_each_is_told_once() {
+        let mut caller = Caller::new();
+        caller.rules = crate::dingtalk::simulator::rules::Rules::new(SimulatorSettings {
+            apps: vec!["ops:ding1:s::7".parse().unwrap()],
+            people: ["ann:u1", "bob:u2", "eve:u3"]
+                .map(|person| person.parse().unwrap())
+                .into(),
+            departments: ["7:u1", "8:u1,u2"]
+                .map(|department| department.parse().unwrap())
+                .into(),
+            accept_any_token: false,
+            ..SimulatorSettings::default()
+        });
+        for (departments, told) in [
+            ("7", &["u1"][..]),
+            ("8,7", &["u1", "u2"]),
+            ("1", &["u1", "u2", "u3"]),
+        ] {
+            let mut body = notice("", departments);
+            body["dept_id_list"] = json!(departments);
+            assert_eq!(send(&mut caller, &body)["errcode"], 0);
+            let expected: Vec<_> = told.iter().map(|user| (*user, Fate::Told, None)).collect();
+            assert_eq!(fates(&caller), expected, "{departments}");
+        }
+        for wrong in ["7", "7:", "7:u1,,u2", "seven:u1", "1:u1"] {
+            assert!(
+                wrong
+                    .parse::<crate::dingtalk::simulator::SimulatedDepartment>()
+                    .is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::dingtalk::simulator::fault::Fault;
-use crate::dingtalk::simulator::{SimulatedPerson, SimulatorSettings};
+use crate::dingtalk::simulator::{SimulatedDepartment, SimulatedPerson, SimulatorSettings};
 
 /// One of those a message is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,14 +39,22 @@ pub enum Fate {
 pub(super) struct People {
     /// By `userId`.
     known: BTreeMap<String, SimulatedPerson>,
+    /// Who is in the departments besides the root, by their numbers as calls write them.
+    departments: BTreeMap<String, Vec<String>>,
     accept_any: bool,
 }
 
+/// The department that holds everybody.
+const ROOT: &str = "1";
+
 impl People {
     pub(super) fn new(settings: &SimulatorSettings) -> Self {
+        let by_number =
+            |department: &SimulatedDepartment| (department.id.to_string(), department.people.clone());
         let by_id = |person: &SimulatedPerson| (person.user_id.clone(), person.clone());
         Self {
             known: settings.people.iter().map(by_id).collect(),
+            departments: settings.departments.iter().map(by_number).collect(),
             accept_any: settings.accept_any_token,
         }
     }
@@ -77,6 +85,14 @@ impl People {
     /// Everybody's `userId`.
     pub(super) fn ids(&self) -> impl Iterator<Item = String> {
         self.known.keys().cloned()
+    }
+
+    /// Who is in a department, if there is one.
+    pub(super) fn of_department(&self, id: &str) -> Option<Vec<String>> {
+        if id == ROOT {
+            return Some(self.ids().collect());
+        }
+        self.departments.get(id).cloned()
     }
 
     /// The first of whom this is true.
