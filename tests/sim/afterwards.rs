@@ -36,6 +36,8 @@ pub(crate) struct Afterwards {
     known_readers: BTreeSet<(Receipt, EndpointName)>,
     /// Who has read everything: when, and in the group of which receiver, or in the own chats.
     reads_of_people: Vec<(u64, String, Option<String>)>,
+    /// What this process has counted as read.
+    counted: BTreeSet<usize>,
     /// How often everything could begin anew: starts, and loads of a configuration.
     beginnings: u64,
     /// When the last of them was.
@@ -46,6 +48,30 @@ impl Afterwards {
     /// The process ended, or was put back.
     pub(crate) fn forgotten(&mut self) {
         self.awaited.clear();
+        self.counted.clear();
+    }
+
+    /// Whether a telling was taken back, as far as that is known.
+    pub(crate) fn was_taken_back(&self, telling: usize) -> bool {
+        let is_of = |receipt: &Receipt| self.calls.get(receipt).is_some_and(|of| of.contains(&telling));
+        self.taken_back.iter().any(is_of)
+    }
+
+    /// Whether a person has read everything in the group of a receiver, or in the own chats, since then.
+    pub(crate) fn has_read(&self, user: &str, group: Option<&str>, since: u64) -> bool {
+        let mut reads = self.reads_of_people.iter();
+        reads.any(|(at, person, receiver)| *at >= since && person == user && receiver.as_deref() == group)
+    }
+
+    /// The same of anybody.
+    pub(crate) fn somebody_has_read(&self, group: Option<&str>, since: u64) -> bool {
+        let mut reads = self.reads_of_people.iter();
+        reads.any(|(at, _, receiver)| *at >= since && receiver.as_deref() == group)
+    }
+
+    /// A telling is counted as read; says whether that is the first time.
+    pub(crate) fn counted_as_read(&mut self, telling: usize) -> bool {
+        self.counted.insert(telling)
     }
 
     /// A start, or a load of a configuration.

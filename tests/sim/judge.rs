@@ -860,7 +860,7 @@ impl<'a> Judge<'a> {
         now: u64,
     ) -> Result<(), Violation> {
         let Some((message, endpoint)) = messages.first() else {
-            return Self::check_whom(call, messages, now);
+            return self.check_whom(call, messages, now);
         };
         if to_everybody {
             let refused = call.fault.is_none() && call.errcode == Some(TOO_MANY_TO_EVERYBODY);
@@ -983,7 +983,7 @@ impl<'a> Judge<'a> {
             );
             return Err(violation(Invariant::Acceptable, now, what));
         }
-        Self::check_whom(call, messages, now)?;
+        self.check_whom(call, messages, now)?;
         for (message, endpoint) in messages.iter().filter(|_| call.shown) {
             let user = user_of(endpoint).map(person_behind);
             // A group, and departments, are reached when the message is shown at all.
@@ -1005,7 +1005,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Whoever gets a message is one of those it is for.
-    fn check_whom(call: &Call, messages: &[(MessageId, String)], now: u64) -> Result<(), Violation> {
+    fn check_whom(&self, call: &Call, messages: &[(MessageId, String)], now: u64) -> Result<(), Violation> {
         let users = messages
             .iter()
             .map(|(_, endpoint)| user_of(endpoint).map(person_behind));
@@ -1015,8 +1015,7 @@ impl<'a> Judge<'a> {
                 .iter()
                 .all(|(_, endpoint)| match endpoint.strip_prefix("group/") {
                     Some(receiver) => call.group.is_empty() || call.group == receiver,
-                    // Departments are the whole organisation.
-                    None => true,
+                    None => self.is_for_departments(call, endpoint),
                 }),
         };
         if is_right {
@@ -1024,6 +1023,22 @@ impl<'a> Judge<'a> {
         }
         let what = format!("{messages:?} reaches {:?} {:?}", call.group, call.people);
         Err(violation(Invariant::NobodyElse, now, what))
+    }
+
+    /// Whether those whom a notice reaches are all the people of its departments: of those that the plan names, or
+    /// named a moment ago. The root is the whole organisation.
+    fn is_for_departments(&self, call: &Call, endpoint: &str) -> bool {
+        let mut plans = self.plans.iter().rev().take(3);
+        plans.any(|(_, setting)| {
+            let Some(ids) = setting.text.departments_behind(endpoint) else {
+                return setting.text.app_of(endpoint).is_some();
+            };
+            let people = ids.iter().filter_map(|id| self.script.departments.get(id));
+            let people: BTreeSet<&String> = people.flatten().collect();
+            let reached: BTreeSet<&String> = call.people.iter().map(|person| &person.user_id).collect();
+            // What is named in the script only, nobody fills but somebody.
+            people.is_empty() || reached.is_subset(&people) && (!call.shown || reached == people)
+        })
     }
 
     /// DingTalk does not say who got a notice, so many they are: it counts as told, also if it was held back from all
@@ -1436,11 +1451,13 @@ impl<'a> Judge<'a> {
         &self,
         steering: &Steering,
         store: &MemoryStore,
+        is_written: bool,
         clocks: Now,
         now: u64,
     ) -> Result<(), Violation> {
         rest::everybody_has_heard(self, clocks.time, now)?;
         rest::little_is_held(steering.engine(), now)?;
+        self.check_readers_shown(steering.engine(), store, is_written, now)?;
         rest::a_restart_changes_nothing(self, steering.engine(), store, clocks, now)
     }
 }

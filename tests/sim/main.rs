@@ -20,6 +20,7 @@ mod numbers;
 mod outside;
 mod plan;
 mod questions;
+mod readers;
 mod rest;
 mod scenario;
 mod script;

@@ -629,6 +629,34 @@ const MUTATIONS: &[Mutation] = &[
         replacement: "row.map_or(Outcome::Delivered, |row| row.outcome);",
         caught_by: Invariant::UrgentInTime,
     },
+    Mutation {
+        name: "departments are the whole organisation",
+        file: "src/dingtalk/message/work_notice.rs",
+        text: "dept_id_list: Some(ids.join(\",\")),",
+        replacement: "dept_id_list: Some(ids.first().map(|_| \"1\".to_owned()).unwrap_or_default()),",
+        caught_by: Invariant::NobodyElse,
+    },
+    Mutation {
+        name: "one of several departments is told",
+        file: "src/dingtalk/message/work_notice.rs",
+        text: "dept_id_list: Some(ids.join(\",\")),",
+        replacement: "dept_id_list: Some(ids.first().cloned().unwrap_or_default()),",
+        caught_by: Invariant::NobodyElse,
+    },
+    Mutation {
+        name: "the history says that others have read",
+        file: "src/engine/afterwards.rs",
+        text: ".filter(|reader| reader.endpoint == row.endpoint);",
+        replacement: ".filter(|reader| row.read || reader.endpoint != row.endpoint);",
+        caught_by: Invariant::ReadersAreRight,
+    },
+    Mutation {
+        name: "what is read is counted again and again",
+        file: "src/engine/afterwards.rs",
+        text: "later.read_by.values().min().filter(|_| !row.read) else {",
+        replacement: "later.read_by.values().min() else {",
+        caught_by: Invariant::ReadersAreRight,
+    },
 ];
 
 fn root() -> &'static Path {

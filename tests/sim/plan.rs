@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dingest::config;
-use dingest::dingtalk::simulator::{SimulatedBot, SimulatedPerson, SimulatorSettings};
+use dingest::dingtalk::simulator::{SimulatedBot, SimulatedDepartment, SimulatedPerson, SimulatorSettings};
 use dingest::plan::Plan;
 use dingest::render::{Prepared, Renderer};
 use dingest::secret::Secret;
@@ -179,10 +179,11 @@ fn receiver_yaml(text: &PlanText, name: &str, words: &Words) -> String {
         let users = noticed.map_or(String::new(), |(_, people)| {
             format!(", users: [{}]", quoted(&people))
         });
+        let departments = text.departments_of(words).unwrap_or_default().1;
         let together = match (together, text.everybody_of(words)) {
-            (None, _) => "",
-            (Some(_), None) => ", departments: [1]",
-            (Some(_), Some(_)) => ", everybody: true",
+            (None, _) => String::new(),
+            (Some(_), None) => format!(", departments: {departments:?}"),
+            (Some(_), Some(_)) => ", everybody: true".to_owned(),
         };
         write!(ways, ", work_notice: {{ app: {app}{users}{together} }}").expect("texts take everything");
     }
@@ -310,7 +311,16 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
         "somebody".to_owned(),
         "somebody:somebody".parse().expect("a person"),
     );
+    let mut departments = script.departments.clone();
     for plan in script.plans.values() {
+        for words in plan.receivers.values() {
+            for id in plan.departments_of(words).unwrap_or_default().1 {
+                // Of a department that is not there nobody would hear anything.
+                departments
+                    .entry(id)
+                    .or_insert_with(|| vec!["somebody".to_owned()]);
+            }
+        }
         for (name, words) in &plan.apps {
             for user in words.list("ask").into_iter().filter(|name| is_user(name)) {
                 people.insert(user.clone(), numbered(&user));
@@ -334,6 +344,10 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
             }
         }
     }
+    for user in departments.values().flatten().filter(|user| is_user(user)) {
+        people.insert(user.clone(), numbered(user));
+    }
+    let departments = departments.into_iter().filter(|(id, _)| *id > 1);
     let callback = |app: &&String| format!("{app}=http://127.0.0.1:9/").parse().expect("a callback");
     let callbacks = apps.keys().map(callback).collect();
     SimulatorSettings {
@@ -341,6 +355,9 @@ pub(crate) fn simulated(script: &Script) -> SimulatorSettings {
         apps: apps.into_values().collect(),
         groups: groups.into_values().collect(),
         people: people.into_values().collect(),
+        departments: departments
+            .map(|(id, people)| SimulatedDepartment { id, people })
+            .collect(),
         callbacks,
         accept_any_token: false,
         ..SimulatorSettings::default()

@@ -34,6 +34,7 @@ pub(crate) fn script(seed: u64) -> String {
         question_dice: Dice::new(seed.rotate_left(40)),
         session_dice: Dice::new(seed.rotate_left(12)),
         code_dice: Dice::new(seed.rotate_left(20)),
+        department_dice: Dice::new(seed.rotate_left(28)),
         shape_dice: Dice::new(seed.rotate_left(56)),
         everybody: BTreeMap::new(),
         groups: Vec::new(),
@@ -83,6 +84,8 @@ struct Scenario {
     session_dice: Dice,
     /// And for all that DingTalk can say.
     code_dice: Dice,
+    /// And for departments.
+    department_dice: Dice,
     /// And for what messages look like.
     shape_dice: Dice,
     /// The receivers that are everybody, too, each by an app: not more by one plan than by another.
@@ -132,6 +135,11 @@ impl Scenario {
         self.line(&format!("begin {}", days * 24 * HOUR / SECOND));
         self.line("source am expire=86400");
         self.line("source prom expire=1209600");
+        if self.apps > 0 {
+            for department in ["7 u0,u1,u2", "8 u2,u5", "9 u3"] {
+                self.line(&format!("department {department}"));
+            }
+        }
         for plan in 0..self.plans {
             self.plan(plan);
         }
@@ -289,6 +297,7 @@ impl Scenario {
             write!(line, " everybody=ap{app}").expect("texts take everything");
         } else if departments {
             write!(line, " departments=ap{app}").expect("texts take everything");
+            line.push_str(self.department_dice.pick::<&str>(&["", ":7", ":8,7", ":9"]));
         }
         if self.day_dice.percent(40) && line.contains("=ap") && !line.contains("recall=") {
             let recall = ["resolved", "resolved", "superseded"];

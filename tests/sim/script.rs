@@ -16,6 +16,8 @@
 //! plan p0 receiver r7 people=ap0:mobile:13800000003,unionid:n4    `u3` and `u4`, known by their numbers
 //! plan p0 receiver r4 group=ap0 recall=resolved readstatus    or `superseded`
 //! plan p0 receiver r5 notices=ap0:u1,u2 departments=ap0    told by work notices: two people, and all of them together
+//! department 7 u1,u2                         who is in a department of the organisation
+//! plan p0 receiver r9 departments=ap0:7,8        told by work notices: the people of these
 //! plan p0 receiver r6 everybody=ap0              everybody by work notices, in place of departments
 //! plan p0 receiver r8 group=ap0 message=image    the type of its messages, where all its ways have that
 //! plan p0 quota 300                          messages a month through bots, `apiquota` through apps
@@ -244,6 +246,8 @@ pub(crate) struct Script {
     /// Milliseconds of the month that have passed when it begins.
     pub(crate) begin: u64,
     pub(crate) sources: BTreeMap<String, u64>,
+    /// Who is in which department, besides the root.
+    pub(crate) departments: BTreeMap<u64, Vec<String>>,
     pub(crate) plans: BTreeMap<String, PlanText>,
     pub(crate) alerts: BTreeMap<String, AlertText>,
     /// With their milliseconds, in order.
@@ -275,6 +279,10 @@ impl Script {
                 let (name, words) = named(rest)?;
                 self.sources
                     .insert(name, words.number("expire").unwrap_or(86_400));
+            }
+            "department" => {
+                let (id, people) = rest.split_once(' ')?;
+                self.departments.insert(id.parse().ok()?, listed(people));
             }
             "plan" => {
                 let (name, rest) = rest.split_once(' ')?;

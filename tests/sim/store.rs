@@ -37,6 +37,35 @@ pub(crate) struct MemoryStore {
 const PRUNED_AT_ONCE: usize = 1000;
 
 impl MemoryStore {
+    /// The history, as the API shows it.
+    pub(crate) fn history(&self, query: &DigestQuery) -> Vec<Told> {
+        let tells = |id: &DigestId| {
+            let mut messages = self.messages.iter().filter(|(message, _)| message.digest == *id);
+            messages.any(|(_, row)| row.covers.iter().any(|(no, ..)| query.alerts.contains(no)))
+        };
+        let asked = self.digests.iter().rev().filter(|(id, digest)| {
+            (query.receiver.as_ref()).is_none_or(|name| digest.receiver == *name)
+                && (query.alerts.is_empty() || tells(id))
+        });
+        let told = asked.take(query.limit).map(|(id, digest)| Told {
+            id: *id,
+            digest: digest.clone(),
+            messages: self
+                .messages
+                .iter()
+                .filter(|(message, _)| message.digest == *id)
+                .map(|(message, row)| (message.part, row.clone()))
+                .collect(),
+            later: self
+                .later
+                .iter()
+                .filter(|(message, _)| message.digest == *id)
+                .map(|(message, row)| (message.part, row.clone()))
+                .collect(),
+        });
+        told.collect()
+    }
+
     /// Puts rows in their place and takes deleted ones out.
     pub(crate) fn apply(&mut self, changes: &Changes) {
         fn apply<K: Ord + Clone, V: Clone>(to: &mut BTreeMap<K, V>, rows: &BTreeMap<K, Option<V>>) {
@@ -127,31 +156,7 @@ impl Store for MemoryStore {
     }
 
     fn digests(&mut self, query: &DigestQuery) -> Result<Vec<Told>, StoreError> {
-        let tells = |id: &DigestId| {
-            let mut messages = self.messages.iter().filter(|(message, _)| message.digest == *id);
-            messages.any(|(_, row)| row.covers.iter().any(|(no, ..)| query.alerts.contains(no)))
-        };
-        let asked = self.digests.iter().rev().filter(|(id, digest)| {
-            (query.receiver.as_ref()).is_none_or(|name| digest.receiver == *name)
-                && (query.alerts.is_empty() || tells(id))
-        });
-        let told = asked.take(query.limit).map(|(id, digest)| Told {
-            id: *id,
-            digest: digest.clone(),
-            messages: self
-                .messages
-                .iter()
-                .filter(|(message, _)| message.digest == *id)
-                .map(|(message, row)| (message.part, row.clone()))
-                .collect(),
-            later: self
-                .later
-                .iter()
-                .filter(|(message, _)| message.digest == *id)
-                .map(|(message, row)| (message.part, row.clone()))
-                .collect(),
-        });
-        Ok(told.collect())
+        Ok(self.history(query))
     }
 
     fn keep_refused(&mut self, body: &RefusedBody) -> Result<(), StoreError> {

@@ -5,6 +5,9 @@ use dingest::dingtalk::client::{NOTICE_TIMEOUT, NOTICE_TO_MANY_TIMEOUT};
 
 use crate::script::{PlanText, Words};
 
+/// The department that is the whole organisation.
+const ROOT: u64 = 1;
+
 /// How long an app's calls are counted together, in milliseconds.
 pub(crate) const APP_WINDOW: u64 = 1000;
 
@@ -234,11 +237,24 @@ impl PlanText {
         self.app_and_people(words.get("notices")?)
     }
 
-    /// The app whose notices tell the receiver's departments, which are the whole organisation.
-    pub(crate) fn departments_of<'a>(&'a self, words: &'a Words) -> Option<&'a str> {
-        words
-            .get("departments")
-            .filter(|app| self.apps.contains_key(*app))
+    /// The app whose notices tell the receiver's departments, and which these are.
+    pub(crate) fn departments_of<'a>(&'a self, words: &'a Words) -> Option<(&'a str, Vec<u64>)> {
+        let text = words.get("departments")?;
+        let (app, ids) = text.split_once(':').unwrap_or((text, ""));
+        let mut ids: Vec<u64> = ids.split(',').filter_map(|id| id.parse().ok()).collect();
+        if ids.is_empty() {
+            ids.push(ROOT);
+        }
+        self.apps.contains_key(app).then_some((app, ids))
+    }
+
+    /// The departments that are told through an endpoint; `None` when it is another kind, or for everybody.
+    pub(crate) fn departments_behind(&self, endpoint: &str) -> Option<Vec<u64>> {
+        let words = self.receivers.get(endpoint.strip_prefix("work_notice/")?)?;
+        let (_, ids) = self
+            .departments_of(words)
+            .filter(|_| self.everybody_of(words).is_none())?;
+        (!ids.contains(&ROOT)).then_some(ids)
     }
 
     /// The app whose notices tell everybody.
@@ -248,7 +264,8 @@ impl PlanText {
 
     /// The app whose notices tell departments or everybody.
     pub(crate) fn together_of<'a>(&'a self, words: &'a Words) -> Option<&'a str> {
-        self.everybody_of(words).or_else(|| self.departments_of(words))
+        let by_departments = || self.departments_of(words).map(|(app, _)| app);
+        self.everybody_of(words).or_else(by_departments)
     }
 
     fn app_and_people<'a>(&'a self, text: &'a str) -> Option<(&'a str, Vec<&'a str>)> {

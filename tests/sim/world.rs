@@ -17,7 +17,7 @@ use dingest::dingtalk::simulator::rules::Rules;
 use dingest::driver::steering::{Action, Report, Steering};
 use dingest::driver::{Ask, Handle};
 use dingest::engine::outcome::Refused;
-use dingest::engine::{Finding, Outcome};
+use dingest::engine::{Event as Told, Finding, Outcome};
 use dingest::render::Prepared;
 use dingest::store::{Changes, Saved, StoreError};
 use dingest::telemetry::Metrics;
@@ -540,13 +540,16 @@ impl<'a> World<'a> {
                     self.post_again(posting);
                 }
             }
-            Action::Report(report) => self.report(&report),
+            Action::Report(report) => self.report(&report)?,
         }
         Ok(())
     }
 
-    fn report(&mut self, report: &Report) {
+    fn report(&mut self, report: &Report) -> Result<(), Violation> {
         match report {
+            Report::Event(Told::Read { message, .. }) => {
+                return self.judge.is_counted_as_read(*message, self.now);
+            }
             Report::Event(_) => {}
             Report::StoreFailed(_)
             | Report::StoreUnreadable(_)
@@ -558,6 +561,7 @@ impl<'a> World<'a> {
                 self.say(&format!("{report:?}"));
             }
         }
+        Ok(())
     }
 
     fn committed(&mut self) -> Result<(), Violation> {
@@ -930,8 +934,9 @@ impl<'a> World<'a> {
             return Ok(());
         };
         self.summary.checks += 1;
+        let is_written = process.commit.is_none();
         self.judge
-            .rested(&process.steering, &self.store, clocks, self.now)
+            .rested(&process.steering, &self.store, is_written, clocks, self.now)
     }
 
     /// The script is over: everything works again, everybody hears, the process ends.
