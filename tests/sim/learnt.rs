@@ -44,6 +44,8 @@ struct Person {
     good_until: u64,
     /// Is it on disk who that is?
     durable: bool,
+    /// Could it not be written when that was tried?
+    is_lost: bool,
     is_somebody: bool,
 }
 
@@ -189,9 +191,17 @@ impl Judge<'_> {
             .learnt
             .people
             .values_mut()
-            .filter(|person| person.is_somebody)
+            .filter(|person| person.is_somebody && !person.is_lost)
         {
             person.durable = true;
+        }
+    }
+
+    /// What was found since goes into no file: nobody misses it, but for one more call after a start.
+    pub(crate) fn people_are_lost(&mut self) {
+        let found = (self.learnt.people.values_mut()).filter(|person| person.is_somebody);
+        for person in found.filter(|person| !person.durable) {
+            person.is_lost = true;
         }
     }
 

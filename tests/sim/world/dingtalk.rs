@@ -372,8 +372,11 @@ impl World<'_> {
     pub(super) fn keep_people(&mut self) {
         let Some(process) = &self.process else { return };
         let people = process.client.take_news();
-        if people.is_empty() || self.disk != Disk::Well {
+        if people.is_empty() {
             return;
+        }
+        if self.disk != Disk::Well {
+            return self.judge.people_are_lost();
         }
         self.store.apply(&Changes {
             people,
