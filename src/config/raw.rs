@@ -340,7 +340,7 @@ mapping! {
         /// Ask who has read its messages, a few times within 24 hours. Needs an app's way. Default: `false`.
         [optional] read_status: bool,
         /// Receiver that is told while this one can be told in none of its ways until an operator acts; for urgent
-        /// changes, in any pause.
+        /// changes, in any pause, and once everybody has had a day's notices.
         [optional] fallback: String,
     }
 

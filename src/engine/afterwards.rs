@@ -63,6 +63,8 @@ struct Queue {
     reads: BTreeMap<Receipt, Page>,
     /// Whether an errand is on its way.
     is_out: bool,
+    /// The budget in which that has a place.
+    place: Option<EndpointName>,
     not_before: Tick,
     /// Errands that failed since the last that did not.
     failures: u32,
@@ -303,6 +305,7 @@ impl Engine {
                 app,
                 Queue {
                     is_out: queue.is_out,
+                    place: queue.place,
                     ..Queue::default()
                 },
             )
@@ -574,21 +577,19 @@ impl Engine {
     }
 
     fn send_out(&mut self, errand: Errand) {
-        let endpoint = errand
-            .through
-            .first()
-            .and_then(|name| self.plan.endpoints.get(name));
-        if let Some(endpoint) = endpoint.filter(|endpoint| has_places(endpoint))
-            && let Some(budget) = self.budgets.get_mut(&endpoint.name)
+        let place = errand.through.first().filter(|name| {
+            let endpoint = self.plan.endpoints.get(*name);
+            endpoint.is_some_and(has_places)
+        });
+        if let Some(name) = place
+            && let Some(budget) = self.budgets.get_mut(name)
         {
             budget.open(1);
-            self.dirty.endpoints.insert(endpoint.name.clone());
+            self.dirty.endpoints.insert(name.clone());
         }
-        self.afterwards
-            .queues
-            .entry(errand.app.clone())
-            .or_default()
-            .is_out = true;
+        let queue = self.afterwards.queues.entry(errand.app.clone()).or_default();
+        queue.is_out = true;
+        queue.place = place.cloned();
         self.effects.push_back(Effect::Errand(errand));
     }
 
@@ -599,18 +600,26 @@ impl Engine {
             Finding::Read(read_by) => vec![read_by.answer.outcome],
         };
         let arrived = answers.iter().any(|outcome| outcome.may_have_arrived());
-        if let Some(name) = errand.through.first() {
-            self.count_errand(name, u64::from(arrived));
-        }
         let now = self.now.tick;
         let queue = self.afterwards.queues.entry(errand.app.clone()).or_default();
         queue.is_out = false;
+        let place = queue.place.take();
         let wait = answers
             .into_iter()
             .filter_map(|outcome| wait_after(outcome, queue.failures + 1))
             .max();
         queue.failures = wait.map_or(0, |_| queue.failures.saturating_add(1));
         queue.not_before = now.plus(wait.unwrap_or_default());
+        // The place it took, whatever the plan says by now.
+        if let Some(name) = place
+            && let Some(budget) = self.budgets.get_mut(&name)
+        {
+            budget.close(1);
+            self.take_place(&name);
+        }
+        if let Some(name) = errand.through.first() {
+            self.count_month(name, u64::from(arrived));
+        }
         match (&errand.task, finding) {
             (_, Finding::Recalled(answers)) => {
                 for (receipt, answer) in answers {
@@ -619,15 +628,6 @@ impl Engine {
             }
             (Task::Read { receipt, .. }, Finding::Read(read_by)) => self.read(receipt, read_by),
             (Task::Recall(_), Finding::Read(_)) => {}
-        }
-    }
-
-    fn count_errand(&mut self, name: &EndpointName, calls: u64) {
-        if !self.plan.endpoints.get(name).is_none_or(has_places) {
-            self.count_month(name, calls);
-        } else if let Some(budget) = self.budgets.get_mut(name) {
-            budget.close(1);
-            self.count_against(name, calls);
         }
     }
 

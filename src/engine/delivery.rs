@@ -300,14 +300,13 @@ impl Engine {
         };
         let mut room: Option<(u32, u32, &EndpointName)> = None;
         let mut frees_at: Option<(Option<Tick>, Span)> = None;
-        let mut pauses = Vec::new();
+        let mut silences = Vec::new();
         for name in endpoints {
-            let (Some(endpoint), Some(budget)) = (self.plan.endpoints.get(name), self.budgets.get(name))
-            else {
+            let Some(endpoint) = self.plan.endpoints.get(name) else {
                 continue;
             };
-            if let Some(pause) = budget.paused(now) {
-                pauses.push((pause, name));
+            if let Some((pause, waits_for)) = self.silence(endpoint, urgent) {
+                silences.push((pause, waits_for, name));
                 continue;
             }
             let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
@@ -334,9 +333,13 @@ impl Engine {
             let at = at.unwrap_or(now.plus(Span::seconds(1)));
             return Err((Some(at), WaitsFor::room_in(window)));
         }
-        let mut until = pauses.iter().filter_map(|(pause, _)| pause.until).min();
+        let ends = silences
+            .iter()
+            .filter_map(|(pause, waits_for, _)| Some((pause.until?, *waits_for)));
+        let first = ends.min_by_key(|(until, _)| *until);
+        let (mut until, waits_for) = first.map_or((None, WaitsFor::Pause), |(at, why)| (Some(at), why));
         let fallback = (receiver.fallback.as_ref()).filter(|_| self.speaks_for_all(receiver, urgent));
-        if let (Some(fallback), Some((pause, endpoint))) = (fallback, pauses.first()) {
+        if let (Some(fallback), Some((pause, _, endpoint))) = (fallback, silences.first()) {
             let notice = Notice::Fallback {
                 through: fallback.clone(),
                 endpoint: (*endpoint).clone(),
@@ -353,7 +356,29 @@ impl Engine {
                 }
             }
         }
-        Err((until, WaitsFor::Pause))
+        Err((until, waits_for))
+    }
+
+    /// What silences an endpoint for long: its pause, or its day.
+    fn silence(&self, endpoint: &Endpoint, urgent: bool) -> Option<(Pause, WaitsFor)> {
+        let budget = self.budgets.get(&endpoint.name);
+        let paused = budget.and_then(|budget| budget.paused(self.now.tick));
+        let day = || self.full_day(endpoint, urgent).map(|day| (day, WaitsFor::Day));
+        paused.map(|pause| (pause, WaitsFor::Pause)).or_else(day)
+    }
+
+    /// What silences an endpoint whose day of notices to everybody has no place left: that may be for hours, so it is
+    /// as good as a pause.
+    fn full_day(&self, endpoint: &Endpoint, urgent: bool) -> Option<Pause> {
+        let now = self.now.tick;
+        let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
+        let is_full = endpoint.is_to_everybody() && left(&sharing, rate, urgent, now) == 0;
+        // Without a known time an answer frees the place.
+        let until = || room_at(&sharing, rate, urgent, now).unwrap_or(now.plus(Span::seconds(1)));
+        is_full.then(|| Pause {
+            until: Some(until()),
+            reason: PauseReason::Limited,
+        })
     }
 
     /// Whether it is this one whose digests go to the fallback of its configured receiver: nobody of that receiver can
@@ -370,17 +395,17 @@ impl Engine {
 
     /// Whether all its endpoints must be silent: for what is not urgent, in a way that does not pass by itself.
     fn is_silenced(&self, receiver: &Receiver, urgent: bool) -> bool {
-        self.all_paused(receiver, |pause| urgent || pause.reason.needs_operator())
+        self.all_paused(receiver, urgent, |pause| urgent || pause.reason.needs_operator())
     }
 
     /// Whether nobody is there to be told before the configuration is loaded again.
     pub(super) fn is_gone(&self, receiver: &Receiver) -> bool {
-        self.all_paused(receiver, |pause| pause.until.is_none())
+        self.all_paused(receiver, true, |pause| pause.until.is_none())
     }
 
-    fn all_paused(&self, receiver: &Receiver, counts: impl Fn(Pause) -> bool) -> bool {
-        let pause = |name| self.budgets.get(name)?.paused(self.now.tick);
-        let is_paused = |name| pause(name).is_some_and(&counts);
+    fn all_paused(&self, receiver: &Receiver, urgent: bool, counts: impl Fn(Pause) -> bool) -> bool {
+        let silence = |name| self.silence(self.plan.endpoints.get(name)?, urgent);
+        let is_paused = |name| silence(name).is_some_and(|(pause, _)| counts(pause));
         !receiver.endpoints().is_empty() && receiver.endpoints().iter().all(is_paused)
     }
 
@@ -832,7 +857,7 @@ impl Engine {
     }
 
     /// What was tried occupies a place of the window that is counted under a name.
-    fn take_place(&mut self, counted_as: &EndpointName) {
+    pub(super) fn take_place(&mut self, counted_as: &EndpointName) {
         let Some(budget) = self.budgets.get_mut(counted_as) else {
             return;
         };

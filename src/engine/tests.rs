@@ -3,7 +3,8 @@
 //! A script line is `<time> <command>`. Commands: `fire NAME [k=v…]` and `end NAME [k=v…]` post an alert (`start=`
 //! and `end=` give its times in seconds of the script, `from=` its source, `lease=` its expiry); `answer BOT
 //! OUTCOME` sets what DingTalk says to that bot from here on, `answer pictures OUTCOME` what to pictures, whoever sends
-//! them; `silence BOT` and `speech BOT` whether it says anything;
+//! them; `silence BOT` and `speech BOT` whether it says anything, `silence errands` and `speech errands` whether they
+//! come back;
 //! `recall OUTCOME` sets what comes of taking messages back, and `reads USER…` who has read what they were sent;
 //! `plan NAME` changes the configuration and `reload` loads it again; `restart` ends
 //! the process and starts it again from what was committed, `down SECONDS` so much later; `clock SECONDS` sets the
@@ -223,8 +224,9 @@ struct Stage {
     /// What comes of taking messages back, and who has read.
     recalls: Outcome,
     readers: Vec<String>,
-    /// Bots whose answers never come.
+    /// Bots whose answers never come; with `errands`, these stay out.
     silent: std::collections::BTreeSet<String>,
+    out: Vec<(Errand, Finding)>,
     transcript: String,
     requests: u64,
     /// When each bot was last used, in milliseconds of the script.
@@ -254,6 +256,7 @@ impl Stage {
             recalls: Outcome::Delivered,
             readers: Vec::new(),
             silent: std::collections::BTreeSet::new(),
+            out: Vec::new(),
             transcript: String::new(),
             requests: 0,
             sent: BTreeMap::new(),
@@ -510,7 +513,11 @@ impl Stage {
             }
         };
         self.say(words.trim_end());
-        self.engine.handle(Input::Errand(errand, finding), self.now);
+        if self.silent.contains("errands") {
+            self.out.push((errand, finding));
+        } else {
+            self.engine.handle(Input::Errand(errand, finding), self.now);
+        }
     }
 
     /// No bot may be used more often than its minute allows, whatever happens.
@@ -558,6 +565,12 @@ impl Stage {
         self.now.tick = Tick(elapsed - self.restarted_at.0);
     }
 
+    /// The configuration is loaded.
+    fn plan_is(&mut self, text: &str) {
+        self.plan = Arc::new(compiled(text));
+        self.handle(Input::Plan(Arc::clone(&self.plan)));
+    }
+
     /// The next process, whose clock began at `began`.
     fn restart(&mut self, began: u64) {
         let elapsed = self.elapsed();
@@ -579,6 +592,9 @@ impl Stage {
             }
             ["speech", bot] => {
                 self.silent.remove(*bot);
+                for (errand, finding) in std::mem::take(&mut self.out) {
+                    self.handle(Input::Errand(errand, finding));
+                }
             }
             ["recall", outcome] => self.recalls = outcome_named(outcome),
             ["reads", users @ ..] => self.readers = users.iter().map(|user| (*user).to_owned()).collect(),

@@ -54,6 +54,40 @@ fn an_announcement_is_taken_back_once_all_of_it_is_over_and_that_was_told() {
 }
 
 #[test]
+fn an_errand_that_is_out_gives_its_place_back_whatever_is_configured_by_then() {
+    let text = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0, monthly_api_quota: 0 }
+apps:
+  - { name: app, app_key: k, app_secret: s, agent_id: 7, per_second: 1 }
+receivers:
+  - { name: all, work_notice: { app: app, departments: [42] }, recall: resolved }
+route: { receiver: all, repeat_interval: 100h }
+";
+    let mut stage = Stage::new(compiled(text));
+    stage.command(&["fire", "disk"]);
+    stage.run_to(100);
+    stage.command(&["silence", "errands"]);
+    stage.command(&["end", "disk"]);
+    stage.run_to(200);
+    stage.plan_is(&text.replace("departments: [42]", "everybody: true"));
+    stage.command(&["speech", "errands"]);
+    stage.plan_is(text);
+    stage.command(&["fire", "load"]);
+    stage.run_to(400);
+    let expected = "0s reply new=1
+10s all/work_notice <-work_notice/all- new disk
+100s reply resolved=1
+110s all/work_notice <-work_notice/all- resolved disk
+111s   recall through work_notice/all: k0 delivered
+200s reply new=1
+210s all/work_notice <-work_notice/all- new load
+";
+    assert_eq!(stage.transcript, expected);
+}
+
+#[test]
 fn a_message_that_tells_an_end_stays() {
     check(
         "0s fire disk

@@ -26,14 +26,6 @@ route:
     - { matchers: ['team=others'], receiver: others }
 ";
 
-impl Stage {
-    /// Another configuration is loaded.
-    fn plan_is(&mut self, text: &str) {
-        self.plan = Arc::new(compiled(text));
-        self.handle(Input::Plan(Arc::clone(&self.plan)));
-    }
-}
-
 #[track_caller]
 fn check(script: &str, expected: &str) -> Stage {
     check_by(compiled(PLAN), script, expected)
@@ -279,6 +271,52 @@ route: { receiver: ops, repeat_interval: 48h }
          10s   work_notice/all: 1-1 unknown
          100s ops waits for pause until 3610s, 1 changes
          3610s ops <-a- new disk",
+    );
+}
+
+#[test]
+fn what_is_urgent_goes_to_the_fallback_once_everybody_has_heard_what_a_day_allows() {
+    let text = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0, monthly_api_quota: 0 }
+apps:
+  - { name: app, app_key: k, app_secret: s, agent_id: 7 }
+bots:
+  - { name: a, access_token: t }
+receivers:
+  - { name: all, work_notice: { app: app, everybody: true }, fallback: ops }
+  - { name: ops, bots: [a] }
+route:
+  receiver: all
+  repeat_interval: 48h
+  routes:
+    - { matchers: [severity=critical], urgent: true }
+";
+    check_by(
+        compiled(text),
+        "0s fire disk
+         100s fire load
+         200s fire down severity=critical
+         300s fire fire severity=critical
+         400s waits all/work_notice
+         400s fire flood severity=critical
+         500s fire swap
+         600s waits all/work_notice
+         86500s run",
+        "0s reply new=1
+         10s all/work_notice <-work_notice/all- new disk
+         100s reply new=1
+         200s reply new=1
+         200s all/work_notice <-work_notice/all- urgent new load, new down
+         300s reply new=1
+         300s all/work_notice <-work_notice/all- urgent new fire
+         400s all/work_notice waits for - until -, 0 changes
+         400s reply new=1
+         400s all/work_notice <-a- urgent new flood [Fallback { through: \"ops\", \
+         endpoint: \"work_notice/all\", reason: \"limited\", until: Some(Timestamp(1772496010000)) }]
+         500s reply new=1
+         600s all/work_notice waits for day until 86700s, 1 changes",
     );
 }
 
