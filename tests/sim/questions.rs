@@ -334,7 +334,8 @@ impl Judge<'_> {
         let taking = &self.questions.taken[taking];
         let has_ended = call.errcode == Some(NO_SESSION)
             && taking.session_ends_at.is_some_and(|ends_at| ends_at <= true_time);
-        if call.fault.is_some() || !is_refused || has_ended || self.is_of_another_token(call) {
+        if call.fault.is_some() || !is_refused || has_ended || self.is_of_another_token(call, &taking.who.app)
+        {
             return Ok(());
         }
         let answer = (call.errcode, call.code.as_ref(), &call.errmsg);
