@@ -69,8 +69,8 @@ impl Afterwards {
         reads.any(|(at, _, receiver)| *at >= since && receiver.as_deref() == group)
     }
 
-    /// A telling is counted as read; says whether that is the first time.
-    pub(crate) fn counted_as_read(&mut self, telling: usize) -> bool {
+    /// Counts a telling as read; says whether that is the first time.
+    pub(crate) fn count_as_read(&mut self, telling: usize) -> bool {
         self.counted.insert(telling)
     }
 

@@ -1043,7 +1043,7 @@ impl<'a> Judge<'a> {
             let people = ids.iter().filter_map(|id| self.script.departments.get(id));
             let people: BTreeSet<&String> = people.flatten().collect();
             let reached: BTreeSet<&String> = call.people.iter().map(|person| &person.user_id).collect();
-            // What is named in the script only, nobody fills but somebody.
+            // Who is in a department that only a plan names, the script does not say.
             people.is_empty() || reached.is_subset(&people) && (!call.shown || reached == people)
         })
     }
@@ -1344,7 +1344,7 @@ impl<'a> Judge<'a> {
             }
         }
         for (message, endpoint, answer) in answers {
-            self.is_blocked_by(answer, now);
+            self.learn_of_block(answer, now);
             // More than one call is made for what DingTalk has taken.
             let was_taken = answer.calls.is_some_and(|calls| calls > 1);
             self.day

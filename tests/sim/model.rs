@@ -211,7 +211,7 @@ impl Reader {
                 if heard.start.is_some() && heard.at - end <= REMEMBERED {
                     self.story.begun = begun;
                     self.start = at_once(heard.start.unwrap_or(end));
-                    self.is_over(heard, end);
+                    self.becomes_over(heard, end);
                 }
             }
             Truth::Firing | Truth::Open => {
@@ -225,7 +225,7 @@ impl Reader {
                 match self.doubted.filter(|_| soon) {
                     Some(_) if heard.start.is_some_and(|begin| begin > self.ended) => {
                         self.story.begun = begun;
-                        self.is_over(heard, end);
+                        self.becomes_over(heard, end);
                     }
                     // The end is said again: it is over since it was.
                     Some(Before(before)) => {
@@ -234,7 +234,7 @@ impl Reader {
                         self.story.truth = Truth::Over;
                         self.doubted = None;
                     }
-                    None => self.is_over(heard, end),
+                    None => self.becomes_over(heard, end),
                 }
             }
             Truth::Over if heard.at - self.ended_at >= REMEMBERED => {
@@ -243,13 +243,13 @@ impl Reader {
                 let said = heard.start.unwrap_or(self.start.1);
                 let known = if said > self.ended { said } else { self.start.0 };
                 self.start = (known.min(said), known.max(said));
-                self.is_over(heard, end);
+                self.becomes_over(heard, end);
             }
             Truth::Over => {
                 self.learns(heard);
                 if heard.start.is_some_and(|begin| begin > self.ended) {
                     self.story.begun = begun;
-                    self.is_over(heard, end);
+                    self.becomes_over(heard, end);
                 }
             }
         }
@@ -262,7 +262,7 @@ impl Reader {
         }
     }
 
-    fn is_over(&mut self, heard: &Heard, end: i64) {
+    fn becomes_over(&mut self, heard: &Heard, end: i64) {
         self.learns(heard);
         self.story.truth = Truth::Over;
         (self.ended, self.ended_at, self.ended_truly) = (end, heard.at, heard.true_at);

@@ -266,7 +266,7 @@ impl Judge<'_> {
         if answer.outcome.may_have_arrived() {
             self.api_month.counted(time, now);
         }
-        self.is_blocked_by(answer, now);
+        self.learn_of_block(answer, now);
         let reached = self.reached_of_app(app);
         self.timing.outcome("", app, &reached, answer.outcome, 0, now);
     }
@@ -440,7 +440,7 @@ impl Judge<'_> {
     }
 
     /// DingTalk blocks our address, if an answer says so.
-    pub(crate) fn is_blocked_by(&mut self, answer: &Answer, now: u64) {
+    pub(crate) fn learn_of_block(&mut self, answer: &Answer, now: u64) {
         if let Outcome::Blocked(span) = answer.outcome {
             let until = now + span.0;
             let lasts = self.blocked.filter(|blocked| now < blocked.until);

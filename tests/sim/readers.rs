@@ -112,7 +112,7 @@ impl Judge<'_> {
     }
 
     /// The metrics count that a message was read: once, and when somebody has.
-    pub(crate) fn is_counted_as_read(&mut self, message: MessageId, now: u64) -> Result<(), Violation> {
+    pub(crate) fn read_is_counted(&mut self, message: MessageId, now: u64) -> Result<(), Violation> {
         let Some(index) = self.by_message.get(&message).copied() else {
             return Ok(());
         };
@@ -123,7 +123,7 @@ impl Judge<'_> {
             None => self.afterwards.somebody_has_read(group, telling.composed_at),
         };
         let what = format!("{message:?} to {} is counted as read", telling.receiver);
-        if is_read && self.afterwards.counted_as_read(index) {
+        if is_read && self.afterwards.count_as_read(index) {
             return Ok(());
         }
         Err(violation(Invariant::ReadersAreRight, now, what))

@@ -548,7 +548,7 @@ impl<'a> World<'a> {
     fn report(&mut self, report: &Report) -> Result<(), Violation> {
         match report {
             Report::Event(Told::Read { message, .. }) => {
-                return self.judge.is_counted_as_read(*message, self.now);
+                return self.judge.read_is_counted(*message, self.now);
             }
             Report::Event(_) => {}
             Report::StoreFailed(_)

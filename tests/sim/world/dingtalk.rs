@@ -632,15 +632,21 @@ impl World<'_> {
             token: exchange.token.as_deref(),
             body: exchange.body.as_deref().unwrap_or_default(),
         };
-        let mut reaction = self.dingtalk.receive(&request, now);
-        // DingTalk refuses a token with one status or another.
+        let reaction = self.dingtalk.receive(&request, now);
+        self.refused_by_any_status(reaction)
+    }
+
+    /// DingTalk refuses a token with one status or another; the stand-in has one of its own, and what a fault says.
+    fn refused_by_any_status(&self, mut reaction: Reaction) -> Reaction {
         let body = json_of(Some(reaction.reply.body.as_bytes()));
-        let is_ordered = self
-            .dingtalk
-            .calls(0)
-            .last()
-            .is_some_and(|call| call.fault.is_some());
-        if body["code"] == TOKEN_CODES[0] && !is_ordered {
+        if !body["code"]
+            .as_str()
+            .is_some_and(|code| TOKEN_CODES.contains(&code))
+        {
+            return reaction;
+        }
+        let is_ordered = (self.dingtalk.calls(0).last()).is_some_and(|call| call.fault.is_some());
+        if !is_ordered {
             let of = noise(&[self.script.noise, self.exchanges, 5]) % TOKEN_STATUSES.len() as u64;
             reaction.reply.http_status = TOKEN_STATUSES[usize::try_from(of).unwrap_or_default()];
         }
