@@ -242,6 +242,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn replanned(&mut self, setting: &'a Setting, now: u64) {
         self.step();
         self.plan(setting);
+        self.silences.replanned();
         self.afterwards.begins(now);
         for until in self.gone.values_mut() {
             until.get_or_insert(self.seq);
@@ -250,9 +251,8 @@ impl<'a> Judge<'a> {
     }
 
     fn plan(&mut self, setting: &'a Setting) {
-        // Whoever is new may be told at once.
+        // Whoever is new may be told at once; the others are silent as after any answer.
         self.blocked = None;
-        self.silences.end();
         self.plans.push((self.seq, setting));
     }
 
@@ -280,7 +280,7 @@ impl<'a> Judge<'a> {
         self.day.died(now);
         self.pictures.clear();
         self.blocked = None;
-        self.silences.end();
+        self.silences.forgotten(self.clock_was_set);
         if !writable {
             self.excused_until = now + MINUTE + 15_000;
             self.day.excuse(now);
@@ -402,11 +402,13 @@ impl<'a> Judge<'a> {
         self.committing = self.taken.iter().enumerate().filter_map(open).collect();
         self.month.commit_begins();
         self.api_month.commit_begins();
+        self.silences.commit_begins();
     }
 
     pub(crate) fn applied(&mut self, changes: &Changes) {
         self.month.committed();
         self.api_month.committed();
+        self.silences.committed();
         for index in std::mem::take(&mut self.committing) {
             let taken = &mut self.taken[index];
             if taken.fate == Fate::Open {
@@ -726,8 +728,9 @@ impl<'a> Judge<'a> {
             return Err(violation(Invariant::DoubtKeepsItsMessage, now, what));
         };
         let bot = send.endpoint.as_ref().map(ToString::to_string);
-        self.check_silence(index, bot.as_deref().unwrap_or_default(), now)?;
+        let endpoint = bot.as_deref().unwrap_or_default();
         if self.tellings[index].is_picture {
+            self.check_silence(index, endpoint, now)?;
             return self.picture_leaves(index, &uuid, now);
         }
         let receiver = self.tellings[index].receiver.clone();
@@ -739,6 +742,7 @@ impl<'a> Judge<'a> {
             let what = format!("{:?} is sent while our address is blocked", send.message);
             return Err(violation(Invariant::BlockKept, now, what));
         }
+        self.check_silence(index, endpoint, now)?;
         if let Some(doubt) = self.doubts.get(&receiver).filter(|doubt| doubt.uuid != uuid) {
             // Another bot takes over from one that has had to be silent since.
             let other = doubt.bot.as_ref().filter(|other| bot.as_ref() != Some(other));

@@ -542,6 +542,13 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::RecalledInTime,
     },
     Mutation {
+        name: "what is superseded stays",
+        file: "src/engine/afterwards.rs",
+        text: "last.is_some_and(|last| last.digest > message.digest)",
+        replacement: "false",
+        caught_by: Invariant::RecalledInTime,
+    },
+    Mutation {
         name: "nobody is asked who has read",
         file: "src/engine/afterwards.rs",
         text: "queue.reads.entry(receipt.clone()).or_default();",
@@ -630,6 +637,27 @@ const MUTATIONS: &[Mutation] = &[
         file: "src/engine/delivery.rs",
         text: "(PauseReason::Limited, Some(span))",
         replacement: "(PauseReason::Limited, Some(Span(span.0 / 2)))",
+        caught_by: Invariant::SilenceKept,
+    },
+    Mutation {
+        name: "a start forgets who must be silent",
+        file: "src/engine/budget.rs",
+        text: "pause.lasts(now.tick)",
+        replacement: "false",
+        caught_by: Invariant::SilenceKept,
+    },
+    Mutation {
+        name: "a load of the configuration lets everybody speak",
+        file: "src/engine/budget.rs",
+        text: "self.pause.is_some_and(|pause| pause.reason.needs_operator())",
+        replacement: "self.pause.is_some()",
+        caught_by: Invariant::SilenceKept,
+    },
+    Mutation {
+        name: "whom nobody knows is written to again in an hour",
+        file: "src/engine/delivery.rs",
+        text: "(PauseReason::Refused(Refused::Person), None)",
+        replacement: "(PauseReason::Refused(Refused::Person), Some(REFUSED_PAUSE))",
         caught_by: Invariant::SilenceKept,
     },
     Mutation {
