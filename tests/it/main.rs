@@ -11,6 +11,7 @@ mod ask;
 mod chat;
 mod crash;
 mod daemon;
+mod demo;
 mod disk;
 mod everyday;
 mod explain;
@@ -28,6 +29,7 @@ mod reload;
 mod secrets;
 mod service;
 mod storm;
+mod talking;
 mod trouble;
 mod work_notices;
 
