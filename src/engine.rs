@@ -924,7 +924,7 @@ impl Engine {
         self.sharing.clear();
         for (name, endpoint) in &plan.endpoints {
             let counted_as = endpoint.counted_as();
-            self.budgets.entry(name.clone()).or_default();
+            self.set_up_budget(name, endpoint.app());
             self.budgets.entry(counted_as.clone()).or_default();
             if let Some(rate) = endpoint.shared_rate() {
                 self.sharing.entry(rate).or_default().insert(counted_as);
@@ -932,10 +932,23 @@ impl Engine {
         }
         for app in plan.apps.values().filter(|app| app.ask.is_some()) {
             let name = App::answers_name(&app.name);
-            self.budgets.entry(name.clone()).or_default();
+            self.set_up_budget(&name, Some(&app.name));
             let rate = (app.name.clone(), Api::Robot);
             self.sharing.entry(rate).or_default().insert(name);
         }
+    }
+
+    /// A budget under this name, if there is none: what silences its app, or everybody, silences it, too.
+    fn set_up_budget(&mut self, name: &EndpointName, app: Option<&AppName>) {
+        if self.budgets.contains_key(name) {
+            return;
+        }
+        let mut budget = Budget::default();
+        if let Some(pause) = self.pause_of_app(app) {
+            budget.pause(pause, self.now.tick);
+            self.dirty.endpoints.insert(name.clone());
+        }
+        self.budgets.insert(name.clone(), budget);
     }
 
     /// Compares truth with told for everybody; `waited` says since when changes wait that did so before.

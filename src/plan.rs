@@ -1121,10 +1121,13 @@ impl Routes {
 }
 
 impl Plan {
-    /// The app whose answers are counted under this name.
-    pub fn answerer(&self, name: &EndpointName) -> Option<&AppName> {
-        let app = name.as_str().strip_prefix(App::ANSWERS_PREFIX)?;
-        self.apps.get(app).map(|app| &app.name)
+    /// The app that what is counted under this name goes through: messages of an endpoint, or answers.
+    pub fn app_of(&self, name: &EndpointName) -> Option<&AppName> {
+        let answers = || {
+            let app = name.as_str().strip_prefix(App::ANSWERS_PREFIX)?;
+            self.apps.get(app).map(|app| &app.name)
+        };
+        (self.endpoints.get(name).and_then(Endpoint::app)).or_else(answers)
     }
 
     /// Every secret there is.

@@ -566,10 +566,10 @@ impl Engine {
     }
 
     /// What silences an app, or everybody. An endpoint may hide it behind a longer pause of its own.
-    fn pause_of_app(&self, app: Option<&AppName>) -> Option<Pause> {
+    pub(super) fn pause_of_app(&self, app: Option<&AppName>) -> Option<Pause> {
         let reaches = |name: &EndpointName, pause: &Pause| match pause.reason.reaches() {
             Reach::Endpoint => false,
-            Reach::App => self.plan.endpoints.get(name).and_then(Endpoint::app) == app,
+            Reach::App => app.is_some() && self.plan.app_of(name) == app,
             Reach::Everybody => true,
         };
         let mut budgets = self.budgets.iter();

@@ -52,6 +52,8 @@ pub(super) enum PauseReason {
     Blocked,
     /// The quota is used up.
     Quota,
+    /// Everybody has had as many notices as a day allows. No answer says so, and no store keeps it: the budget does.
+    Day,
     /// An operator must act.
     Refused(Refused),
 }
@@ -64,6 +66,7 @@ impl PauseReason {
             Self::Throttled => "throttled",
             Self::Blocked => "blocked",
             Self::Quota => "quota",
+            Self::Day => "daily_limit",
             Self::Refused(what) => Outcome::Refused(what).as_str(),
         }
     }
@@ -82,6 +85,7 @@ impl PauseReason {
         match self {
             Self::Blocked => Reach::Everybody,
             Self::Throttled
+            | Self::Day
             | Self::Refused(Refused::Target | Refused::Person | Refused::Keyword | Refused::Other) => {
                 Reach::Endpoint
             }

@@ -377,7 +377,7 @@ impl Engine {
         let until = || room_at(&sharing, rate, urgent, now).unwrap_or(now.plus(Span::seconds(1)));
         is_full.then(|| Pause {
             until: Some(until()),
-            reason: PauseReason::Limited,
+            reason: PauseReason::Day,
         })
     }
 
@@ -395,18 +395,18 @@ impl Engine {
 
     /// Whether all its endpoints must be silent: for what is not urgent, in a way that does not pass by itself.
     fn is_silenced(&self, receiver: &Receiver, urgent: bool) -> bool {
-        self.all_paused(receiver, urgent, |pause| urgent || pause.reason.needs_operator())
+        self.all_silent(receiver, urgent, |pause| urgent || pause.reason.needs_operator())
     }
 
     /// Whether nobody is there to be told before the configuration is loaded again.
     pub(super) fn is_gone(&self, receiver: &Receiver) -> bool {
-        self.all_paused(receiver, true, |pause| pause.until.is_none())
+        self.all_silent(receiver, true, |pause| pause.until.is_none())
     }
 
-    fn all_paused(&self, receiver: &Receiver, urgent: bool, counts: impl Fn(Pause) -> bool) -> bool {
+    fn all_silent(&self, receiver: &Receiver, urgent: bool, counts: impl Fn(Pause) -> bool) -> bool {
         let silence = |name| self.silence(self.plan.endpoints.get(name)?, urgent);
-        let is_paused = |name| silence(name).is_some_and(|(pause, _)| counts(pause));
-        !receiver.endpoints().is_empty() && receiver.endpoints().iter().all(is_paused)
+        let is_silent = |name| silence(name).is_some_and(|(pause, _)| counts(pause));
+        !receiver.endpoints().is_empty() && receiver.endpoints().iter().all(is_silent)
     }
 
     /// Takes everything a receiver may be told at this moment and hands it out to be composed.
@@ -911,13 +911,11 @@ impl Engine {
             return;
         }
         let plan = &self.plan;
-        let app_of =
-            |name| (plan.endpoints.get(name).and_then(Endpoint::app)).or_else(|| plan.answerer(name));
-        let app = app_of(endpoint);
+        let app = plan.app_of(endpoint);
         for (name, budget) in &mut self.budgets {
             let reached = match reason.reaches() {
                 Reach::Endpoint => name == endpoint,
-                Reach::App => name == endpoint || (app.is_some() && app == app_of(name)),
+                Reach::App => name == endpoint || (app.is_some() && app == plan.app_of(name)),
                 Reach::Everybody => true,
             };
             if reached {

@@ -1711,6 +1711,38 @@ fn a_pause_that_was_saved_by_a_clock_far_ahead_ends_all_the_same() {
 }
 
 #[test]
+fn who_is_configured_while_our_address_is_blocked_is_silent_too() {
+    let with = |name: &str| {
+        format!(
+            "
+locale: en
+timezone: UTC
+dingtalk: {{ monthly_quota: 0 }}
+bots:
+  - {{ name: {name}, access_token: t }}
+receivers:
+  - {{ name: ops, bots: [{name}] }}
+route: {{ receiver: ops }}
+"
+        )
+    };
+    let mut stage = Stage::new(compiled(&with("a")));
+    stage.command(&["answer", "a", "blocked"]);
+    stage.command(&["fire", "disk"]);
+    stage.run_to(20);
+    stage.plan_is(&with("b"));
+    stage.run_to(30);
+    stage.command(&["restart"]);
+    stage.run_to(400);
+    let expected = "0s reply new=1
+10s ops <-a- new disk
+10s   a: 0-1 blocked
+310s ops <-b- new disk
+";
+    assert_eq!(stage.transcript, expected);
+}
+
+#[test]
 fn a_clock_that_dingtalk_refused_is_tried_again_soon() {
     check(
         "0s answer a clock

@@ -21,7 +21,7 @@ pub(super) fn word(name: &str, locale: Locale) -> Cow<'_, str> {
 }
 
 /// In Chinese.
-const CHINESE: [(&str, &str); 38] = [
+const CHINESE: [(&str, &str); 39] = [
     // Where an alert stands, and as what it was told.
     ("firing", "正在告警"),
     ("resolved", "已恢复"),
@@ -48,6 +48,7 @@ const CHINESE: [(&str, &str); 38] = [
     ("limited", "发送过快"),
     ("throttled", "对方消息过多"),
     ("blocked", "出口地址被封"),
+    ("daily_limit", "当日次数已满"),
     ("refused_token", "令牌或密钥无效"),
     ("refused_permission", "权限不足"),
     ("refused_target", "群或人不接收"),
@@ -86,7 +87,7 @@ mod tests {
             .chain(Change::ALL.map(Change::as_str))
             .chain(WaitsFor::ALL.map(WaitsFor::as_str))
             .chain(Quota::ALL.map(Quota::as_str))
-            .chain(["limited", "throttled", "blocked"])
+            .chain(["limited", "throttled", "blocked", "daily_limit"])
             .chain(refusals);
         for name in names {
             let chinese = word(name, Locale::Chinese);

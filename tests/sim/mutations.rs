@@ -397,7 +397,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a refusal silences the bots of others",
         file: "src/engine/delivery.rs",
-        text: "name == endpoint || (app.is_some() && app == app_of(name))",
+        text: "name == endpoint || (app.is_some() && app == plan.app_of(name))",
         replacement: "reason != PauseReason::Limited || name == endpoint",
         caught_by: Invariant::ToldInTime,
     },

@@ -314,7 +314,7 @@ route:
          400s all/work_notice waits for - until -, 0 changes
          400s reply new=1
          400s all/work_notice <-a- urgent new flood [Fallback { through: \"ops\", \
-         endpoint: \"work_notice/all\", reason: \"limited\", until: Some(Timestamp(1772496010000)) }]
+         endpoint: \"work_notice/all\", reason: \"daily_limit\", until: Some(Timestamp(1772496010000)) }]
          500s reply new=1
          600s all/work_notice waits for day until 86700s, 1 changes",
     );
