@@ -370,12 +370,15 @@ impl Engine {
     /// What silences an endpoint whose day of notices to everybody has no place left: that may be for hours, so it is
     /// as good as a pause.
     fn full_day(&self, endpoint: &Endpoint, urgent: bool) -> Option<Pause> {
+        // All others would be counted for nothing.
+        if !endpoint.is_to_everybody() {
+            return None;
+        }
         let now = self.now.tick;
         let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
-        let is_full = endpoint.is_to_everybody() && left(&sharing, rate, urgent, now) == 0;
         // Without a known time an answer frees the place.
         let until = || room_at(&sharing, rate, urgent, now).unwrap_or(now.plus(Span::seconds(1)));
-        is_full.then(|| Pause {
+        (left(&sharing, rate, urgent, now) == 0).then(|| Pause {
             until: Some(until()),
             reason: PauseReason::Day,
         })
@@ -847,6 +850,11 @@ impl Engine {
         if is_counted || calls_made.is_some_and(|calls| calls > 1) || !to_everybody {
             self.take_place(&counted_as);
         }
+        if to_everybody {
+            // It may have been the last of the day, or have given its place back.
+            self.touch_who_falls_back();
+            self.touch_who_tells_everybody();
+        }
         self.count_month(&endpoint, if is_counted { calls } else { 0 });
     }
 
@@ -923,19 +931,29 @@ impl Engine {
                 self.dirty.endpoints.insert(name.clone());
             }
         }
-        // Somebody may be the last of a receiver to fall silent, so that its fallback is to speak.
-        let falls_back = self
-            .plan
-            .receivers
-            .values()
-            .filter(|other| other.fallback.is_some());
-        self.touched.extend(falls_back.map(|other| other.name.clone()));
+        self.touch_who_falls_back();
         self.effects.push_back(Effect::Event(Event::Paused {
             endpoint: endpoint.clone(),
             reason: reason.as_str(),
             span,
             detail: answer.detail.clone(),
         }));
+    }
+
+    /// Somebody may be the last of a receiver to fall silent, so that its fallback is to speak.
+    fn touch_who_falls_back(&mut self) {
+        let receivers = self.plan.receivers.values();
+        let falls_back = receivers.filter(|receiver| receiver.fallback.is_some());
+        self.touched
+            .extend(falls_back.map(|receiver| receiver.name.clone()));
+    }
+
+    /// They have a few places a day between them.
+    fn touch_who_tells_everybody(&mut self) {
+        let goes_to_all = |name| (self.plan.endpoints.get(name)).is_some_and(Endpoint::is_to_everybody);
+        let receivers = self.plan.receivers.values();
+        let touched = receivers.filter(|receiver| receiver.endpoints().iter().any(goes_to_all));
+        self.touched.extend(touched.map(|receiver| receiver.name.clone()));
     }
 
     /// A part arrived.

@@ -321,6 +321,82 @@ route:
 }
 
 #[test]
+fn the_fallback_speaks_as_soon_as_the_last_that_was_left_is_the_full_day_of_notices() {
+    let text = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0, monthly_api_quota: 0 }
+apps:
+  - { name: app, app_key: k, app_secret: s, agent_id: 7 }
+bots:
+  - { name: a, access_token: t }
+  - { name: b, access_token: t }
+receivers:
+  - { name: all, bots: [b], work_notice: { app: app, everybody: true }, fallback: ops }
+  - { name: ops, bots: [a] }
+route: { receiver: all, urgent: true, repeat_interval: 48h }
+";
+    check_by(
+        compiled(text),
+        "0s fire disk
+         100s answer b quota
+         100s fire load
+         200s answer work_notice/all unknown
+         200s fire down
+         300s waits all/work_notice",
+        "0s reply new=1
+         0s all <-b- urgent new disk
+         0s all/work_notice <-work_notice/all- urgent new disk
+         100s reply new=1
+         100s all <-b- urgent new load
+         100s all/work_notice <-work_notice/all- urgent new load
+         100s   b: 2-1 quota
+         200s reply new=1
+         200s all/work_notice <-work_notice/all- urgent new down
+         200s   work_notice/all: 4-1 unknown
+         200s all <-a- urgent new load, new down [Fallback { through: \"ops\", endpoint: \"b\", \
+         reason: \"quota\", until: Some(Timestamp(1772413300000)) }]
+         300s all/work_notice waits for day until 86400s, 1 changes",
+    );
+}
+
+#[test]
+fn a_place_of_the_day_that_a_notice_gives_back_is_anothers_at_once() {
+    let text = "
+locale: en
+timezone: UTC
+dingtalk: { monthly_quota: 0, monthly_api_quota: 0 }
+apps:
+  - { name: app, app_key: k, app_secret: s, agent_id: 7 }
+receivers:
+  - { name: x, work_notice: { app: app, everybody: true } }
+  - { name: y, work_notice: { app: app, everybody: true } }
+route:
+  receiver: x
+  repeat_interval: 48h
+  routes:
+    - { matchers: ['team=y'], receiver: y, urgent: true, continue: true }
+    - { matchers: ['severity=critical'], urgent: true }
+";
+    check_by(
+        compiled(text),
+        "0s fire disk severity=critical
+         100s fire load severity=critical
+         200s answer work_notice/x retry
+         200s fire down severity=critical team=y
+         300s run",
+        "0s reply new=1
+         0s x/work_notice <-work_notice/x- urgent new disk
+         100s reply new=1
+         100s x/work_notice <-work_notice/x- urgent new load
+         200s reply new=1
+         200s x/work_notice <-work_notice/x- urgent new down
+         200s   work_notice/x: 2-1 retry
+         200s y/work_notice <-work_notice/y- urgent new down",
+    );
+}
+
+#[test]
 fn a_notice_that_is_too_long_all_the_same_becomes_numbers_at_once() {
     let stage = check(
         "0s answer work_notice/ops size
