@@ -1109,6 +1109,34 @@ fn a_file_writes_the_lines_of_links_and_feeds() {
 }
 
 #[test]
+fn a_line_about_several_names_each_kind_and_says_once_that_there_are_more() {
+    let told_in_a_line = |change: Change, count: usize| {
+        let each = |number: usize| {
+            let (pod, severity) = (
+                format!("pod-{number:04}"),
+                ["critical", "warning"][usize::from(number > 1)],
+            );
+            entry(
+                change,
+                5,
+                &[("alertname", "Slow"), ("pod", &pod), ("severity", severity)],
+            )
+        };
+        let draft = draft((0..count).map(each).collect(), [0; 3]);
+        let message = told(&draft, |receiver, _| receiver.message = MessageKind::FeedCard);
+        message.text.lines().next().unwrap_or_default().to_owned()
+    };
+    let four = "pod-0000, pod-0001, pod-0002, pod-0003";
+    let eight = format!("{four}, pod-0004, pod-0005, pod-0006, pod-0007, …");
+    for (count, names) in [(4, four), (60, &eight), (500, "pod-0000, pod-0001, pod-0002, …")] {
+        for (change, says) in [(Change::Resolved, "resolved: "), (Change::New, "")] {
+            let line = told_in_a_line(change, count);
+            assert!(line.ends_with(&format!(" — {says}{names}")), "{line}");
+        }
+    }
+}
+
+#[test]
 fn the_keyword_is_in_title_and_text_once() {
     for (keyword, draft) in [("告警", in_parts()), ("new", mixed()), ("Slow", in_parts())] {
         let message = told(&draft, |_, bot| bot.keyword = Some(keyword.into()));
