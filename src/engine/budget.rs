@@ -268,6 +268,12 @@ pub(super) fn left(sharing: &[&Budget], rate: Rate, urgent: bool, now: Tick) -> 
     allowed(rate.messages, urgent).saturating_sub(taken)
 }
 
+/// Whether nothing is [`left`], whatever becomes of what is on its way.
+pub(super) fn is_used_up(sharing: &[&Budget], rate: Rate, urgent: bool, now: Tick) -> bool {
+    let fresh = sharing.iter().flat_map(|budget| budget.fresh(rate.window, now));
+    fresh.count() >= allowed(rate.messages, urgent) as usize
+}
+
 /// When [`left`] will be at least one, as far as known: `None` while only answers can free a place.
 pub(super) fn room_at(sharing: &[&Budget], rate: Rate, urgent: bool, now: Tick) -> Option<Tick> {
     let open = sharing

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::budget::{Budget, Month, Pause, PauseReason, Reach, left, pace, room_at};
+use super::budget::{Budget, Month, Pause, PauseReason, Reach, is_used_up, left, pace, room_at};
 use super::desk::{Composing, Desk, Places, Sending, Stage, Telling, UnderWay};
 use super::limits::{
     BACKOFF_URGENT_MAX, BUDGET_WINDOW, CLOCK_PAUSE, MESSAGE_BYTES_MIN, QUOTA_PAUSE, REFUSED_PAUSE,
@@ -368,7 +368,7 @@ impl Engine {
     }
 
     /// What silences an endpoint whose day of notices to everybody has no place left: that may be for hours, so it is
-    /// as good as a pause.
+    /// as good as a pause. What is still on its way may give its place back, and is waited for.
     fn full_day(&self, endpoint: &Endpoint, urgent: bool) -> Option<Pause> {
         // All others would be counted for nothing.
         if !endpoint.is_to_everybody() {
@@ -378,7 +378,7 @@ impl Engine {
         let (sharing, rate) = (self.sharing(endpoint), endpoint.rate());
         // Without a known time an answer frees the place.
         let until = || room_at(&sharing, rate, urgent, now).unwrap_or(now.plus(Span::seconds(1)));
-        (left(&sharing, rate, urgent, now) == 0).then(|| Pause {
+        is_used_up(&sharing, rate, urgent, now).then(|| Pause {
             until: Some(until()),
             reason: PauseReason::Day,
         })

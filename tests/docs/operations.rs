@@ -118,10 +118,18 @@ fn every_alert_about_dingest_has_its_section() {
 #[test]
 fn every_reason_of_a_pause_stands_in_the_guide() {
     let (guide, outcomes) = (read(GUIDE), read("src/engine/outcome.rs"));
-    let pauses = ["limited", "throttled", "blocked", "quota", "refused_"];
-    let there: BTreeSet<&str> = outcomes
-        .split("=> \"")
-        .skip(1)
+    let reasons = read("src/engine/budget.rs");
+    let pauses = [
+        "limited",
+        "throttled",
+        "blocked",
+        "quota",
+        "daily_limit",
+        "refused_",
+    ];
+    let there: BTreeSet<&str> = [&outcomes, &reasons]
+        .into_iter()
+        .flat_map(|text| text.split("=> \"").skip(1))
         .filter_map(|rest| rest.split('"').next())
         .filter(|name| pauses.iter().any(|pause| name.starts_with(pause)))
         .collect();

@@ -1,5 +1,7 @@
 //! What a month's quota has been used for, counted apart from the product.
 
+use std::collections::BTreeMap;
+
 use dingest::alert::Timestamp;
 
 /// From this share of the quota on, in percent, it is made to last.
@@ -23,8 +25,9 @@ pub(crate) struct Month {
     durable: u64,
     committing: u64,
     open: u64,
-    /// Messages that count, whether the product still knows or not.
-    all: u64,
+    /// Messages that count in each month, by its end, whether the product still knows or not: a clock that is set may
+    /// come back to one.
+    all: BTreeMap<i64, u64>,
     /// When one was last counted, as far as the product knows, and as far as is on disk.
     last: Option<Counted>,
     last_committing: Option<Counted>,
@@ -48,11 +51,12 @@ impl Month {
         if ends_at != self.ends_at {
             *self = Self {
                 ends_at,
+                all: std::mem::take(&mut self.all),
                 ..Self::default()
             };
         }
         self.open += 1;
-        self.all += 1;
+        *self.all.entry(ends_at).or_default() += 1;
         self.last = Some(Counted {
             at: now,
             ahead: ahead(time, now),
@@ -97,6 +101,6 @@ impl Month {
 
     /// Whether changes that are not urgent may be made to wait.
     pub(crate) fn may_be_stretched(&self, quota: u64) -> bool {
-        quota > 0 && self.all * 100 >= quota * STRETCHED_FROM
+        quota > 0 && self.all.values().any(|all| all * 100 >= quota * STRETCHED_FROM)
     }
 }
