@@ -19,7 +19,7 @@ const RECALL_TRIES_MAX: u64 = 10;
 /// Calls that ask who has read a message: five times, five pages each.
 const READ_CALLS_MAX: u64 = 25;
 /// Within this many milliseconds what an errand was decided by may have become another.
-const DECIDED_WITHIN: u64 = 60_000;
+pub(crate) const DECIDED_WITHIN: u64 = 60_000;
 
 /// What the judge remembers of it.
 #[derive(Debug, Default)]
@@ -328,7 +328,7 @@ impl Judge<'_> {
     }
 
     /// There are none while the month is made to last.
-    pub(crate) fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
+    fn check_errand_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
         let pace = self.api_month.pace(self.setting().text.api_quota, time);
         // What was counted just now may have come after it was decided: then it waited for its commit only.
         let decided_before = |at: u64| now - at < DECIDED_WITHIN;

@@ -1,5 +1,6 @@
 //! What must hold, whatever happens.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A promise of the product.
@@ -154,4 +155,33 @@ pub(crate) fn violation(invariant: Invariant, at: u64, what: impl Into<String>) 
         at,
         what: what.into(),
     }
+}
+
+#[test]
+fn every_promise_stands_in_the_guide() {
+    let (names, guide) = (
+        include_str!("invariant.rs"),
+        include_str!("../../docs/simulator.md"),
+    );
+    let names = names
+        .split("=> \"")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('"'));
+    let (promised, mut told): (BTreeSet<&str>, BTreeSet<&str>) = (
+        names
+            .map(|(name, _)| name)
+            .filter(|name| !name.is_empty())
+            .collect(),
+        guide
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+            .map(|(name, _)| name)
+            .collect(),
+    );
+    assert!(
+        guide.contains("\n`repeatable`: "),
+        "that one is about seeds, not steps"
+    );
+    told.insert(Invariant::Repeatable.as_str());
+    assert_eq!(promised, told);
 }

@@ -367,6 +367,13 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: Invariant::QuotaLasts,
     },
     Mutation {
+        name: "answers do not spare the month",
+        file: "src/engine/answering.rs",
+        text: "(self.paced_until(Quota::Api)).is_some_and(|until| until > now)",
+        replacement: "false",
+        caught_by: Invariant::QuotaLasts,
+    },
+    Mutation {
         name: "what is over is counted as firing",
         file: "src/engine/desk.rs",
         text: "if up { *count + 1 } else { count.saturating_sub(1) }",
@@ -547,6 +554,20 @@ const MUTATIONS: &[Mutation] = &[
         text: "last.is_some_and(|last| last.digest > message.digest)",
         replacement: "false",
         caught_by: Invariant::RecalledInTime,
+    },
+    Mutation {
+        name: "an errand that fails is run for ever",
+        file: "src/engine/afterwards.rs",
+        text: "call.tries < RECALL_TRIES_MAX",
+        replacement: "true",
+        caught_by: Invariant::AfterwardsBounded,
+    },
+    Mutation {
+        name: "an errand that must wait is looked at over and over",
+        file: "src/engine/afterwards.rs",
+        text: "return Some(look_again)",
+        replacement: "return Some(now)",
+        caught_by: Invariant::ComesToRest,
     },
     Mutation {
         name: "nobody is asked who has read",

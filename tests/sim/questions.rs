@@ -7,6 +7,7 @@ use dingest::dingtalk::simulator::apps;
 use dingest::dingtalk::simulator::rules::Call;
 use dingest::engine::{Answer, Outcome};
 
+use crate::afterwards::DECIDED_WITHIN;
 use crate::invariant::{Invariant, Violation, violation};
 use crate::judge::{Blocked, COUNTED_MAX, Judge};
 use crate::model::Truth;
@@ -229,8 +230,7 @@ impl Judge<'_> {
         Err(violation(Invariant::Acceptable, now, what))
     }
 
-    /// An answer leaves in the name of an app: it takes no place that is reserved, and there is none while the month is
-    /// made to last.
+    /// An answer leaves in the name of an app: it takes no place that is reserved, and keeps the month's pace.
     pub(crate) fn answer_leaves(
         &mut self,
         app: &str,
@@ -258,7 +258,19 @@ impl Judge<'_> {
             let what = format!("{app} answers while our address is blocked");
             return Err(violation(Invariant::BlockKept, now, what));
         }
-        self.check_errand_pace(time, now)
+        self.check_answer_pace(time, now)
+    }
+
+    /// Like a digest that is not urgent, it leaves so long after what was last counted that the month lasts.
+    fn check_answer_pace(&self, time: Timestamp, now: u64) -> Result<(), Violation> {
+        let pace = self.api_month.pace(self.setting().text.api_quota, time);
+        // What was counted just now may have come after it was decided.
+        let is_in_pace = |(counted_at, pace)| now >= counted_at + pace || now < counted_at + DECIDED_WITHIN;
+        if pace.is_none_or(is_in_pace) {
+            return Ok(());
+        }
+        let what = "an answer leaves before its time, and the month is made to last";
+        Err(violation(Invariant::QuotaLasts, now, what))
     }
 
     /// It is known what became of it.
