@@ -476,8 +476,10 @@ impl Engine {
             Input::Errand(errand, finding) => self.came_back(&errand, finding),
             Input::Plan(plan) => {
                 self.plan = plan;
-                for budget in self.budgets.values_mut() {
-                    budget.lift_refusal();
+                let budgets = self.budgets.iter_mut();
+                let lifted = budgets.filter_map(|(name, budget)| budget.lift_refusal().then_some(name));
+                for name in lifted.cloned().collect::<Vec<_>>() {
+                    self.silence_like_others(&name);
                 }
                 self.dirty.endpoints.extend(self.budgets.keys().cloned());
                 self.enact_plan();
@@ -924,7 +926,7 @@ impl Engine {
         self.sharing.clear();
         for (name, endpoint) in &plan.endpoints {
             let counted_as = endpoint.counted_as();
-            self.set_up_budget(name, endpoint.app());
+            self.set_up_budget(name);
             self.budgets.entry(counted_as.clone()).or_default();
             if let Some(rate) = endpoint.shared_rate() {
                 self.sharing.entry(rate).or_default().insert(counted_as);
@@ -932,23 +934,27 @@ impl Engine {
         }
         for app in plan.apps.values().filter(|app| app.ask.is_some()) {
             let name = App::answers_name(&app.name);
-            self.set_up_budget(&name, Some(&app.name));
+            self.set_up_budget(&name);
             let rate = (app.name.clone(), Api::Robot);
             self.sharing.entry(rate).or_default().insert(name);
         }
     }
 
-    /// A budget under this name, if there is none: what silences its app, or everybody, silences it, too.
-    fn set_up_budget(&mut self, name: &EndpointName, app: Option<&AppName>) {
-        if self.budgets.contains_key(name) {
-            return;
+    /// A budget under this name, if there is none.
+    fn set_up_budget(&mut self, name: &EndpointName) {
+        if !self.budgets.contains_key(name) {
+            self.budgets.insert(name.clone(), Budget::default());
+            self.silence_like_others(name);
         }
-        let mut budget = Budget::default();
-        if let Some(pause) = self.pause_of_app(app) {
+    }
+
+    /// What silences the app that is counted under this name, or everybody, silences it, too.
+    fn silence_like_others(&mut self, name: &EndpointName) {
+        let pause = self.pause_of_app(self.plan.app_of(name));
+        if let (Some(pause), Some(budget)) = (pause, self.budgets.get_mut(name)) {
             budget.pause(pause, self.now.tick);
             self.dirty.endpoints.insert(name.clone());
         }
-        self.budgets.insert(name.clone(), budget);
     }
 
     /// Compares truth with told for everybody; `waited` says since when changes wait that did so before.

@@ -565,7 +565,7 @@ impl Engine {
         (left(&sharing, rate, false, now) == 0).then(|| room_at().unwrap_or(now.plus(Span::seconds(1))))
     }
 
-    /// What silences an app, or everybody. An endpoint may hide it behind a longer pause of its own.
+    /// What silences an app, or everybody. An endpoint may have a longer pause of its own in its place.
     pub(super) fn pause_of_app(&self, app: Option<&AppName>) -> Option<Pause> {
         let reaches = |name: &EndpointName, pause: &Pause| match pause.reason.reaches() {
             Reach::Endpoint => false,
@@ -573,7 +573,7 @@ impl Engine {
             Reach::Everybody => true,
         };
         let mut budgets = self.budgets.iter();
-        budgets.find_map(|(name, budget)| budget.paused(self.now.tick).filter(|pause| reaches(name, pause)))
+        budgets.find_map(|(name, budget)| budget.pauses(self.now.tick).find(|pause| reaches(name, pause)))
     }
 
     fn send_out(&mut self, errand: Errand) {

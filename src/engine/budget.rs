@@ -20,7 +20,9 @@ pub(super) struct Budget {
     answered: VecDeque<Tick>,
     /// Messages planned or on their way.
     open: u32,
+    /// What passes by itself, and what waits for an operator: lifting the one must not end the other.
     pause: Option<Pause>,
+    refusal: Option<Pause>,
     month: Month,
     used: u64,
     counted_at: Option<Tick>,
@@ -154,14 +156,17 @@ impl Budget {
                 Pause { until, reason }
             })
             .filter(|pause| pause.lasts(now.tick));
-        Self {
+        let mut budget = Self {
             answered: answered.into(),
-            open: 0,
-            pause,
             month: Month(row.month),
             used: row.used,
             counted_at: row.counted_at.as_ref().map(age).map(tick_of),
+            ..Self::default()
+        };
+        if let Some(pause) = pause {
+            budget.pause(pause, now.tick);
         }
+        budget
     }
 
     /// Whether a row was written by a clock that was ahead of this one: what it says then counts from this moment, and
@@ -238,24 +243,34 @@ impl Budget {
         self.counted_at
     }
 
-    /// Silences the endpoint; a longer pause is never shortened.
+    /// Silences the endpoint; a longer pause is never shortened, and one that waits for an operator hides no other.
     pub(super) fn pause(&mut self, pause: Pause, now: Tick) {
+        let own = if pause.reason.needs_operator() {
+            &mut self.refusal
+        } else {
+            &mut self.pause
+        };
         let outlasted = |own: Pause| pause.until.is_some_and(|until| own.lasts(until));
-        if !self.paused(now).is_some_and(outlasted) {
-            self.pause = Some(pause);
+        if !own.filter(|own| own.lasts(now)).is_some_and(outlasted) {
+            *own = Some(pause);
         }
     }
 
-    /// The pause in force.
+    /// The pause in force; of two the longer.
     pub(super) fn paused(&self, now: Tick) -> Option<Pause> {
-        self.pause.filter(|pause| pause.lasts(now))
+        let longest = |pause: &Pause| (pause.until.is_none(), pause.until);
+        self.pauses(now).max_by_key(longest)
     }
 
-    /// Lifts a pause that waited for an operator: the configuration has changed.
-    pub(super) fn lift_refusal(&mut self) {
-        if self.pause.is_some_and(|pause| pause.reason.needs_operator()) {
-            self.pause = None;
-        }
+    /// The pauses in force.
+    pub(super) fn pauses(&self, now: Tick) -> impl Iterator<Item = Pause> {
+        let both = [self.pause, self.refusal].into_iter().flatten();
+        both.filter(move |pause| pause.lasts(now))
+    }
+
+    /// Lifts a pause that waited for an operator, as the configuration has changed: whether there was one.
+    pub(super) fn lift_refusal(&mut self) -> bool {
+        self.refusal.take().is_some()
     }
 }
 

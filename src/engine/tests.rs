@@ -1743,6 +1743,30 @@ route: {{ receiver: ops }}
 }
 
 #[test]
+fn a_refusal_that_is_lifted_ends_no_block() {
+    let script = |restart: &str| {
+        format!(
+            "0s answer a refused
+             0s answer b blocked
+             0s fire disk
+             20s answer a delivered
+             20s answer b delivered
+             50s {restart}
+             100s reload
+             400s run"
+        )
+    };
+    let expected = "0s reply new=1
+         10s ops <-a- new disk
+         10s   a: 0-1 refused_token
+         10s ops <-b- new disk
+         10s   b: 1-1 blocked
+         310s ops <-a- new disk";
+    check(&script("run"), expected);
+    check(&script("restart"), expected);
+}
+
+#[test]
 fn a_clock_that_dingtalk_refused_is_tried_again_soon() {
     check(
         "0s answer a clock

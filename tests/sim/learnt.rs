@@ -157,6 +157,11 @@ impl Judge<'_> {
     }
 
     pub(crate) fn was_looked_up(&mut self, app: &str, known_by: &str, response: Option<&Response>, now: u64) {
+        if response.is_none() {
+            // Whoever shares the call waited for that, too.
+            let endpoints = self.setting().text.endpoints_of_app(app);
+            self.timing.waited(&endpoints, now);
+        }
         let key = (app.to_owned(), known_by.to_owned());
         let Some(person) = self.learnt.people.get_mut(&key) else {
             return;

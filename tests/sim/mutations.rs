@@ -670,8 +670,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a load of the configuration lets everybody speak",
         file: "src/engine/budget.rs",
-        text: "self.pause.is_some_and(|pause| pause.reason.needs_operator())",
-        replacement: "self.pause.is_some()",
+        text: "self.refusal.take().is_some()",
+        replacement: "self.refusal.take().is_some() | self.pause.take().is_some()",
         caught_by: Invariant::SilenceKept,
     },
     Mutation {

@@ -97,6 +97,14 @@ impl Timing {
         *until = (until.0.max(now), until.1.max(now));
     }
 
+    /// Until now something that never came was waited for, by calls through these endpoints.
+    pub(crate) fn waited(&mut self, endpoints: &[String], now: u64) {
+        for endpoint in endpoints {
+            let until = self.bots.entry(endpoint.clone()).or_default();
+            *until = (*until).max(now);
+        }
+    }
+
     /// `reached` are the endpoints that an answer may silence.
     fn silences(&mut self, reached: &[String], outcome: Outcome, now: u64) {
         let silent = match outcome {
