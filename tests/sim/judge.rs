@@ -251,8 +251,6 @@ impl<'a> Judge<'a> {
     }
 
     fn plan(&mut self, setting: &'a Setting) {
-        // Whoever is new may be told at once; the others are silent as after any answer.
-        self.blocked = None;
         self.plans.push((self.seq, setting));
     }
 

@@ -46,9 +46,9 @@ struct Silence {
     written: Written,
 }
 
-/// Who must be silent, by endpoint.
+/// Who must be silent, by endpoint: for a while, and until the configuration is loaded.
 #[derive(Debug, Default)]
-pub(crate) struct Silences(BTreeMap<String, Silence>);
+pub(crate) struct Silences(BTreeMap<(String, bool), Silence>);
 
 impl Silences {
     /// The configuration was loaded: what waited for an operator has one.
@@ -76,7 +76,8 @@ impl Silences {
 
     /// A longer silence is never shortened.
     fn begin(&mut self, endpoint: String, begun: Silence, now: u64) {
-        match self.0.get_mut(&endpoint) {
+        let key = (endpoint, begun.needs_operator);
+        match self.0.get_mut(&key) {
             Some(own) if own.until > begun.until => {}
             Some(own) if own.until > now => {
                 *own = Silence {
@@ -84,7 +85,7 @@ impl Silences {
                     ..begun
                 }
             }
-            Some(_) | None => drop(self.0.insert(endpoint, begun)),
+            Some(_) | None => drop(self.0.insert(key, begun)),
         }
     }
 }
@@ -139,12 +140,12 @@ impl Judge<'_> {
     /// What was composed since does not leave through somebody who must be silent.
     pub(crate) fn check_silence(&self, telling: usize, endpoint: &str, now: u64) -> Result<(), Violation> {
         let telling = &self.tellings[telling];
-        match self.silences.0.get(endpoint) {
-            Some(silence) if telling.seq > silence.since && now < silence.until => {
-                let what = format!("{:?} leaves through {endpoint}: {silence:?}", telling.message);
-                Err(violation(Invariant::SilenceKept, now, what))
-            }
-            Some(_) | None => Ok(()),
-        }
+        let in_force = [false, true].map(|kind| self.silences.0.get(&(endpoint.to_owned(), kind)));
+        let holds = |silence: &&Silence| telling.seq > silence.since && now < silence.until;
+        let Some(silence) = in_force.into_iter().flatten().find(holds) else {
+            return Ok(());
+        };
+        let what = format!("{:?} leaves through {endpoint}: {silence:?}", telling.message);
+        Err(violation(Invariant::SilenceKept, now, what))
     }
 }
