@@ -146,7 +146,7 @@ async fn a_bot_that_is_refused_is_told_for_through_the_group_of_an_app() {
     assert_eq!((shown.len(), shown[0].bot.as_str()), (1, "alerts"));
     let text = shown[0].content.text.replace('\\', "");
     assert!(
-        text.contains("node-1") && text.contains("bot ops is paused (refused token)"),
+        text.contains("node-1") && text.contains("everybody: ops is paused (refused token)"),
         "{text}"
     );
 }

@@ -324,7 +324,7 @@ route:
         assert_eq!(shown.len(), 1, "{reason}: {}", gist(&chat.ledger()));
         assert_eq!(shown[0].bot, "lobby", "{reason}");
         let text = &shown[0].content.text;
-        let said = format!("bot ops is paused ({})", reason.replace('_', " "));
+        let said = format!(": ops is paused ({})", reason.replace('_', " "));
         assert!(text.contains("node-1") && text.contains(&said), "{text}");
         chat.clear_faults();
     }
