@@ -20,7 +20,7 @@ mod templates;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -28,6 +28,7 @@ use crate::digest::compose::{Outline, Settings};
 use crate::digest::value::NoticeValue;
 use crate::digest::{Draft, Rendered, shorten};
 use crate::plan::Plan;
+use crate::render::templates::Templates;
 
 pub(crate) use page::policy as page_policy;
 pub use templates::template_exists;
@@ -54,21 +55,27 @@ pub struct Prepared {
     pub renderer: Arc<Renderer>,
 }
 
-/// Everything rendering needs of a plan, compiled.
+/// Everything rendering needs of a plan.
 #[derive(Debug)]
 pub struct Renderer {
     plan: Arc<Plan>,
-    templates: templates::Templates,
+    /// Compiled at the first digest when they are all our own: most of a start was this, and most of its memory.
+    templates: OnceLock<Templates>,
     page: page::Page,
     settings: Settings,
 }
 
 impl Renderer {
-    /// Compiles the templates of a plan, or says everything that is wrong with them.
+    /// Compiles the templates that people wrote, or says everything that is wrong with them.
     pub fn new(plan: &Arc<Plan>) -> Result<Self, Vec<TemplateProblem>> {
+        let templates = if plan.templates.is_empty() {
+            OnceLock::new()
+        } else {
+            Templates::new(plan)?.into()
+        };
         Ok(Self {
             page: page::Page::new(plan.locale, plan.timezone.clone()),
-            templates: templates::Templates::new(&plan.templates, plan.locale, &plan.timezone)?,
+            templates,
             settings: Settings {
                 timezone: plan.timezone.clone(),
                 external_url: plan.server.external_url.clone(),
@@ -77,9 +84,15 @@ impl Renderer {
         })
     }
 
+    /// The templates, compiled.
+    fn templates(&self) -> &Templates {
+        (self.templates)
+            .get_or_init(|| Templates::new(&self.plan).expect("the built-in templates are compiled by tests"))
+    }
+
     /// The text of an answer to who asked, from what the templates `answer` are given.
     pub(crate) fn answer(&self, reply: &impl Serialize) -> String {
-        self.templates.answer(reply).unwrap_or_else(|error| {
+        self.templates().answer(reply).unwrap_or_else(|error| {
             tracing::error!(error, "an answer could not be written");
             "⚠️".to_owned()
         })
@@ -98,7 +111,7 @@ impl Renderer {
         let receiver = self.plan.receivers.get(&draft.receiver);
         let name = receiver.map_or("digest", |receiver| receiver.template.as_str());
         let outline = Outline::new(draft);
-        let chosen = self.templates.chosen(name);
+        let chosen = self.templates().chosen(name);
         let fitter = |chosen, notice| fit::Fitter::new(self, &outline, draft, chosen, notice);
         // Template code runs on what strangers send; even a panic must not cost the digest.
         let error = match catch_unwind(AssertUnwindSafe(|| fitter(&chosen, None).fitted())) {
@@ -116,7 +129,7 @@ impl Renderer {
             template: name.to_owned(),
             error: shorten(&error, limits::NOTICE_CHARS_MAX).into_owned(),
         };
-        let built_in = templates::Templates::built_in();
+        let built_in = Templates::built_in();
         let fitter = fitter(&built_in, Some(notice));
         let (detail, messages) = catch_unwind(AssertUnwindSafe(|| fitter.fitted()))
             .ok()

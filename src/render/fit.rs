@@ -301,7 +301,7 @@ impl<'a> Fitter<'a> {
         let room = self.title_room(parts);
         loop {
             let context = Context::wraps(&digest).map_err(|error| error.to_string())?;
-            let title = escape::plain(&self.renderer.templates.plain(&self.chosen.title, &context)?);
+            let title = escape::plain(&self.renderer.templates().plain(&self.chosen.title, &context)?);
             if title.is_empty() {
                 // DingTalk refuses a message without one.
                 return Err("it writes no title".to_owned());
@@ -379,7 +379,7 @@ impl<'a> Fitter<'a> {
 
     fn text(&self, digest: &Digest) -> Result<String, String> {
         let context = Context::wraps(digest).map_err(|error| error.to_string())?;
-        let (templates, name) = (&self.renderer.templates, &self.chosen.text);
+        let (templates, name) = (&self.renderer.templates(), &self.chosen.text);
         Ok(tidy(&if self.form.is_plain() {
             templates.text_without_marks(name, &context)?
         } else {
@@ -391,7 +391,7 @@ impl<'a> Fitter<'a> {
     fn lines<'d>(&self, digest: &'d Digest) -> Result<Vec<Line<'d>>, String> {
         let written = |digest: &Digest| {
             let context = Context::wraps(digest).map_err(|error| error.to_string())?;
-            self.renderer.templates.plain(&self.chosen.line, &context)
+            self.renderer.templates().plain(&self.chosen.line, &context)
         };
         let mut alone = Digest {
             sections: Vec::new(),

@@ -13,7 +13,6 @@ use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
     RenderErrorReason,
 };
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,7 +21,7 @@ use super::limits::{
     VALUES_PER_ROUND,
 };
 use super::{TemplateProblem, escape, helpers};
-use crate::plan::Locale;
+use crate::plan::{Locale, Plan};
 
 /// The built-in templates of a locale by name.
 fn built_in(locale: Locale) -> [(&'static str, &'static str); 4] {
@@ -87,15 +86,15 @@ impl fmt::Debug for Templates {
 }
 
 impl Templates {
-    pub(super) fn new(
-        files: &BTreeMap<String, String>,
-        locale: Locale,
-        timezone: &TimeZone,
-    ) -> Result<Self, Vec<TemplateProblem>> {
+    pub(super) fn new(plan: &Plan) -> Result<Self, Vec<TemplateProblem>> {
+        let locale = plan.locale;
         let mut compiled: BTreeMap<String, Template> = BTreeMap::new();
         let mut problems = Vec::new();
         let built_in = built_in(locale).map(|(name, source)| (format!("{BUILT_IN_PREFIX}{name}"), source));
-        let files = files.iter().map(|(name, source)| (name.clone(), source.as_str()));
+        let files = plan
+            .templates
+            .iter()
+            .map(|(name, source)| (name.clone(), source.as_str()));
         for (name, source) in built_in.into_iter().chain(files) {
             if let Some(message) = nesting(source) {
                 problems.push(TemplateProblem {
@@ -135,7 +134,7 @@ impl Templates {
             }
         }
         let mut registry = Handlebars::new();
-        helpers::register(&mut registry, locale, timezone);
+        helpers::register(&mut registry, locale, &plan.timezone);
         registry.register_helper(ROUND, Box::new(Round));
         registry.register_escape_fn(|value| ESCAPE.get()(value));
         for (name, template) in compiled {
