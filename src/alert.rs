@@ -10,6 +10,7 @@ pub(crate) mod difference;
 pub mod occurrence;
 pub mod words;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -286,8 +287,17 @@ impl Severity {
         let word = ["severity", "level", "priority"]
             .iter()
             .find_map(|name| labels.get(name))
-            .unwrap_or("");
-        match word.trim().to_lowercase().as_str() {
+            .unwrap_or("")
+            .trim();
+        let is_lower = word
+            .bytes()
+            .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let word = if is_lower {
+            Cow::Borrowed(word)
+        } else {
+            Cow::Owned(word.to_lowercase())
+        };
+        match &*word {
             "critical" | "page" | "fatal" | "emergency" | "disaster" | "high" | "error" | "down" | "p1"
             | "p2" | "sev0" | "sev1" | "5" | "4" | "灾难" | "严重" | "紧急" => Self::Critical,
             "warning" | "warn" | "average" | "unknown" | "major" | "minor" | "p3" | "sev2" | "3" | "2"

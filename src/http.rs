@@ -33,7 +33,8 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{mpsc, oneshot, watch};
 use warp::Filter;
-use warp::http::{HeaderMap, Method};
+use warp::http::Method;
+use warp::http::header::{AsHeaderName, HeaderMap, HeaderName};
 use warp::reply::Response;
 
 use crate::alert::Timestamp;
@@ -127,19 +128,23 @@ impl fmt::Debug for Head {
 
 impl Head {
     /// A header's text.
-    fn text(&self, name: &str) -> Option<&str> {
+    fn text(&self, name: impl AsHeaderName) -> Option<&str> {
         std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
     }
 
     /// Whether it is a program of this machine that asks, on its own behalf: not a proxy for somebody else,
     /// not a browser for a page it shows.
     fn is_local(&self) -> bool {
-        let own = ["forwarded", "x-forwarded-for", "x-real-ip", "origin"]
-            .iter()
-            .all(|name| !self.headers.contains_key(*name));
-        own && self
-            .peer
-            .is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+        let of_others = |name: &HeaderName| {
+            matches!(
+                name.as_str(),
+                "forwarded" | "x-forwarded-for" | "x-real-ip" | "origin"
+            )
+        };
+        !self.headers.keys().any(of_others)
+            && self
+                .peer
+                .is_none_or(|peer| peer.ip().to_canonical().is_loopback())
     }
 }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 use warp::http::StatusCode;
+use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use warp::reply::Response;
 
 use crate::alert::Timestamp;
@@ -123,7 +124,7 @@ where
 {
     let plan = call.plan();
     let metrics = &call.site.metrics;
-    let mut body = Body::new(stream, call.head.text("expect").is_some());
+    let mut body = Body::new(stream, call.head.text(EXPECT).is_some());
     let found = match &target {
         // What its query says is looked at when it is a request that may have one.
         Target::Moved(_) => call.writes().and_then(|()| target.source(&plan)),
@@ -171,9 +172,9 @@ where
     let head = &call.head;
     let is_open = plan.server.allow_unauthenticated || target.vouches();
     let admission = admit(source, head, target.token(), is_open, now)?;
-    let coding = Coding::of(head.text("content-encoding"))?;
+    let coding = Coding::of(head.text(CONTENT_ENCODING))?;
     let limit_bytes = plan.server.body_limit_bytes;
-    let declared = declared(head.text("content-length"), limit_bytes)?;
+    let declared = declared(head.text(CONTENT_LENGTH), limit_bytes)?;
     let inflated = if coding == Coding::Plain { declared } else { None };
     // Until its alerts are durable: decoded and waiting they take as much memory as the body.
     let mut place = call.room.take(source, inflated.unwrap_or(limit_bytes)).await?;
@@ -182,7 +183,7 @@ where
         place.shrink(received.len());
     }
     admission.confirm(&received)?;
-    let content_type = head.text("content-type");
+    let content_type = head.text(CONTENT_TYPE);
     let decoded = open(call, source, coding, content_type, received, limit_bytes, now).await?;
     let stopped = match &decoded {
         Ok((decoded, _)) => decoded.stopped,
