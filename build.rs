@@ -3,20 +3,24 @@
 //! The system maps a program in pieces of 64 KiB. The functions of a start are a fifth of this one, and scattered as
 //! the compiler leaves them they make three fifths of it resident. A path that is missing here, or is here and should
 //! not be, costs some memory and nothing else; `cargo bench -- growth` shows how much there is at rest.
+//!
+//! With `DINGEST_LAYOUT=none` the linker does as it likes: for one that takes no script, and that cannot be seen from
+//! here (`mold -run`).
 
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-/// What the others would take with them, and a start runs.
+/// What a start runs of the paths below.
 const STARTS: &[&str] = &[
     "dingest::dingtalk::client::Client::new",
     "dingest::source::json::Mapping",
-    "rustls::crypto",
+    "rustls::crypto::CryptoProvider::install_default",
+    "rustls::crypto::ring::default_provider",
 ];
 
-/// Crates and modules whose functions no start runs, in the order in which they stand.
+/// Crates, modules and functions of which a start runs hardly anything, in the order in which they stand.
 const SELDOM: &[&str] = &[
     // A request.
     "hyper",
@@ -58,7 +62,9 @@ const SELDOM: &[&str] = &[
     "dingest::dingtalk::client::Client",
     "dingest::dingtalk::client::errand",
     "dingest::dingtalk::client::notices",
+    "dingest::dingtalk::apicode",
     "dingest::dingtalk::errcode",
+    "dingest::dingtalk::errand",
     "dingest::dingtalk::message",
     "dingest::driver::Driver::run_errand",
     "dingest::driver::Driver::send",
@@ -69,14 +75,11 @@ const SELDOM: &[&str] = &[
     "base64",
     "rustls_pki_types",
     "smallvec",
-    "dingest::dingtalk::apicode",
-    "dingest::dingtalk::errand",
     "reqwest",
     "hyper_util",
     "tower",
     "rustls",
     "ring",
-    "ring_core_0_17",
     "webpki",
     "url",
     "idna",
@@ -104,7 +107,6 @@ const SELDOM: &[&str] = &[
     "regex_bites",
     "aho_corasick",
     "memchr",
-    "dingest::secret",
     "indexmap",
     "jiff::fmt",
     "jiff::error",
@@ -134,74 +136,77 @@ const SELDOM: &[&str] = &[
     "clap_mangen",
     "miette",
     "dingest::config::compile::secrets",
-    "walkdir",
     "similar",
-    "core::fmt::Debug",
-    "std::backtrace_rs",
     "tracing_subscriber::fmt::Subscriber",
     "tracing_subscriber::filter::env::field",
     "tracing_serde",
-    // Long lists, and what is taken out of long maps.
+    // Long lists and maps, and what is taken out of them.
     "core::slice::sort::stable",
     "core::slice::sort::unstable",
     "core::iter::adapters::map",
     "core::iter::adapters::chain",
     "alloc::collections::btree::node",
+    "alloc::collections::btree::remove",
     "core::iter::sources",
     "core::iter::traits::collect",
-    "std::sync::mpmc::zero",
-    "parking_lot",
     "hashbrown::map",
-    "sqlite3Window",
-    "sqlite3Alter",
-    "sqlite3Fk",
-    "json",
-    "alloc::collections::btree::remove",
-    "tokio::runtime::task::raw::shutdown",
-    "tokio::runtime::task::harness::cancel_task",
+    // What goes wrong, and ends early.
+    "dingest::secret",
+    "core::fmt::Debug",
+    "parking_lot",
+    "std::backtrace_rs",
+    "std::sync::mpmc::zero",
     "tokio::runtime::scheduler::current_thread",
+    "tokio::runtime::task::harness::cancel_task",
+    "tokio::runtime::task::raw::shutdown",
+    "walkdir",
 ];
+
+/// How the names of functions in C begin that no start runs either.
+const SELDOM_IN_C: &[&str] = &["json", "ring_core_", "sqlite3Alter", "sqlite3Fk", "sqlite3Window"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=DINGEST_LAYOUT");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|it| it == value);
-    // Other systems have other linkers, and so has who chose one.
-    let chosen = env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("link"));
-    if !is("CARGO_CFG_TARGET_OS", "linux") || !is("PROFILE", "release") || chosen {
+    // Other systems have other linkers, and whoever chose one may have one that takes no script.
+    let chosen = env::var_os("RUSTC_LINKER").is_some()
+        || env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("link"));
+    let wanted =
+        is("CARGO_CFG_TARGET_OS", "linux") && is("PROFILE", "release") && !is("DINGEST_LAYOUT", "none");
+    if chosen || !wanted {
         return;
     }
-    let out = env::var_os("OUT_DIR").expect("cargo says where");
+    let out = env::var_os("OUT_DIR").expect("cargo names a directory for what is made here");
     let script = PathBuf::from(out).join("layout.ld");
-    fs::write(&script, layout()).expect("a file of our own can be written");
-    println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
+    fs::write(&script, layout()).expect("the linker's script can be written");
+    println!("cargo::rustc-link-arg-bins=-T{}", script.display());
 }
 
-/// A script for the linker: beside what it does by itself, a section behind that of the program.
+/// A script for the linker: two sections more, behind that of the program.
 fn layout() -> String {
+    let names = |paths: &[&str]| paths.iter().flat_map(|path| names(path)).collect::<Vec<_>>();
+    let in_c = SELDOM_IN_C.iter().map(|name| (*name).to_owned());
+    let seldom = names(SELDOM).into_iter().chain(in_c).collect();
     let mut script = String::from("SECTIONS {\n");
-    for (section, paths) in [(".text.starts", STARTS), (".text.seldom", SELDOM)] {
-        writeln!(script, "  {section} : {{").expect("memory takes text");
-        for name in paths.iter().flat_map(|path| names(path)) {
-            writeln!(script, "    *(.text.{name}*)").expect("memory takes text");
-        }
-        script.push_str("  }\n");
+    for (section, names) in [(".text.starts", names(STARTS)), (".text.seldom", seldom)] {
+        let patterns = names.iter().fold(String::new(), |patterns, name| {
+            format!("{patterns}    *(.text.{name}*)\n")
+        });
+        writeln!(script, "  {section} : {{\n{patterns}  }}").expect("a text takes more text");
     }
     script + "}\nINSERT AFTER .text;\n"
 }
 
-/// How a path begins in the names of functions: of its own, by both schemes of the compiler, and of generic ones that
+/// How a path stands in the names of functions, by the compiler's older scheme: of its own, and of generic ones that
 /// are made for its types.
-fn names(path: &str) -> Vec<String> {
-    let own: String = path
+fn names(path: &str) -> [String; 2] {
+    let own = path
         .split("::")
-        .map(|part| format!("{}{part}", part.len()))
-        .collect();
-    match path.split_once("::") {
-        None => vec![
-            format!("_ZN{own}"),
-            format!("_R*_{own}"),
-            format!("*${path}.."),
-            path.to_owned(),
-        ],
-        Some(_) => vec![format!("*{own}"), format!("*{}", path.replace("::", ".."))],
+        .fold(String::new(), |name, part| format!("{name}{}{part}", part.len()));
+    if path.contains("::") {
+        [format!("*{own}"), format!("*{}", path.replace("::", ".."))]
+    } else {
+        [format!("_ZN{own}"), format!("*${path}..")]
     }
 }

@@ -187,9 +187,52 @@ fn check(concerned: impl Fn(&Path) -> bool, rule: impl Fn(&str) -> Vec<String>) 
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
-/// Every Rust file below `src`, `tests` and `benches`, by its path in the repository.
+/// What lays the program out for the linker.
+const LAYOUT: &str = "build.rs";
+
+/// A path that is renamed would silently lose its place in the program.
+#[test]
+fn the_layout_of_the_program_names_what_there_is() {
+    let layout = fs::read_to_string(root().join(LAYOUT)).expect("a source file");
+    let paths: Vec<&str> = layout
+        .split('"')
+        .filter_map(|text| text.strip_prefix("dingest::"))
+        .collect();
+    assert!(paths.len() > 50, "the layout has a list of paths");
+    for path in paths {
+        let parts: Vec<&str> = path.split("::").collect();
+        let is_module = |parts: &[&str]| root().join(format!("src/{}.rs", parts.join("/"))).is_file();
+        let of_module = (1..=parts.len())
+            .take_while(|count| is_module(&parts[..*count]))
+            .last();
+        let (module, items) = parts.split_at(of_module.unwrap_or_else(|| panic!("`{path}` is in no module")));
+        let directory = root().join("src").join(module.join("/"));
+        let of_directory = rust_files()
+            .into_iter()
+            .filter(|(file, _)| root().join(file).starts_with(&directory));
+        let file = root().join(format!("src/{}.rs", module.join("/")));
+        let text = fs::read_to_string(file).expect("a source file");
+        let texts = of_directory.map(|(_, text)| text).collect::<String>() + &text;
+        for item in items {
+            assert!(
+                ["fn", "struct", "enum"].iter().any(|kind| {
+                    texts
+                        .split(&format!("{kind} {item}"))
+                        .skip(1)
+                        .any(|rest| !rest.starts_with(char::is_alphanumeric))
+                }),
+                "`{path}`: there is no `{item}` in {}",
+                module.join("/")
+            );
+        }
+    }
+}
+
+/// Every Rust file below `src`, `tests` and `benches` and the one that lays the program out, by its path in the
+/// repository.
 fn rust_files() -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
+    let layout = fs::read_to_string(root().join(LAYOUT)).expect("a source file");
+    let mut found = vec![(PathBuf::from(LAYOUT), layout)];
     let mut directories: Vec<PathBuf> = ["src", "tests", "benches"]
         .iter()
         .map(|name| root().join(name))
