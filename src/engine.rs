@@ -1025,8 +1025,10 @@ impl Engine {
 
     /// Files anew every alert that was told as firing under the time of its reminder.
     fn file_reminders(&mut self) {
+        self.reminders.clear();
         let mut reminders: BTreeMap<Tick, BTreeMap<ReceiverName, BTreeSet<AlertNo>>> = BTreeMap::new();
         for (receiver, desk) in &self.desks {
+            // A million of them, filed one by one, were a tenth of a start.
             let mut due: BTreeMap<Tick, Vec<AlertNo>> = BTreeMap::new();
             for (no, told) in desk.told.iter().filter(|(_, told)| told.said == Said::Firing) {
                 if let Some(at) = self.reminder_at(receiver, *no, told.at) {
@@ -1034,7 +1036,6 @@ impl Engine {
                 }
             }
             for (at, numbers) in due {
-                // Built at once: a million of them, one by one, are a tenth of a start.
                 let numbers = numbers.into_iter().collect();
                 reminders.entry(at).or_default().insert(receiver.clone(), numbers);
             }

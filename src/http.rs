@@ -135,13 +135,14 @@ impl Head {
     /// Whether it is a program of this machine that asks, on its own behalf: not a proxy for somebody else,
     /// not a browser for a page it shows.
     fn is_local(&self) -> bool {
-        let of_others = |name: &HeaderName| {
+        // Names in a map are in lower case.
+        let is_of_others = |name: &HeaderName| {
             matches!(
                 name.as_str(),
                 "forwarded" | "x-forwarded-for" | "x-real-ip" | "origin"
             )
         };
-        !self.headers.keys().any(of_others)
+        !self.headers.keys().any(is_of_others)
             && self
                 .peer
                 .is_none_or(|peer| peer.ip().to_canonical().is_loopback())

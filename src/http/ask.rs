@@ -3,6 +3,7 @@
 use bytes::Buf;
 use futures_util::Stream;
 use warp::http::StatusCode;
+use warp::http::header::EXPECT;
 use warp::reply::Response;
 
 use crate::ask::NotTaken;
@@ -18,7 +19,7 @@ where
     B: Buf + Send,
     E: Send,
 {
-    let mut body = Body::new(stream, call.head.text("expect").is_some());
+    let mut body = Body::new(stream, call.head.text(EXPECT).is_some());
     let taken = take(&app.0, &call, &mut body).await;
     if taken.is_err() {
         body.discard();

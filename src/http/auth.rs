@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
+use warp::http::header::AUTHORIZATION;
 
 use crate::alert::Timestamp;
 use crate::http::Head;
@@ -132,7 +133,7 @@ fn unsigned(problem: &'static str) -> Fault {
 
 /// The credentials of the `Authorization` header, when they are of this scheme.
 fn credentials<'a>(head: &'a Head, scheme: &str) -> Option<&'a str> {
-    let (found, rest) = head.text("authorization")?.split_once(' ')?;
+    let (found, rest) = head.text(AUTHORIZATION)?.split_once(' ')?;
     found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
 }
 

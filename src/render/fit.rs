@@ -379,7 +379,7 @@ impl<'a> Fitter<'a> {
 
     fn text(&self, digest: &Digest) -> Result<String, String> {
         let context = Context::wraps(digest).map_err(|error| error.to_string())?;
-        let (templates, name) = (&self.renderer.templates(), &self.chosen.text);
+        let (templates, name) = (self.renderer.templates(), &self.chosen.text);
         Ok(tidy(&if self.form.is_plain() {
             templates.text_without_marks(name, &context)?
         } else {

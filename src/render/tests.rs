@@ -624,6 +624,18 @@ fn of_kind(kind: MessageKind, locale: Locale) -> Renderer {
 }
 
 #[test]
+fn our_own_templates_are_right_in_every_language() {
+    for locale in [Locale::Chinese, Locale::English] {
+        let renderer = Renderer::new(&Arc::new(plan(locale))).unwrap();
+        assert!(
+            renderer.templates.get().is_none(),
+            "a start compiles none of them"
+        );
+        assert_eq!(Templates::new(&renderer.plan).map(drop), Ok(()));
+    }
+}
+
+#[test]
 fn every_type_of_message_reads_as_it_should() {
     for kind in &KINDS[1..] {
         for locale in [Locale::Chinese, Locale::English] {
