@@ -37,7 +37,7 @@ struct Step {
 pub(crate) fn measure(report: &mut Report, directory: &Path, full: bool) -> Outcome<()> {
     let state = directory.join("growth");
     let (mut daemon, _) = Peer::dingest(&state)?;
-    daemon.wait_until_told()?;
+    std::thread::sleep(CALM);
     let idle = daemon.resident_bytes()?;
     report.add(Line {
         what: "idle memory",
@@ -47,6 +47,11 @@ pub(crate) fn measure(report: &mut Report, directory: &Path, full: bool) -> Outc
         target: Bound::AtMost(12.0),
         floor: None,
     });
+    daemon.wait_until_told()?;
+    report.note(format!(
+        "idle memory once it was asked how it is: {:.1} MB",
+        daemon.resident_bytes()? / 1e6
+    ));
     let mut webhooks = Requests::to(Format::Webhook);
     let mut steps = Vec::new();
     for alerts in STEPS.into_iter().take(if full { 4 } else { 3 }) {
