@@ -773,6 +773,7 @@ impl Engine {
                 self.dirty.told.insert((receiver.clone(), *no));
             }
         }
+        self.reminders.clear();
         self.file_reminders();
         // What the next process finds must fit the clock it will see.
         self.dirty.endpoints.extend(self.budgets.keys().cloned());
@@ -889,17 +890,17 @@ impl Engine {
 
     /// Files an alert that a receiver was told at `told_at` to be firing under the time of its reminder.
     fn watch_reminder(&mut self, receiver: &ReceiverName, no: AlertNo, told_at: Timestamp) {
-        if let Some(at) = self.reminder_at(receiver, no, told_at) {
-            let due = self.reminders.entry(at).or_default();
-            due.entry(receiver.clone()).or_default().insert(no);
-        }
-    }
-
-    /// When to look at a receiver's reminder of an alert that it was told at `told_at` to be firing.
-    fn reminder_at(&self, receiver: &ReceiverName, no: AlertNo, told_at: Timestamp) -> Option<Tick> {
-        let concern = self.truth.get(no)?.concern(receiver)?;
+        let Some(concern) = self.truth.get(no).and_then(|record| record.concern(receiver)) else {
+            return;
+        };
         let at = told_at.plus(self.plan.routes.get(concern.route).repeat_interval);
-        Some(turn(self.now, no, at))
+        let at = turn(self.now, no, at);
+        self.reminders
+            .entry(at)
+            .or_default()
+            .entry(receiver.clone())
+            .or_default()
+            .insert(no);
     }
 
     /// Recomputes everything that follows from the plan; truth, told, windows and budgets stay.
@@ -907,6 +908,7 @@ impl Engine {
         self.set_up_desks();
         self.review_receipts();
         self.concerns = Concerns::default();
+        self.reminders.clear();
         let waited = self.clear_desks();
         for (_, record) in self.truth.iter_mut() {
             record.concerns = (self.concerns).of(&self.plan, record.words.source(), &record.words.labels());
@@ -1023,24 +1025,15 @@ impl Engine {
         }
     }
 
-    /// Files anew every alert that was told as firing under the time of its reminder.
+    /// Files every alert that was told as firing under the time of its reminder.
     fn file_reminders(&mut self) {
-        self.reminders.clear();
-        let mut reminders: BTreeMap<Tick, BTreeMap<ReceiverName, BTreeSet<AlertNo>>> = BTreeMap::new();
-        for (receiver, desk) in &self.desks {
-            // A million of them, filed one by one, were a tenth of a start.
-            let mut due: BTreeMap<Tick, Vec<AlertNo>> = BTreeMap::new();
+        let desks = std::mem::take(&mut self.desks);
+        for (receiver, desk) in &desks {
             for (no, told) in desk.told.iter().filter(|(_, told)| told.said == Said::Firing) {
-                if let Some(at) = self.reminder_at(receiver, *no, told.at) {
-                    due.entry(at).or_default().push(*no);
-                }
-            }
-            for (at, numbers) in due {
-                let numbers = numbers.into_iter().collect();
-                reminders.entry(at).or_default().insert(receiver.clone(), numbers);
+                self.watch_reminder(receiver, *no, told.at);
             }
         }
-        self.reminders = reminders;
+        self.desks = desks;
     }
 
     /// The next number of a small generator, for jitter only.
