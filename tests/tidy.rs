@@ -193,37 +193,41 @@ const LAYOUT: &str = "build.rs";
 /// A path that is renamed would silently lose its place in the program.
 #[test]
 fn the_layout_of_the_program_names_what_there_is() {
-    let layout = fs::read_to_string(root().join(LAYOUT)).expect("a source file");
-    let paths: Vec<&str> = layout
+    let files = rust_files();
+    let text_of = |path: &str| {
+        files
+            .iter()
+            .find(|(file, _)| file == Path::new(path))
+            .map(|(_, text)| text)
+    };
+    let paths: Vec<&str> = text_of(LAYOUT)
+        .expect("it is one of the files")
         .split('"')
         .filter_map(|text| text.strip_prefix("dingest::"))
         .collect();
     assert!(paths.len() > 50, "the layout has a list of paths");
     for path in paths {
         let parts: Vec<&str> = path.split("::").collect();
-        let is_module = |parts: &[&str]| root().join(format!("src/{}.rs", parts.join("/"))).is_file();
-        let of_module = (1..=parts.len())
-            .take_while(|count| is_module(&parts[..*count]))
-            .last();
-        let (module, items) = parts.split_at(of_module.unwrap_or_else(|| panic!("`{path}` is in no module")));
-        let directory = root().join("src").join(module.join("/"));
-        let of_directory = rust_files()
-            .into_iter()
-            .filter(|(file, _)| root().join(file).starts_with(&directory));
-        let file = root().join(format!("src/{}.rs", module.join("/")));
-        let text = fs::read_to_string(file).expect("a source file");
-        let texts = of_directory.map(|(_, text)| text).collect::<String>() + &text;
-        for item in items {
-            assert!(
-                ["fn", "struct", "enum"].iter().any(|kind| {
-                    texts
-                        .split(&format!("{kind} {item}"))
-                        .skip(1)
-                        .any(|rest| !rest.starts_with(char::is_alphanumeric))
-                }),
-                "`{path}`: there is no `{item}` in {}",
-                module.join("/")
-            );
+        let file_of = |count: usize| format!("src/{}.rs", parts[..count].join("/"));
+        let modules = (1..=parts.len())
+            .take_while(|count| text_of(&file_of(*count)).is_some())
+            .count();
+        assert!(modules > 0, "`{path}` is in no module");
+        let file = file_of(modules);
+        let below = Path::new(&file).with_extension("");
+        let texts = files
+            .iter()
+            .filter(|(other, _)| other == Path::new(&file) || other.starts_with(&below));
+        let texts: String = texts.map(|(_, text)| text.as_str()).collect();
+        for item in &parts[modules..] {
+            let is_there = ["fn", "struct", "enum"].iter().any(|kind| {
+                let head = format!("{kind} {item}");
+                texts
+                    .split(&head)
+                    .skip(1)
+                    .any(|rest| !rest.starts_with(char::is_alphanumeric))
+            });
+            assert!(is_there, "`{path}`: there is no `{item}` in {file} or below");
         }
     }
 }
